@@ -1,0 +1,1 @@
+"""Models, augmentations, data and training for the CIFAR-10 playground; no user interface."""
