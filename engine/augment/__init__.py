@@ -1,0 +1,24 @@
+"""Augmentations: pure, batched, with chance (`sample`) split from effect (`apply`)."""
+
+from engine.augment.erasing import ErasingParams, RandomErasing
+from engine.augment.geometric import CropParams, FlipParams, RandomCrop, RandomHorizontalFlip
+from engine.augment.mixing import CutMix, CutMixParams, Mixup, MixupParams
+from engine.augment.pipeline import Pipeline, PipelineParams, Stage, denormalize, normalize
+
+__all__ = [
+    "CropParams",
+    "CutMix",
+    "CutMixParams",
+    "ErasingParams",
+    "FlipParams",
+    "Mixup",
+    "MixupParams",
+    "Pipeline",
+    "PipelineParams",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomHorizontalFlip",
+    "Stage",
+    "denormalize",
+    "normalize",
+]

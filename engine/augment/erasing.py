@@ -1,0 +1,74 @@
+"""Random erasing: hide a rectangle of the picture."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from engine.augment.geometric import Shape, check_probability, to_device
+from engine.errors import ConfigError
+
+ATTEMPTS = 10  # rectangles tried per image, as in torchvision
+
+
+class ErasingParams(NamedTuple):
+    """One rectangle for each image, in pixels; all zero where nothing is erased."""
+
+    top: torch.Tensor  # (B,) int64
+    left: torch.Tensor  # (B,) int64
+    height: torch.Tensor  # (B,) int64
+    width: torch.Tensor  # (B,) int64
+
+
+@dataclass(frozen=True)
+class RandomErasing:
+    """Set a random rectangle of each image to 0, which after normalization is the mean colour.
+
+    Zhong et al. 2017, "Random Erasing Data Augmentation", arXiv 1708.04896, algorithm 1, with
+    torchvision's rules: the area is uniform in `scale`, the ratio log-uniform in `ratio`; of ten
+    tries the first that is lower and narrower than the image is used, and if none is, nothing is
+    erased. Raises ConfigError for a value out of range.
+    """
+
+    p: float = 0.5  # chance that an image is erased at all
+    scale: tuple[float, float] = (0.02, 0.33)  # erased share of the image, 0 to 1
+    ratio: tuple[float, float] = (0.3, 3.3)  # height / width, above 0
+
+    def __post_init__(self):
+        check_probability("augment.erase_p", self.p)
+        if not 0 <= self.scale[0] <= self.scale[1] <= 1:
+            raise ConfigError("augment.erase_scale", f"{self.scale} is not a range within 0 to 1")
+        if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
+            raise ConfigError("augment.erase_ratio", f"{self.ratio} is not a range above 0")
+
+    def sample(self, batch_shape: Shape, generator: torch.Generator) -> ErasingParams:
+        batch, _, image_height, image_width = batch_shape
+
+        def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
+            # float64: in float32, `high` itself could come out
+            drawn = torch.rand(batch, *shape, generator=generator, dtype=torch.float64)
+            return low + (high - low) * drawn
+
+        chosen = uniform(0, 1) < self.p
+        area = image_height * image_width * uniform(*self.scale, ATTEMPTS)
+        ratio = uniform(math.log(self.ratio[0]), math.log(self.ratio[1]), ATTEMPTS).exp()
+        height = (area * ratio).sqrt().round()
+        width = (area / ratio).sqrt().round()
+        fits = (height < image_height) & (width < image_width)  # (B, ATTEMPTS)
+        first = fits.int().argmax(dim=1, keepdim=True)
+        erased = chosen & fits.any(dim=1)
+        height = height.gather(1, first).squeeze(1)
+        width = width.gather(1, first).squeeze(1)
+        top = (uniform(0, 1) * (image_height - height + 1)).floor()
+        left = (uniform(0, 1) * (image_width - width + 1)).floor()
+        return ErasingParams(*((erased * t).long() for t in (top, left, height, width)))
+
+    def apply(self, images: torch.Tensor, params: ErasingParams) -> torch.Tensor:
+        """images: (B, C, H, W), normalized. Returns new images of that shape and type."""
+        top, left, height, width = (t[:, None] for t in to_device(params, images.device))
+        rows = torch.arange(images.shape[2], device=images.device)
+        columns = torch.arange(images.shape[3], device=images.device)
+        in_rows = (rows >= top) & (rows < top + height)  # (B, H)
+        in_columns = (columns >= left) & (columns < left + width)  # (B, W)
+        return images.masked_fill(in_rows[:, None, :, None] & in_columns[:, None, None, :], 0)

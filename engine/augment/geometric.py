@@ -1,0 +1,79 @@
+"""Where the picture is: random crops and mirror images."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from engine.errors import ConfigError
+
+Shape = tuple[int, int, int, int]  # (B, C, H, W)
+
+
+def check_probability(field: str, p: float) -> None:
+    """Raises ConfigError, naming `field`, unless 0 <= p <= 1."""
+    if not 0 <= p <= 1:
+        raise ConfigError(field, f"{p} is not a probability from 0 to 1")
+
+
+def to_device(tensors: Iterable[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
+    """CPU `tensors` on `device`; on CUDA without waiting for the work queued there."""
+    # Only CUDA has read the source when this returns; elsewhere it might be freed too early.
+    return [tensor.to(device, non_blocking=device.type == "cuda") for tensor in tensors]
+
+
+class CropParams(NamedTuple):
+    top: torch.Tensor  # (B,) int64, 0 to 2·padding
+    left: torch.Tensor  # (B,) int64, 0 to 2·padding
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Shift each image by up to `padding` pixels each way; what comes into view is 0.
+
+    That is: pad by `padding` with zeros, then crop at the old size, every offset as likely. As in
+    He et al. 2015, arXiv 1512.03385, section 4.2. Raises ConfigError for a negative padding.
+    """
+
+    padding: int = 4  # pixels
+
+    def __post_init__(self):
+        if self.padding < 0:
+            raise ConfigError("augment.crop_padding", f"{self.padding} is not 0 or more")
+
+    def sample(self, batch_shape: Shape, generator: torch.Generator) -> CropParams:
+        offsets = torch.randint(2 * self.padding + 1, (2, batch_shape[0]), generator=generator)
+        return CropParams(offsets[0], offsets[1])
+
+    def apply(self, images: torch.Tensor, params: CropParams) -> torch.Tensor:
+        """images: (B, C, H, W), uint8 or float. Returns new images of that shape and type."""
+        batch, _, height, width = images.shape
+        top, left = to_device(params, images.device)
+        padded = F.pad(images, [self.padding] * 4)
+        # every crop that exists, as a view: (B, C, 2·padding + 1, 2·padding + 1, H, W)
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+        return windows[torch.arange(batch, device=images.device), :, top, left]
+
+
+class FlipParams(NamedTuple):
+    flipped: torch.Tensor  # (B,) bool
+
+
+@dataclass(frozen=True)
+class RandomHorizontalFlip:
+    """Mirror each image with probability `p`. Raises ConfigError unless 0 <= p <= 1."""
+
+    p: float = 0.5
+
+    def __post_init__(self):
+        check_probability("augment.flip_p", self.p)
+
+    def sample(self, batch_shape: Shape, generator: torch.Generator) -> FlipParams:
+        return FlipParams(torch.rand(batch_shape[0], generator=generator) < self.p)
+
+    def apply(self, images: torch.Tensor, params: FlipParams) -> torch.Tensor:
+        """images: (B, C, H, W), any type. Returns new images of that shape and type."""
+        (flipped,) = to_device(params, images.device)
+        return torch.where(flipped[:, None, None, None], images.flip(3), images)

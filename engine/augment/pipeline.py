@@ -1,0 +1,130 @@
+"""The whole way of a batch from stored bytes to what the network sees."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from engine.augment.erasing import ErasingParams, RandomErasing
+from engine.augment.geometric import (
+    CropParams,
+    FlipParams,
+    RandomCrop,
+    RandomHorizontalFlip,
+    Shape,
+    to_device,
+)
+from engine.augment.mixing import CutMix, CutMixParams, Mixed, Mixup, MixupParams
+
+Colour = tuple[float, ...]  # one number per channel, where a pixel is from 0 to 1
+
+
+def normalize(images: torch.Tensor, mean: Colour, std: Colour) -> torch.Tensor:
+    """(images / 255 - mean) / std: the preprocessing of training, evaluation and classification.
+
+    images: (B, C, H, W) uint8. Returns float32 on the same device. Raises TypeError for any other
+    type, since those images may be scaled or normalized already.
+    """
+    if images.dtype != torch.uint8:
+        raise TypeError(f"normalize takes uint8 images, not {images.dtype}")
+    mean_, std_ = to_device([torch.tensor(mean), torch.tensor(std)], images.device)
+    # in place on a fresh copy; dividing uint8 itself is ten times slower on a CPU
+    return images.float().div_(255).sub_(mean_[:, None, None]).div_(std_[:, None, None])
+
+
+def denormalize(images: torch.Tensor, mean: Colour, std: Colour) -> torch.Tensor:
+    """The inverse of `normalize`, for the eye: float (B, C, H, W) -> uint8, clipped to 0…255."""
+    mean_, std_ = to_device([torch.tensor(mean), torch.tensor(std)], images.device)
+    pixels = images * std_[:, None, None] + mean_[:, None, None]
+    return pixels.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+
+
+class PipelineParams(NamedTuple):
+    """What chance chose for one batch; None for a step that is off or not used in it."""
+
+    crop: CropParams | None
+    flip: FlipParams | None
+    erasing: ErasingParams | None
+    mixup: MixupParams | None
+    cutmix: CutMixParams | None
+
+
+class Stage(NamedTuple):
+    """The batch after the step `name`; float images after "normalize", uint8 before."""
+
+    name: str  # input, crop, flip, normalize, erasing, mixup, cutmix
+    images: torch.Tensor  # (B, C, H, W)
+    targets_a: torch.Tensor  # (B,) int64
+    targets_b: torch.Tensor  # (B,) int64; targets_a itself before any mixing
+    lam: float  # weight of targets_a, 0 to 1
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Crop, flip, normalize, erase, then mix. None switches a step off.
+
+    With both Mixup and CutMix on, each batch uses one of the two, with equal chance.
+    """
+
+    mean: Colour
+    std: Colour
+    crop: RandomCrop | None = None
+    flip: RandomHorizontalFlip | None = None
+    erasing: RandomErasing | None = None
+    mixup: Mixup | None = None
+    cutmix: CutMix | None = None
+
+    def sample(self, batch_shape: Shape, generator: torch.Generator) -> PipelineParams:
+        """All that is random about a batch of (B, C, H, W), drawn from a CPU `generator` alone."""
+        chosen = {
+            name: step and step.sample(batch_shape, generator)
+            for name, step in [("crop", self.crop), ("flip", self.flip), ("erasing", self.erasing)]
+        }
+        mixup, cutmix = self.mixup, self.cutmix
+        if mixup and cutmix:
+            if torch.rand((), generator=generator) < 0.5:
+                mixup = None
+            else:
+                cutmix = None
+        return PipelineParams(
+            **chosen,
+            mixup=mixup and mixup.sample(batch_shape, generator),
+            cutmix=cutmix and cutmix.sample(batch_shape, generator),
+        )
+
+    def apply(self, images: torch.Tensor, labels: torch.Tensor, params: PipelineParams) -> Mixed:
+        """What the network is trained on: (images, targets_a, targets_b, lam).
+
+        images: (B, C, H, W) uint8, labels: (B,) int64 on the same device; neither is changed.
+        Returns float32 images. Without mixing targets_b is targets_a and lam is 1.
+        """
+        for stage in self._steps(images, labels, params):
+            last = stage
+        return last[1:]
+
+    def stages(
+        self, images: torch.Tensor, labels: torch.Tensor, params: PipelineParams
+    ) -> list[Stage]:
+        """The batch as given and after each step that is on; the last is what `apply` returns."""
+        return list(self._steps(images, labels, params))
+
+    def _steps(
+        self, images: torch.Tensor, labels: torch.Tensor, params: PipelineParams
+    ) -> Iterator[Stage]:
+        yield Stage("input", images, labels, labels, 1.0)
+        if params.crop is not None:
+            images = self.crop.apply(images, params.crop)
+            yield Stage("crop", images, labels, labels, 1.0)
+        if params.flip is not None:
+            images = self.flip.apply(images, params.flip)
+            yield Stage("flip", images, labels, labels, 1.0)
+        images = normalize(images, self.mean, self.std)
+        yield Stage("normalize", images, labels, labels, 1.0)
+        if params.erasing is not None:
+            images = self.erasing.apply(images, params.erasing)
+            yield Stage("erasing", images, labels, labels, 1.0)
+        if params.mixup is not None:
+            yield Stage("mixup", *self.mixup.apply(images, labels, params.mixup))
+        if params.cutmix is not None:
+            yield Stage("cutmix", *self.cutmix.apply(images, labels, params.cutmix))

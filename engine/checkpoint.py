@@ -1,0 +1,243 @@
+"""Weights and resumable checkpoints on disk: saved whole or not at all, verified when loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from engine.config import ModelConfig
+from engine.errors import CheckpointError
+from engine.files import replace, sync_folder, write_atomic
+
+SCHEMA = 1
+KEEP = 2  # resume folders: the newest, and one to fall back on
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified resume folder, loaded on the CPU."""
+
+    step: int
+    weights: dict[str, Tensor]
+    state: dict[str, Any]  # optimizer, scaler, sums, best so far, position
+
+
+def describe_model(model: ModelConfig) -> dict[str, str]:
+    """The header that weights carry, so that a file alone tells which network it fits."""
+    return {
+        "schema": str(SCHEMA),
+        "arch": model.arch,
+        "activation": model.activation or "default",
+        "norm": model.norm or "default",
+        "width": f"{model.width:g}",
+        "num_classes": str(model.num_classes),
+    }
+
+
+def save_weights(path: Path, weights: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Replace the safetensors file at `path` whole. Raises CheckpointError when it cannot."""
+    try:
+        write_atomic(path, _serialize(weights, header))
+    except OSError as error:
+        raise _cannot_save(path, error) from error
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors on the CPU, header) of a safetensors file, or CheckpointError."""
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            header = dict(file.metadata() or {})
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.name}: no such weights file") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path.name}: not a readable safetensors file ({error})") from error
+    return tensors, header
+
+
+def apply_weights(
+    model: nn.Module, weights: dict[str, Tensor], header: dict[str, str], expected: dict[str, str]
+) -> None:
+    """Copy `weights` into `model`, keeping its memory format, or name every item that differs.
+
+    expected: the header that describe_model gives for `model`.
+    """
+    problems = _header_problems(header, expected) + _tensor_problems(model, weights)
+    if problems:
+        shown = "; ".join(problems[:5]) + (f"; {len(problems) - 5} more" if problems[5:] else "")
+        raise CheckpointError(f"these weights do not fit: {shown}")
+    model.load_state_dict(weights)
+
+
+def _header_problems(header: dict[str, str], expected: dict[str, str]) -> list[str]:
+    try:
+        schema = int(header.get("schema", "1"))
+    except ValueError:
+        return [f"schema {header['schema'][:20]!r} is not a number"]
+    if schema > SCHEMA:
+        return [f"schema {schema} is newer than this program's ({SCHEMA}); update it"]
+    return [
+        f"{key} is {header[key][:60]}, the network has {value}"
+        for key, value in expected.items()
+        if key != "schema" and key in header and header[key] != value
+    ]
+
+
+def _tensor_problems(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+    wanted = model.state_dict()
+    problems = [f"{key} is missing" for key in wanted if key not in weights]
+    for key, tensor in weights.items():
+        if key not in wanted:
+            problems.append(f"{key} is unknown")
+        elif tensor.shape != wanted[key].shape:
+            have, need = tuple(tensor.shape), tuple(wanted[key].shape)
+            problems.append(f"{key} has shape {have}, the network {need}")
+        elif tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            problems.append(f"{key} holds values that are not finite")
+    return problems
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether the run in `folder` ever saved one, intact or not."""
+    return bool(_saved(folder / "resume"))
+
+
+class CheckpointStore:
+    """The checkpoints in one run's folder: resume/<step>/, best.safetensors, last.safetensors."""
+
+    def __init__(self, folder: Path, header: dict[str, str]):
+        self.folder, self.header = folder, header
+        self.resume = folder / "resume"
+
+    def save(self, step: int, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Write resume/<step>/ under a temporary name, sync it, rename it, drop older ones.
+
+        Raises CheckpointError (disk full, folder not writable); what was there stays intact.
+        """
+        staging = self.resume / f".{step}.tmp"
+        final = self._unused(step)
+        try:
+            self.resume.mkdir(exist_ok=True)
+            self._remove_leftovers()
+            staging.mkdir()
+            _write_synced(staging / "weights.safetensors", _serialize(weights, self.header))
+            with (staging / "state.pt").open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            digests = {
+                name: _sha256(staging / name) for name in ("weights.safetensors", "state.pt")
+            }
+            manifest = {"schema": SCHEMA, "step": step, "sha256": digests}
+            _write_synced(staging / "manifest.json", json.dumps(manifest).encode())
+            sync_folder(staging)
+            replace(staging, final)
+            sync_folder(self.resume)
+            self._remove_old()
+        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+            shutil.rmtree(staging, ignore_errors=True)
+            raise _cannot_save(final, error) from error
+        save_weights(self.folder / "last.safetensors", weights, self.header)
+
+    def save_best(self, weights: dict[str, Tensor], epoch: int, val_acc: float) -> None:
+        """Replace best.safetensors; the header also tells its epoch and validation accuracy."""
+        header = {**self.header, "epoch": str(epoch), "val_acc": f"{val_acc:.6f}"}
+        save_weights(self.folder / "best.safetensors", weights, header)
+
+    def load_newest(self) -> Checkpoint | None:
+        """The newest checkpoint whose checksums hold; None when none was ever saved.
+
+        Raises CheckpointError when there are some and all of them are damaged.
+        """
+        folders = _saved(self.resume)
+        for folder in reversed(folders):
+            if not _is_intact(folder):
+                continue
+            weights, _ = load_weights(folder / "weights.safetensors")
+            try:
+                state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+            except Exception as error:  # checksums held, so another version wrote it
+                raise CheckpointError(
+                    f"{folder.name}/state.pt: cannot be read ({error})"
+                ) from error
+            return Checkpoint(state["step"], weights, state)
+        if folders:
+            raise CheckpointError("every checkpoint of this run is damaged; start it anew")
+        return None
+
+    def _unused(self, step: int) -> Path:
+        """A new name, because replacing a folder would mean deleting it first."""
+        same = [path.name for path in _saved(self.resume) if path.name.split(".")[0] == str(step)]
+        if not same:
+            return self.resume / str(step)
+        return self.resume / f"{step}.{int(same[-1].partition('.')[2] or 0) + 1}"
+
+    def _remove_old(self) -> None:
+        for folder in _saved(self.resume)[:-KEEP]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _remove_leftovers(self) -> None:
+        for path in self.resume.glob(".*.tmp"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _saved(resume: Path) -> list[Path]:
+    """Saved checkpoints, oldest first. A step saved again has .1, .2 … after its number."""
+    if not resume.is_dir():
+        return []
+    found = {}
+    for path in resume.iterdir():
+        step, _, again = path.name.partition(".")
+        if step.isdigit() and (again.isdigit() or not again):
+            found[int(step), int(again or 0)] = path
+    return [found[key] for key in sorted(found)]
+
+
+def _serialize(weights: dict[str, Tensor], header: dict[str, str]) -> bytes:
+    # safetensors wants contiguous tensors; channels_last ones are not.
+    plain = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
+    return safetensors.torch.save(plain, metadata=header)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_intact(folder: Path) -> bool:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        newer = manifest["schema"] > SCHEMA
+        digests = manifest["sha256"]
+        complete = set(digests) == {"weights.safetensors", "state.pt"}
+        same = complete and all(_sha256(folder / name) == value for name, value in digests.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    if newer:
+        raise CheckpointError(f"checkpoint {folder.name} was written by a newer version; update")
+    return same
+
+
+def _cannot_save(path: Path, error: Exception) -> CheckpointError:
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return CheckpointError(
+        f"could not save {path.name}: {reason}; free some space or check the folder's rights, "
+        "then resume the run"
+    )

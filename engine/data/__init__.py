@@ -1,0 +1,77 @@
+"""Data sets: the built-in shapes, CIFAR-10 and CIFAR-100, and a person's own class folders."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.data import cifar, folder, shapes
+from engine.data.progress import Progress, Watch
+from engine.data.types import DatasetSpec, ImageData
+from engine.errors import DataError
+
+__all__ = ["DATASETS", "DatasetSpec", "ImageData", "Progress", "is_available", "load"]
+
+DATASETS: dict[str, DatasetSpec] = {
+    "cifar10": DatasetSpec(
+        title="CIFAR-10",
+        description="60,000 photographs, 32×32, of 10 classes; downloaded once (170 MB)",
+        load=lambda root, url, watch: cifar.load(cifar.CIFAR10, root, url, watch),
+        is_available=lambda root: cifar.is_available(cifar.CIFAR10, root),
+    ),
+    "cifar100": DatasetSpec(
+        title="CIFAR-100",
+        description="60,000 photographs, 32×32, of 100 classes; downloaded once (169 MB)",
+        load=lambda root, url, watch: cifar.load(cifar.CIFAR100, root, url, watch),
+        is_available=lambda root: cifar.is_available(cifar.CIFAR100, root),
+    ),
+    "shapes": DatasetSpec(
+        title="Shapes (built in)",
+        description="24,000 drawn images, 32×32, of 10 figures; made here in seconds, no download",
+        load=lambda root, url, watch: shapes.load(root, watch),
+        is_available=lambda root: True,
+    ),
+}
+
+
+def load(
+    dataset: str,
+    root: Path,
+    *,
+    url: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> ImageData:
+    """Load a data set of DATASETS, or the class folders in the folder or zip at path `dataset`.
+
+    `root` keeps archives, downloads and decoded images. `url` is a mirror of a CIFAR archive,
+    used only if it must be downloaded. `progress` is called at most ten times a second, and
+    `cancelled` is asked at least as often; both in this thread.
+    Raises DataError (one line that says what to do) or Cancelled.
+    """
+    root, watch = Path(root), Watch(progress, cancelled)
+    if (spec := DATASETS.get(dataset)) is not None:
+        return spec.load(root, url, watch)
+    return folder.load(_path(dataset), root, watch)
+
+
+def is_available(dataset: str, root: Path) -> bool:
+    """Whether `load` would need no network: made here, already under `root`, or one's own."""
+    if (spec := DATASETS.get(dataset)) is not None:
+        return spec.is_available(Path(root))
+    try:
+        _path(dataset)
+    except DataError:
+        return False
+    return True
+
+
+def _path(dataset: str) -> Path:
+    try:
+        path = Path(dataset).expanduser()
+        if dataset.strip() and path.exists():
+            return path
+    except (OSError, ValueError, RuntimeError):  # a NUL, too long, or no such home
+        pass
+    raise DataError(
+        f"no data set {dataset!r}: known are {', '.join(DATASETS)}, "
+        "or give the path of a folder or zip with class folders"
+    )

@@ -1,0 +1,68 @@
+"""From a data set to what a training reads: splits on the device, and the order of an epoch."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import LongTensor, Tensor
+
+from engine.data.types import ImageData
+from engine.errors import ConfigError
+from engine.randomness import Purpose, keyed_generator
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Training and validation images, uint8 [N, 3, 32, 32], and labels, int64 [N]."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    val_images: Tensor
+    val_labels: Tensor
+    val_is_test: bool  # the validation images are the data set's test images
+
+
+def split(
+    data: ImageData,
+    *,
+    holdout: int = 0,
+    limit: int | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Splits:
+    """Choose what to train and validate on, and put it on `device`, still as uint8.
+
+    `holdout` training images (0: none) are kept for validation; without it the test images
+    validate. Of the rest, at most `limit` images (None: all) are trained on. Both choices
+    depend on `seed` alone, and a larger `limit` contains every smaller one.
+    Raises ConfigError ("data.holdout", "data.limit") if nothing would be left to train on.
+    """
+    count = len(data.train_labels)
+    if not 0 <= holdout < count:
+        raise ConfigError(
+            "data.holdout",
+            f"must be from 0 to {count - 1} ({count} training images), not {holdout}",
+        )
+    if limit is not None and limit < 1:
+        raise ConfigError("data.limit", f"must be at least 1 image, or empty for all, not {limit}")
+
+    images, labels = data.train_images, data.train_labels
+    val_images, val_labels = data.test_images, data.test_labels
+    if holdout or (limit is not None and limit < count):
+        order = torch.randperm(count, generator=keyed_generator(seed, Purpose.SPLIT))
+        end = count if limit is None else holdout + limit
+        held, kept = order[:holdout].sort().values, order[holdout:end].sort().values
+        if holdout:
+            val_images, val_labels = images[held], labels[held]
+        images, labels = images[kept], labels[kept]
+    return Splits(
+        images.to(device),
+        labels.to(device),
+        val_images.to(device),
+        val_labels.to(device),
+        val_is_test=holdout == 0,
+    )
+
+
+def epoch_permutation(n: int, seed: int, epoch: int) -> LongTensor:
+    """The order in which `epoch` (from 0) visits `n` training images: int64 [n], on the CPU."""
+    return torch.randperm(n, generator=keyed_generator(seed, Purpose.PERMUTATION, epoch))

@@ -1,0 +1,103 @@
+"""Decoded images on disk: `<root>/cache/<key>.safetensors`, written whole or not at all.
+
+A cache file holds the four tensors of an ImageData; its metadata hold the rest and a CRC-32
+of each tensor, because a file that was cut or scratched must be made again, not trained on.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from engine.data.progress import Watch, hold
+from engine.data.types import ImageData
+from engine.errors import DataError
+from engine.files import replace
+
+SCHEMA = 1  # of the cache file; raise it when its tensors or metadata change
+TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
+STAGING = ".partial"
+
+
+def cached(root: Path, key: str, make: Callable[[], ImageData], watch: Watch) -> ImageData:
+    """The data kept under `key`, or what `make` returns, kept for the next time.
+
+    `key` names the content and the version of the code that decoded it, in characters that a
+    file name may have. Raises whatever `make` does, Cancelled, or DataError if the folder
+    cannot be written.
+    """
+    folder = root / "cache"
+    path = folder / f"{key}.safetensors"
+    if (data := read(path)) is not None:
+        return data
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with hold(folder / "import.lock", watch, "waiting for another import"):
+            if (data := read(path)) is not None:  # made by the one we waited for
+                return data
+            sweep(folder)
+            data = make()
+            write(path, data)
+    except OSError as error:
+        raise DataError(
+            f"decoded images cannot be kept under {folder} ({error.strerror or error}): "
+            "free some space or choose another data folder"
+        ) from error
+    return data
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed import left behind. Call it under the import lock only."""
+    for path in folder.glob(f"*{STAGING}"):
+        path.unlink(missing_ok=True)
+
+
+def write(path: Path, data: ImageData) -> None:
+    """Write the data beside `path`, sync, then rename: a reader sees all of it or nothing."""
+    tensors = {name: getattr(data, name).contiguous() for name in TENSORS}
+    about = {
+        "schema": SCHEMA,
+        "name": data.name,
+        "classes": data.classes,
+        "mean": data.mean,
+        "std": data.std,
+        "crc32": {name: _crc32(tensor) for name, tensor in tensors.items()},
+    }
+    staging = path.with_name(path.name + STAGING)
+    try:
+        try:
+            save_file(tensors, staging, metadata={"about": json.dumps(about)})
+        except SafetensorError as error:  # how it reports a full disk
+            raise OSError(str(error)) from error
+        with staging.open("rb+") as file:
+            os.fsync(file.fileno())
+        replace(staging, path)
+    except OSError:
+        staging.unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path) -> ImageData | None:
+    """The data of a cache file, or None if it is absent, damaged or of another schema."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()["about"])
+            if about["schema"] != SCHEMA:
+                return None
+            # Copied out of the file's mapping: Windows cannot replace a file that is mapped.
+            tensors = {name: file.get_tensor(name).clone() for name in TENSORS}
+        if about["crc32"] != {name: _crc32(tensor) for name, tensor in tensors.items()}:
+            return None
+        classes, mean, std = (tuple(about[name]) for name in ("classes", "mean", "std"))
+        return ImageData(about["name"], classes, mean, std, **tensors)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _crc32(tensor: Tensor) -> int:
+    return zlib.crc32(tensor.numpy())

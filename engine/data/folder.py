@@ -1,0 +1,142 @@
+"""A person's own images: class folders, on disk or in a zip, decoded once and then cached.
+
+    train/<class>/<image> and test/<class>/<image>    or    <class>/<image>
+
+`val`, `valid` or `validation` serve where there is no `test`. Images may lie deeper inside a
+class folder. Every file is decoded at the import, so that a bad one is named before any
+training starts; see `images.decode` for what becomes of size, transparency and rotation.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from engine.data import images, layout, zips
+from engine.data.cache import SCHEMA, cached
+from engine.data.layout import Layout
+from engine.data.progress import Watch
+from engine.data.statistics import channel_statistics
+from engine.data.types import IMAGE_SIZE, ImageData
+from engine.errors import DataError
+
+MAX_FILES = zips.MAX_ENTRIES  # same memory; also ends the listing of a disk named by mistake
+_HASH_CHUNK = 2**20
+_VERSION = f"d{images.VERSION}-s{SCHEMA}"
+
+
+def load(path: Path, root: Path, watch: Watch) -> ImageData:
+    """The images of a folder or zip, from the cache under `root` if its content is unchanged.
+
+    Raises DataError naming the file or class at fault, or Cancelled.
+    """
+    if path.is_dir():
+        files, folders = _walk(path, watch)
+        key = f"folder-{_VERSION}-{_listing_hash(path, files)}"
+        data = cached(root, key, lambda: _import_folder(path, files, folders, watch), watch)
+    else:
+        key = f"zip-{_VERSION}-{_file_hash(path, watch)}"
+        data = cached(root, key, lambda: _import_zip(path, watch), watch)
+    return replace(data, name=path.stem if path.is_file() else path.resolve().name)
+
+
+def _import_folder(path: Path, files: list[str], folders: list[str], watch: Watch) -> ImageData:
+    def read(name: str) -> bytes:
+        try:
+            if (path / name).stat().st_size > zips.MAX_IMAGE_BYTES:
+                raise DataError(
+                    f"{path.name}: {name!r} is larger than {zips.MAX_IMAGE_BYTES >> 20} MB"
+                )
+            return (path / name).read_bytes()
+        except OSError as error:
+            raise DataError(f"{path.name}: {name!r} cannot be read ({error.strerror})") from error
+
+    return _decode_all(path.name, layout.plan(files, folders, path.name), read, watch)
+
+
+def _import_zip(path: Path, watch: Watch) -> ImageData:
+    with zips.ZipImages(path) as archive:
+        plan = layout.plan(archive.files, archive.folders, path.name)
+        return _decode_all(path.name, plan, archive.read, watch)
+
+
+def _decode_all(label: str, plan: Layout, read: Callable[[str], bytes], watch: Watch) -> ImageData:
+    """Decode every image; the ones that fail are gathered into one DataError."""
+    samples = plan.train + plan.test
+    pixels = torch.empty(len(samples), 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
+    rows = pixels.numpy()
+    bad: list[str] = []
+    for index, (name, _) in enumerate(samples):
+        watch.tick(f"importing {label}", index, len(samples), "images")
+        content = read(name)
+        try:
+            rows[index] = images.decode(content)
+        except DataError as error:
+            bad.append(f"{name}: {error}")
+    if bad:
+        more = f"; and {len(bad) - layout.NAMED} more" if len(bad) > layout.NAMED else ""
+        raise DataError(
+            f"{label}: {len(bad)} of {len(samples)} images cannot be used, remove or replace "
+            f"them: {'; '.join(bad[: layout.NAMED])}{more}"
+        )
+    labels = torch.tensor([label for _, label in samples])
+    count = len(plan.train)
+    mean, std = channel_statistics(pixels[:count])
+    return ImageData(
+        label,
+        plan.classes,
+        mean,
+        std,
+        pixels[:count],
+        labels[:count],
+        pixels[count:],
+        labels[count:],
+    )
+
+
+def _walk(path: Path, watch: Watch) -> tuple[list[str], list[str]]:
+    """Relative names of all files and folders below, sorted; links are followed, once each."""
+    files, folders, seen = [], [], set()
+    for current, inside, names in os.walk(path, followlinks=True):
+        watch.tick(f"listing {path.name}", len(files), None, "files")
+        if (real := os.path.realpath(current)) in seen:
+            inside.clear()
+            continue
+        seen.add(real)
+        below = Path(current).relative_to(path)
+        inside[:] = sorted(name for name in inside if not layout.ignored(name))
+        folders += [(below / name).as_posix() for name in inside]
+        files += [(below / name).as_posix() for name in names if not layout.ignored(name)]
+        if len(files) > MAX_FILES:
+            raise DataError(f"{path.name}: more than {MAX_FILES} files; is this the right folder?")
+    return sorted(files), folders
+
+
+def _listing_hash(path: Path, files: list[str]) -> str:
+    """Changes with the place and with any file's name, size or time."""
+    # The place too: archives that set one time for all give other images the same listing.
+    digest = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape"))
+    for name in files:
+        try:
+            about = (path / name).stat()
+        except OSError as error:
+            raise DataError(f"{path.name}: {name!r} cannot be read ({error.strerror})") from error
+        line = f"\n{name}\0{about.st_size}\0{about.st_mtime_ns}"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _file_hash(path: Path, watch: Watch) -> str:
+    digest = hashlib.sha256()
+    try:
+        total = path.stat().st_size
+        with path.open("rb") as file:
+            while chunk := file.read(_HASH_CHUNK):
+                digest.update(chunk)
+                watch.tick(f"checking {path.name}", file.tell(), total, "bytes")
+    except OSError as error:
+        raise DataError(f"{path.name}: cannot be read ({error.strerror})") from error
+    return digest.hexdigest()

@@ -1,0 +1,93 @@
+"""Progress and cancellation of long preparations, and the locks that they wait for."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock, Timeout
+
+from engine.errors import Cancelled
+
+REPORT_SECONDS = 0.1  # at most ten reports a second: enough for a smooth bar, cheap to draw
+RATE_REPORTS = 50  # the rate is an average over this many reports, about five seconds
+LOCK_POLL_SECONDS = 0.2  # how long a cancellation may go unnoticed while waiting for a lock
+
+
+class Progress(NamedTuple):
+    """How far a preparation is: `done` of `total` (None: unknown) in `unit`, e.g. "bytes"."""
+
+    message: str
+    done: int
+    total: int | None
+    unit: str
+    rate: float | None  # units per second, lately; None while unknown
+
+
+class Watch:
+    """Hands progress on at a bounded pace, and raises Cancelled once a person asked for it."""
+
+    def __init__(
+        self,
+        progress: Callable[[Progress], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ):
+        self._progress = progress
+        self._cancelled = cancelled
+        self._message = ""
+        self._due = 0.0
+        self._history: deque[tuple[float, int]] = deque(maxlen=RATE_REPORTS)
+
+    def check(self) -> None:
+        """Raise Cancelled if a person asked to end."""
+        if self._cancelled is not None and self._cancelled():
+            raise Cancelled("cancelled")
+
+    def tick(self, message: str, done: int = 0, total: int | None = None, unit: str = "") -> None:
+        """Report, unless the last report is too fresh. The first and last of a message are kept."""
+        now = time.monotonic()
+        if message != self._message:
+            self._message, self._due = message, now
+            self._history.clear()
+        if now < self._due and done != total:
+            return
+        self._due = now + REPORT_SECONDS
+        self.check()
+        if self._history and done < self._history[-1][1]:  # started over
+            self._history.clear()
+        self._history.append((now, done))
+        if self._progress is not None:
+            self._progress(Progress(message, done, total, unit, self._rate()))
+
+    def _rate(self) -> float | None:
+        (start, first), (end, last) = self._history[0], self._history[-1]
+        return (last - first) / (end - start) if end > start else None
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but no longer than a cancellation allows."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.check()
+            time.sleep(min(left, LOCK_POLL_SECONDS))
+
+
+@contextmanager
+def hold(path: Path, watch: Watch, message: str) -> Iterator[None]:
+    """Hold the file lock at `path`; while another process has it, report `message` and wait.
+
+    Raises Cancelled, or OSError where the lock file cannot be made.
+    """
+    lock = FileLock(path)
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            break
+        except Timeout:
+            watch.tick(message)
+            watch.sleep(LOCK_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,43 @@
+"""What a data set is once it is loaded."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from engine.data.progress import Watch
+
+IMAGE_SIZE = 32  # pixels; the networks here are made for 32×32 RGB images
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A labelled image data set, whole in memory (3 KiB per image).
+
+    Images are uint8 [N, 3, 32, 32] RGB, labels int64 [N] that index `classes`.
+    `mean` and `std` are per channel, of pixel values in 0..1 over the training images.
+    """
+
+    name: str  # label for figures: "cifar10", "shapes", or the stem of the folder or zip
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A data set that is known by name.
+
+    `load(root, url, watch)` gives the data or raises DataError or Cancelled;
+    `is_available(root)` says whether that works without the network.
+    """
+
+    title: str
+    description: str
+    load: Callable[[Path, str | None, Watch], ImageData]
+    is_available: Callable[[Path], bool]

@@ -1,0 +1,148 @@
+"""Reading a zip that somebody else made: checked entry by entry, in memory, never extracted."""
+
+import io
+import re
+import stat
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from engine.data.layout import ignored
+from engine.errors import DataError
+
+MAX_ENTRIES = 200_000  # 0.6 GB of decoded images; three times CIFAR-10
+MAX_DIRECTORY_BYTES = 64 * 2**20  # the list of names, read before the entries can be counted
+MAX_IMAGE_BYTES = 64 * 2**20  # held in memory at once; a 50-megapixel photograph has about 25 MB
+MAX_TOTAL_BYTES = 16 * 2**30  # minutes of unpacking; photographs beyond it belong in a folder
+MAX_RATIO = 200  # unpacked to packed. Image files hardly shrink; deflate ends at 1032
+RATIO_FREE_BYTES = 64 * 2**20  # below this, flat drawings may shrink as they like
+ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # the ones that zipfile unpacks piecewise
+_LOCAL_HEADER_BYTES = 30
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+)
+
+
+class _BoundedReader(io.BufferedReader):
+    """Refuses the one huge read with which zipfile would load a forged directory of names."""
+
+    def read(self, size=-1):
+        if size is not None and size > MAX_DIRECTORY_BYTES + 1:
+            raise DataError(f"its list of entries has more than {MAX_DIRECTORY_BYTES >> 20} MB")
+        return super().read(size)
+
+
+class ZipImages:
+    """The checked entries of a zip: `files` and `folders`, without the ignored ones.
+
+    Opening raises DataError for names that leave the archive, links, encrypted or overlapping
+    entries, nested archives and bombs, each time naming the entry or the limit.
+    """
+
+    def __init__(self, path: Path):
+        self._label = path.name
+        self._unpacked = 0
+        try:
+            self._file = _BoundedReader(io.FileIO(path))
+        except OSError as error:
+            raise DataError(f"{path.name}: cannot be opened ({error.strerror})") from error
+        try:
+            try:
+                self._zip = zipfile.ZipFile(self._file)
+            except _DAMAGE as error:
+                reason = str(error) if isinstance(error, DataError) else "truncated or damaged"
+                raise DataError(
+                    f"{path.name}: not a complete zip file ({reason}); make or download it again"
+                ) from error
+            infos = self._zip.infolist()
+            self._check_size(infos, path.stat().st_size)
+            for info in infos:
+                self._check_entry(info)
+            self._check_overlap(infos)
+        except BaseException:
+            self._file.close()
+            raise
+        kept = [info for info in infos if not ignored(info.filename.rstrip("/"))]
+        self._entries = {info.filename: info for info in kept if not info.is_dir()}
+        self.files = list(self._entries)
+        self.folders = [info.filename for info in kept if info.is_dir()]
+
+    def __enter__(self) -> "ZipImages":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._zip.close()
+        self._file.close()
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file, unpacked no further than the limits. Raises DataError."""
+        try:
+            with self._zip.open(self._entries[name]) as file:
+                content = file.read(MAX_IMAGE_BYTES + 1)
+        except _DAMAGE as error:
+            raise DataError(
+                f"{self._label}: damaged at entry {name!r} ({error}); make or download it again"
+            ) from error
+        # Counted as they come, since the sizes in the headers are only what the maker claims.
+        self._unpacked += len(content)
+        if len(content) > MAX_IMAGE_BYTES:
+            self._refuse(name, f"unpacks to more than {MAX_IMAGE_BYTES >> 20} MB")
+        if self._unpacked > MAX_TOTAL_BYTES:
+            self._refuse(name, f"would bring the total beyond {MAX_TOTAL_BYTES >> 30} GB")
+        return content
+
+    def _refuse(self, name: str, reason: str):
+        raise DataError(f"{self._label}: entry {name[:200]!r} {reason}")
+
+    def _check_size(self, infos: list[zipfile.ZipInfo], packed: int) -> None:
+        if len(infos) > MAX_ENTRIES:
+            raise DataError(f"{self._label}: {len(infos)} entries; the limit is {MAX_ENTRIES}")
+        total = sum(info.file_size for info in infos)
+        if total > MAX_TOTAL_BYTES:
+            raise DataError(
+                f"{self._label}: unpacks to {total >> 30} GB; the limit is {MAX_TOTAL_BYTES >> 30}"
+            )
+        if total > RATIO_FREE_BYTES and total > MAX_RATIO * packed:
+            raise DataError(
+                f"{self._label}: unpacks to {total // packed} times its size; no set of images "
+                f"does, and the limit is {MAX_RATIO}"
+            )
+
+    def _check_entry(self, info: zipfile.ZipInfo) -> None:
+        # zipfile cleans `filename`; what the maker wrote is in `orig_filename`.
+        name = info.orig_filename
+        if "\\" in name or "\0" in name or name.startswith("/") or re.match("[A-Za-z]:", name):
+            self._refuse(name, "is not a plain relative path")
+        if ".." in name.split("/"):
+            self._refuse(name, "points outside of the archive")
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            self._refuse(name, "is a link or a special file, not an image")
+        if info.flag_bits & 1:
+            self._refuse(name, "is encrypted; make the zip without a password")
+        if info.compress_type not in METHODS:
+            self._refuse(name, "is packed in a rare way; make the zip with the usual deflate")
+        if PurePosixPath(name).suffix.lower() in ARCHIVES and not ignored(name):
+            self._refuse(name, "is an archive within the archive; unpack it first")
+
+    def _check_overlap(self, infos: list[zipfile.ZipInfo]) -> None:
+        """Entries that share bytes unpack them again and again; and no name comes twice."""
+        end, before = 0, ""
+        for info in sorted(infos, key=lambda info: info.header_offset):
+            if info.header_offset < end:
+                self._refuse(info.orig_filename, f"overlaps with {before!r}")
+            before = info.orig_filename
+            packed_name = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
+            end = info.header_offset + _LOCAL_HEADER_BYTES + len(packed_name) + info.compress_size
+        names: set[str] = set()
+        for info in infos:
+            if info.filename in names:
+                self._refuse(info.filename, "is there twice")
+            names.add(info.filename)

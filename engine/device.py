@@ -1,0 +1,90 @@
+"""Where and how precisely to compute: device, precision, memory format. CUDA, MPS and CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from dataclasses import dataclass
+
+import torch
+
+from engine.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A resolved choice: what "auto" became on this machine."""
+
+    device: torch.device
+    precision: str  # fp32, bf16 or fp16
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """channels_last wherever reduced precision runs: its kernels are written for it."""
+        reduced = self.precision != "fp32"
+        return torch.channels_last if reduced else torch.contiguous_format
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """The context that forward passes run in."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    def grad_scaler(self) -> torch.amp.GradScaler:
+        """Scales the loss in fp16, whose gradients underflow; passes through otherwise."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    def describe(self) -> dict[str, str | int]:
+        """What a run records of the machine, so that its figures can be read later."""
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+        else:
+            name = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
+        return {
+            "device": str(self.device),
+            "device_name": name,
+            "precision": self.precision,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "platform": platform.platform(),
+        }
+
+
+def resolve(device: str = "auto", precision: str = "auto") -> Compute:
+    """Turn the two settings into a device and precision that exist here, or raise ConfigError."""
+    chosen = _device(device)
+    if precision == "auto":
+        precision = _fastest_precision(chosen)
+    return Compute(chosen, precision)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda:0")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError("device", f"unknown device {name!r}; use auto, cpu, mps, cuda or cuda:N")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ConfigError("device", f"{name} is not here ({count} CUDA devices); use cpu")
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device", "mps is not available on this machine; use cpu")
+    return torch.device(device.type)
+
+
+def _fastest_precision(device: torch.device) -> str:
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type == "cpu":
+        # Without these instructions bf16 is emulated, several times slower than fp32.
+        has = torch.cpu.get_capabilities()
+        return "bf16" if has.get("amx_bf16") or has.get("avx512_bf16") else "fp32"
+    return "fp32"

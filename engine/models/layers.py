@@ -1,0 +1,97 @@
+"""What every network is made of: activations, norms, channel counts and their initialization."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from engine.errors import ConfigError
+
+MAX_GROUPS = 32
+MAX_CHANNELS = 2**20  # keeps every tensor size within 64 bits; memory ends long before
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    groups = next(g for g in range(MAX_GROUPS, 0, -1) if channels % g == 0)
+    return nn.GroupNorm(groups, channels)
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "celu": nn.CELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "mish": nn.Mish,
+}
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {  # each takes the channel count
+    "batch": nn.BatchNorm2d,
+    "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    "layer": lambda channels: nn.GroupNorm(1, channels),  # over channels and positions
+    "group": _group_norm,  # 32 groups, or the most below that divide the channels
+}
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The choices a network is built from. Every activation and norm it has comes from here."""
+
+    activation: Callable[[], nn.Module]
+    norm: Callable[[int], nn.Module]
+    width: float  # multiplier on every channel count, above 0
+
+    def channels(self, base: int, multiple_of: int = 1) -> int:
+        """`base` channels times the width, rounded to `multiple_of` (at least one such multiple).
+
+        Raises ConfigError when nothing is left of the layer, or when it is absurdly wide.
+        """
+        scaled = base * self.width
+        if scaled > MAX_CHANNELS:
+            raise ConfigError("model.width", f"{self.width:g} makes a layer of {base} too wide")
+        if round(scaled) == 0:
+            raise ConfigError(
+                "model.width", f"{self.width:g} leaves no channels in a layer of {base}"
+            )
+        return max(multiple_of, round(scaled / multiple_of) * multiple_of)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One entry of ARCHITECTURES: how to build a network, and what to tell a person about it."""
+
+    build: Callable[[Layers, int], nn.Module]  # (layers, num_classes) -> network
+    family: str
+    description: str  # one line
+    paper: str  # authors, year, arXiv address
+    activation: str = "relu"  # the architecture's own, a key of ACTIVATIONS
+    norm: str = "batch"  # likewise, of NORMS
+
+
+def head(channels: int, num_classes: int) -> nn.Sequential:
+    """Global average pool and one linear layer: (B, channels, H, W) -> (B, num_classes)."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
+
+
+@torch.no_grad()
+def initialize(model: nn.Module, seed: int) -> None:
+    """Set every parameter and buffer of `model` in place, from `seed` alone.
+
+    PyTorch's own default scheme (convolutions and linear layers uniform within ±1/√fan_in, norms
+    the identity), but drawn from a private generator: the global one is shared by all threads.
+    Raises TypeError for a layer it has no rule for, rather than leave that layer unset.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+            if module.bias is not None:
+                bound = 1 / math.sqrt(module.weight[0].numel())
+                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d | nn.GroupNorm):
+            module.reset_parameters()  # ones, zeros and running statistics; draws nothing
+        elif [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
+            raise TypeError(f"no initialization is known for {name} ({type(module).__name__})")

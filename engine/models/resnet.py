@@ -1,0 +1,140 @@
+"""ResNet, ResNeXt and a wide ResNet, with the stem for 32×32 images.
+
+ResNet: He, Zhang, Ren, Sun 2015, "Deep Residual Learning for Image Recognition",
+arXiv 1512.03385. ResNeXt: Xie, Girshick, Dollár, Tu, He 2016, "Aggregated Residual
+Transformations for Deep Neural Networks", arXiv 1611.05431. Wide ResNet: Zagoruyko, Komodakis
+2016, "Wide Residual Networks", arXiv 1605.07146.
+
+The stem is one 3×3 convolution of stride 1 without a max-pool, as in section 4.2 of the first
+paper; the stages are those of its table 1. The stride of a bottleneck is in its 3×3.
+"""
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from engine.models.layers import Architecture, Layers, head
+
+
+class Block(nn.Module):
+    """act(body(x) + shortcut(x)). The shortcut is a 1×1 projection where the shape changes."""
+
+    def __init__(self, layers: Layers, body: nn.Sequential, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.body = body
+        self.shortcut = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(projection, layers.norm(outputs))
+        self.activation = layers.activation()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.activation(self.body(x) + self.shortcut(x))
+
+
+def basic(layers: Layers, inputs: int, base: int, stride: int, groups: int) -> tuple[Block, int]:
+    """Two 3×3 convolutions, `base` channels out. Grouped: twice the inner width, the second split.
+
+    Returns the block and its output channels; `inputs` is a true count, `base` one at width 1.
+    """
+    outputs = layers.channels(base, multiple_of=groups)
+    inner = outputs if groups == 1 else layers.channels(2 * base, multiple_of=groups)
+    body = nn.Sequential(
+        nn.Conv2d(inputs, inner, 3, stride, padding=1, bias=False),
+        layers.norm(inner),
+        layers.activation(),
+        nn.Conv2d(inner, outputs, 3, padding=1, groups=groups, bias=False),
+        layers.norm(outputs),
+    )
+    return Block(layers, body, inputs, outputs, stride), outputs
+
+
+def bottleneck(
+    layers: Layers, inputs: int, base: int, stride: int, groups: int
+) -> tuple[Block, int]:
+    """1×1, 3×3, 1×1 with 4·`base` channels out. Grouped: twice the inner width, the 3×3 split.
+
+    Returns the block and its output channels; `inputs` is a true count, `base` one at width 1.
+    """
+    outputs = layers.channels(4 * base)
+    inner = layers.channels(base if groups == 1 else 2 * base, multiple_of=groups)
+    body = nn.Sequential(
+        nn.Conv2d(inputs, inner, 1, bias=False),
+        layers.norm(inner),
+        layers.activation(),
+        nn.Conv2d(inner, inner, 3, stride, padding=1, groups=groups, bias=False),
+        layers.norm(inner),
+        layers.activation(),
+        nn.Conv2d(inner, outputs, 1, bias=False),
+        layers.norm(outputs),
+    )
+    return Block(layers, body, inputs, outputs, stride), outputs
+
+
+class ResNet(nn.Module):
+    """Stem, four stages of `depths` blocks, head: (B, 3, 32, 32) -> (B, num_classes) logits.
+
+    `base` is the channel count of the stem and the first stage at width 1; each stage doubles it.
+    """
+
+    def __init__(self, layers: Layers, num_classes: int, *, block, depths, base=64, groups=1):
+        super().__init__()
+        channels = layers.channels(base)
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, channels, 3, padding=1, bias=False),
+            layers.norm(channels),
+            layers.activation(),
+        )
+        stages = []
+        for stage, depth in enumerate(depths):  # 32×32, 16×16, 8×8, 4×4
+            blocks = []
+            for index in range(depth):
+                stride = 2 if stage > 0 and index == 0 else 1
+                made, channels = block(layers, channels, base * 2**stage, stride, groups)
+                blocks.append(made)
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        self.head = head(channels, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.stages(self.stem(x)))
+
+
+DEPTHS = {
+    "10": (basic, (1, 1, 1, 1)),
+    "18": (basic, (2, 2, 2, 2)),
+    "34": (basic, (3, 4, 6, 3)),
+    "50": (bottleneck, (3, 4, 6, 3)),
+    "101": (bottleneck, (3, 4, 23, 3)),
+    "152": (bottleneck, (3, 8, 36, 3)),
+}
+
+RESNETS = {
+    f"resnet{depth}": Architecture(
+        build=partial(ResNet, block=block, depths=depths),
+        family="ResNet",
+        description=f"{depth} layers of {block.__name__} residual blocks",
+        paper="He et al. 2015, https://arxiv.org/abs/1512.03385",
+    )
+    for depth, (block, depths) in DEPTHS.items()
+}
+
+RESNEXTS = {
+    f"resnext{depth}": Architecture(
+        build=partial(ResNet, block=block, depths=depths, groups=32),
+        family="ResNeXt",
+        description=f"ResNet-{depth} with inner widths doubled and split into 32 groups",
+        paper="Xie et al. 2016, https://arxiv.org/abs/1611.05431",
+    )
+    for depth, (block, depths) in DEPTHS.items()
+}
+
+WIDE_RESNETS = {
+    "wideresnet14": Architecture(
+        build=partial(ResNet, block=basic, depths=(2, 2, 1, 1), base=128),
+        family="Wide ResNet",
+        description="14 layers of basic residual blocks, all twice as wide as a ResNet's",
+        paper="Zagoruyko and Komodakis 2016, https://arxiv.org/abs/1605.07146",
+    )
+}

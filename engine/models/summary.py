@@ -1,0 +1,103 @@
+"""What a network costs: parameters, multiply-accumulates, memory. Nothing is really computed."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from engine.models import build_on_meta
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer that has parameters or computes, in the order of the forward pass."""
+
+    name: str  # dotted path in the network
+    kind: str  # class name
+    output_shape: tuple[int, ...]  # of one image, without the batch
+    parameters: int
+    macs: int  # multiply-accumulates for one image
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    parameters: int
+    macs: int  # multiply-accumulates of convolutions and linear layers, for one image
+    activation_bytes: int  # what autograd keeps of one batch for the backward pass, in fp32
+    layers: tuple[LayerRow, ...]
+
+
+def count_parameters(
+    arch: str,
+    num_classes: int = 10,
+    activation: str | None = None,
+    norm: str | None = None,
+    width: float = 1.0,
+) -> int:
+    """Parameters of `build_model` with the same arguments (and errors), without building it."""
+    model = build_on_meta(arch, num_classes, activation, norm, width)
+    return sum(p.numel() for p in model.parameters())
+
+
+def summarize(model: nn.Module, batch_size: int = 128, image_size: int = 32) -> ModelSummary:
+    """Costs of `model` in training on (batch_size, 3, image_size, image_size) fp32 images.
+
+    Runs one forward pass of a copy on the meta device; `model` itself is left as it is, as is the
+    random state. The memory is that of PyTorch's ordinary layers: it holds neither the weights
+    nor the convolutions' scratch space, and a fast path or autocast may need less.
+    """
+    shadow = _on_meta(model).train()
+    rows: list[LayerRow] = []
+    for name, module in shadow.named_modules():
+        if not any(module.children()):
+            module.register_forward_hook(
+                lambda m, _, out, name=name: rows.append(_row(name, m, out))
+            )
+
+    owned = {id(t.untyped_storage()) for t in [*shadow.parameters(), *shadow.buffers()]}
+    kept: dict[int, torch.UntypedStorage] = {}  # by identity; holding them keeps the ids unique
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if id(storage) not in owned:
+            kept[id(storage)] = storage
+        return tensor
+
+    images = torch.empty(batch_size, 3, image_size, image_size, device="meta")
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        shadow(images)
+    return ModelSummary(
+        parameters=sum(p.numel() for p in shadow.parameters()),
+        macs=sum(row.macs for row in rows),
+        activation_bytes=sum(storage.nbytes() for storage in kept.values()),
+        layers=tuple(rows),
+    )
+
+
+def _on_meta(model: nn.Module) -> nn.Module:
+    """A copy of `model` in fp32 without its weights; those are never duplicated on the way."""
+    memo = {}
+    for tensor in [*model.parameters(), *model.buffers()]:
+        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        shape = torch.empty_like(tensor, device="meta", dtype=dtype)
+        is_parameter = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = nn.Parameter(shape, tensor.requires_grad) if is_parameter else shape
+    return copy.deepcopy(model, memo)
+
+
+def _row(name: str, module: nn.Module, output: torch.Tensor) -> LayerRow:
+    # Not torch.utils.flop_counter: it hooks every module of the process, so counting here would
+    # reach into a network that trains in another thread. The tests compare the two.
+    macs = 0
+    if isinstance(module, nn.Conv2d):
+        macs = module.weight.numel() * output.shape[2] * output.shape[3]
+    elif isinstance(module, nn.Linear):
+        macs = module.weight.numel()
+    return LayerRow(
+        name=name,
+        kind=type(module).__name__,
+        output_shape=tuple(output.shape[1:]),
+        parameters=sum(p.numel() for p in module.parameters()),
+        macs=macs,
+    )

@@ -1,0 +1,356 @@
+"""The run directory: create, list, read, append, lock. Files are the only truth about a run."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from engine.config import RunConfig
+from engine.errors import ConfigError, RunError
+from engine.files import write_atomic
+
+SCHEMA = 1
+LOCK_WAIT_S = 2.0  # a page that asks whether a run is alive holds its lock for microseconds
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
+RESERVED = {"pretrained", "con", "prn", "aux", "nul"} | {
+    f"{port}{digit}" for port in ("com", "lpt") for digit in range(1, 10)
+}
+
+
+class State(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+RESUMABLE = (State.PAUSED, State.STOPPED, State.FAILED, State.INTERRUPTED)
+
+
+@dataclass(frozen=True)
+class Status:
+    """status.json: where a run is. Accuracies are fractions, times seconds or Unix time."""
+
+    state: State = State.QUEUED
+    phase: str = ""  # what it is doing, for a person: "training", "reading shapes" …
+    message: str = ""  # why it failed, in one line
+    created: float = 0.0
+    queued: float = 0.0  # when it last joined the queue: its place in it
+    updated: float = 0.0
+    step: int = 0
+    steps: int = 0
+    epoch: int = 0  # the epoch in progress, from 1
+    epochs: int = 0
+    images_per_s: float = 0.0
+    batch_seconds: float = 0.0
+    eta_seconds: float | None = None
+    seconds: float = 0.0  # spent training so far, over all its sittings
+    final_acc: float | None = None  # validation accuracy after the last finished epoch
+    best_acc: float | None = None
+    best_epoch: int | None = None
+    val_is_test: bool = True  # best_acc was then selected on test data
+    parameters: int | None = None
+    compute: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Status:
+        known = {f.name for f in dataclasses.fields(cls)}
+        kept = {key: value for key, value in values.items() if key in known}
+        return cls(**{**kept, "state": State(kept["state"])})
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError unless `name` can be a folder on every platform."""
+    if not NAME.fullmatch(name) or name.endswith("."):
+        raise ConfigError(
+            "name", f"{name[:90]!r} cannot name a run; use 1 to 80 letters, digits, . _ + -"
+        )
+    if name.split(".", maxsplit=1)[0].lower() in RESERVED:
+        raise ConfigError("name", f"{name!r} is reserved; choose another")
+
+
+class Run:
+    """One run's folder, for reading. Only a RunWriter, made by hold(), changes it."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.name = self.path.name
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def config(self) -> RunConfig:
+        values = self._config_file()
+        return RunConfig.from_dict({k: v for k, v in values.items() if k not in CONFIG_EXTRAS})
+
+    def dataset_info(self) -> dict[str, Any] | None:
+        """{"name", "classes", "mean", "std"} once the data was loaded."""
+        return self._config_file().get("dataset_info")
+
+    def status(self) -> Status:
+        """Where the run is; "running" without a living writer is told as interrupted."""
+        status = self._status_file()
+        if status.state is State.RUNNING and not self.is_alive():
+            status = self._status_file()  # it may have ended between the two looks
+            if status.state is State.RUNNING:
+                return dataclasses.replace(status, state=State.INTERRUPTED)
+        return status
+
+    def is_alive(self) -> bool:
+        """Whether some process holds the run's lock right now."""
+        lock = self._lock(timeout=0)
+        try:
+            with lock:
+                return False
+        except Timeout:
+            return True
+        except OSError:  # the folder is gone or not ours to write: nobody trains in it
+            return False
+
+    def records(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """Records from byte `offset` on, and the offset to go on from.
+
+        A torn last line is left for later. An offset past the end (the file was trimmed by a
+        resume) starts from the beginning.
+        """
+        path = self.path / "metrics.jsonl"
+        try:
+            with path.open("rb") as file:
+                if offset > os.fstat(file.fileno()).st_size:
+                    offset = 0
+                file.seek(offset)
+                content = file.read()
+        except FileNotFoundError:
+            return [], 0
+        whole = content[: content.rfind(b"\n") + 1]
+        return _parse_lines(whole), offset + len(whole)
+
+    def log(self) -> str:
+        try:
+            return (self.path / "train.log").read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def request(self, command: str) -> None:
+        """Ask the run's writer, in whichever process, to "pause" or "stop"."""
+        if command not in ("pause", "stop"):
+            raise ValueError(f"unknown command {command!r}")
+        write_atomic(self.path / "control.json", json.dumps({"command": command}), durable=False)
+
+    def requested(self) -> str | None:
+        """The command that waits to be carried out, if any."""
+        try:
+            command = json.loads((self.path / "control.json").read_text())["command"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        return command if command in ("pause", "stop") else None
+
+    def holder(self) -> str:
+        """Who holds the lock, for a person: "train.py, process 12 on host"."""
+        try:
+            held = json.loads((self.path / "holder.json").read_text())
+            return f"{held['role']}, process {held['pid']} on {held['host']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
+
+    @contextlib.contextmanager
+    def hold(self, role: str) -> Iterator[RunWriter]:
+        """Become the one writer, or raise RunError that names who is."""
+        lock = self._lock(timeout=LOCK_WAIT_S)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(f"run {self.name!r} is in use by {self.holder()}") from None
+        except OSError as error:
+            raise RunError(f"run {self.name!r} cannot be locked: {error.strerror}") from error
+        try:
+            holder = {"role": role, "pid": os.getpid(), "host": socket.gethostname()}
+            write_atomic(self.path / "holder.json", json.dumps(holder), durable=False)
+            yield RunWriter(self)
+        finally:
+            lock.release()
+
+    def _lock(self, timeout: float) -> FileLock:
+        # Not thread-local: a page's thread must see a lock that the worker's thread holds.
+        return FileLock(self.path / "run.lock", timeout=timeout, thread_local=False)
+
+    def _config_file(self) -> dict[str, Any]:
+        values = self._read_json("config.json")
+        if values.get("schema", SCHEMA) != SCHEMA:
+            raise RunError(f"run {self.name!r} was made by a newer version; update this one")
+        return values
+
+    def _status_file(self) -> Status:
+        try:
+            return Status.from_dict(self._read_json("status.json"))
+        except (KeyError, ValueError, TypeError) as error:
+            if isinstance(error, RunError):
+                raise
+            raise RunError(f"run {self.name!r}: status.json is damaged") from error
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        try:
+            values = json.loads((self.path / name).read_text())
+        except OSError:
+            raise RunError(f"there is no run {self.name!r} in {self.path.parent}") from None
+        except (ValueError, RecursionError):
+            raise RunError(f"run {self.name!r}: {name} is damaged") from None
+        if not isinstance(values, dict):
+            raise RunError(f"run {self.name!r}: {name} is damaged")
+        return values
+
+
+CONFIG_EXTRAS = ("schema", "dataset_info")
+
+
+class RunWriter:
+    """The one writer of a run, alive while its lock is held."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self._status = run._status_file()
+
+    @property
+    def status(self) -> Status:
+        return self._status
+
+    def update(self, *, durable: bool = False, **changes: Any) -> None:
+        """Replace fields of the status. Progress need not survive a power cut; a state must."""
+        if "state" in changes and changes["state"] is not self._status.state:
+            durable = True
+        self._status = dataclasses.replace(self._status, updated=time.time(), **changes)
+        content = json.dumps(dataclasses.asdict(self._status))
+        write_atomic(self.run.path / "status.json", content, durable=durable)
+
+    def begin(self, allowed: tuple[State, ...]) -> None:
+        """Go to running from one of `allowed`; forget what was asked of an earlier sitting."""
+        state = self._status.state
+        if state is State.RUNNING:  # we hold the lock, so whoever was running has died
+            state = State.INTERRUPTED
+        if state not in allowed:
+            raise RunError(f"run {self.run.name!r} is {state} and cannot be started")
+        (self.run.path / "control.json").unlink(missing_ok=True)
+        self.update(state=State.RUNNING, phase="starting", message="")
+
+    def save_config(self, config: RunConfig, dataset_info: dict[str, Any]) -> None:
+        """Store the config as it was resolved, with what the data set says of itself."""
+        write_atomic(self.run.path / "config.json", _config_json(config, dataset_info))
+
+    def append(self, records: list[dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        with (self.run.path / "metrics.jsonl").open("ab") as file:
+            file.write(lines.encode())
+
+    def trim(self, step: int, epochs_done: int) -> None:
+        """Drop records past the checkpoint that a resume starts from, and a torn last line."""
+        limits = {"step": ("step", step), "epoch": ("epoch", epochs_done)}
+        kept = []
+        for record in self.run.records()[0]:
+            key, limit = limits[record["kind"]]
+            if record[key] <= limit:
+                kept.append(json.dumps(record) + "\n")
+        write_atomic(self.run.path / "metrics.jsonl", "".join(kept))
+
+    def log(self, text: str) -> None:
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        with (self.run.path / "train.log").open("a", encoding="utf-8") as file:
+            file.write(f"{stamp} {text.rstrip()}\n")
+
+
+def check_free(root: Path, name: str) -> None:
+    """Raise unless `name` can be a new run's: ConfigError for a bad one, RunError for a taken."""
+    check_name(name)
+    if name.lower() in _taken(root):
+        raise RunError(f"run {name!r} exists in {root}; choose another name, or resume it")
+
+
+def _taken(root: Path) -> set[str]:
+    """Names in use, in lower case, because some file systems do not tell case apart."""
+    return {path.name.lower() for path in root.iterdir()} if root.is_dir() else set()
+
+
+def create(root: Path, name: str, config: RunConfig) -> Run:
+    """Make the folder of a new queued run, whole or not at all. Refuses an existing name."""
+    check_free(root, name)
+    staging = root / f".{name}.{os.getpid()}.tmp"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".create.lock", timeout=30):
+            check_free(root, name)  # again: another process may have been faster
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir()
+            now = time.time()
+            status = Status(created=now, queued=now, updated=now, epochs=config.epochs)
+            write_atomic(staging / "config.json", _config_json(config, None))
+            write_atomic(staging / "status.json", json.dumps(dataclasses.asdict(status)))
+            staging.rename(root / name)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise RunError(f"cannot make a run in {root}: {error.strerror or error}") from error
+    return Run(root / name)
+
+
+def open_run(root: Path, name: str) -> Run:
+    """The run `name` under `root`, or RunError."""
+    check_name(name)
+    run = Run(root / name)
+    run._config_file()
+    return run
+
+
+def list_runs(root: Path) -> list[Run]:
+    """Every run under `root`, newest first; folders that are not runs are passed over."""
+    found = []
+    if root.is_dir():
+        for path in root.iterdir():
+            try:
+                check_name(path.name)
+                found.append((path.joinpath("config.json").stat().st_mtime, Run(path)))
+            except (ConfigError, OSError):
+                continue
+    return [run for _, run in sorted(found, key=lambda pair: (-pair[0], pair[1].name))]
+
+
+def suggest_name(root: Path, config: RunConfig) -> str:
+    """A free name that tells the choices, such as resnet18-mish-mixup-2."""
+    model, augment = config.model, config.augment
+    parts = [model.arch, model.activation, model.norm]
+    parts.append(f"w{model.width:g}" if model.width != 1 else None)
+    parts += [name for name in ("erasing", "mixup", "cutmix") if getattr(augment, name)]
+    base = "-".join(part for part in parts if part)[:70]
+    taken = _taken(root)
+    numbers = range(2, len(taken) + 3)
+    return next(n for n in [base, *(f"{base}-{i}" for i in numbers)] if n.lower() not in taken)
+
+
+def _config_json(config: RunConfig, dataset_info: dict[str, Any] | None) -> str:
+    extras = {"schema": SCHEMA, "dataset_info": dataset_info}
+    return json.dumps({**extras, **config.to_dict()}, indent=2)
+
+
+def _parse_lines(content: bytes) -> list[dict[str, Any]]:
+    records = []
+    for line in content.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:  # torn by a crash, then followed by a resumed run's lines
+            continue
+        if isinstance(record, dict) and record.get("kind") in ("step", "epoch"):
+            records.append(record)
+    return records

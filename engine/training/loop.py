@@ -1,0 +1,266 @@
+"""The training loop: a generator of records that the command line, the worker and tests consume."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.augment import Pipeline
+from engine.checkpoint import CheckpointStore
+from engine.config import RunConfig
+from engine.data.batches import Splits, epoch_permutation
+from engine.device import Compute
+from engine.errors import TrainingFailed
+from engine.randomness import Purpose, keyed_generator
+from engine.schedules import learning_rate
+from engine.training.evaluate import Tally, evaluate
+from engine.training.optim import make_optimizer
+from engine.training.records import EpochRecord, Progress, Record, Started, StepRecord
+
+READ_EVERY_S = 0.25  # step metrics are read from the device so often: a read waits for the device
+SAVE_EVERY_S = 60.0
+MAX_STEP_RECORDS = 5_000  # a run; more than any chart shows, and 0.6 MB on disk
+
+
+@dataclass
+class Position:
+    """How far the run is, and everything but tensors that a resume needs."""
+
+    step: int = 0  # steps done
+    epochs_done: int = 0  # epochs validated
+    loss_sum: float = 0.0  # over this epoch's images, each batch weighted by its size
+    acc_sum: float = 0.0
+    images: int = 0
+    epoch_seconds: float = 0.0
+    seconds: float = 0.0
+    best_acc: float | None = None
+    best_epoch: int | None = None
+    pending: list[dict[str, Any]] = field(default_factory=list)  # step records not yielded yet
+
+
+class Trainer:
+    """The network and all that moves while it trains; `fit` drives it."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        splits: Splits,
+        pipeline: Pipeline,
+        model: nn.Module,
+        compute: Compute,
+        store: CheckpointStore | None,
+    ):
+        self.config, self.splits, self.pipeline, self.compute = config, splits, pipeline, compute
+        self.store = store
+        self.model = model.to(compute.device, memory_format=compute.memory_format).train()
+        self.optimizer = make_optimizer(self.model, config.optim)
+        self.scaler = compute.grad_scaler()
+        self.position = Position()
+        self.steps_per_epoch = math.ceil(len(splits.train_images) / config.batch_size)
+        self.steps = self.steps_per_epoch * config.epochs
+        self.record_every = math.ceil(self.steps / MAX_STEP_RECORDS)
+        self.unread: list[tuple[int, int, float, Tensor]] = []  # step, images, lr, (loss, acc)
+        self.pending: deque[StepRecord] = deque()
+        self.last_read = self.last_save = self.last_clock = 0.0
+        self.speed = 0.0  # images/s over the last reading
+        self.latest = (math.nan, math.nan, 0.0)  # loss, acc, lr of the last step read
+
+    def fit(self) -> Iterator[Record]:
+        """Train to the last epoch, yielding records; resumes from the store's newest checkpoint.
+
+        Closing the generator, at any yield, saves a checkpoint of the steps done and ends. Raises
+        TrainingFailed when the loss stops being finite: nothing is saved from then on.
+        """
+        restored = self._restore()
+        p = self.position
+        self.last_read = self.last_save = self.last_clock = time.monotonic()
+        yield Started(p.step, p.epochs_done, self.steps, p.best_acc, p.best_epoch, p.seconds)
+        try:
+            if not restored:  # from here on a resume needs nothing but the run's own folder
+                self._save()
+            while p.epochs_done < self.config.epochs:
+                yield from self._train_epoch()
+                yield from self._validate()
+                self._save()
+        except GeneratorExit:
+            self._read_metrics()
+            self._save()
+
+    def _train_epoch(self) -> Iterator[Record]:
+        p, config, epoch = self.position, self.config, self.position.epochs_done + 1
+        count, device = len(self.splits.train_images), self.compute.device
+        order = epoch_permutation(count, config.seed, epoch).to(device)
+        first_step = p.epochs_done * self.steps_per_epoch
+        while p.step < first_step + self.steps_per_epoch:
+            start = (p.step - first_step) * config.batch_size
+            chosen = order[start : start + config.batch_size]
+            self._step(self.splits.train_images[chosen], self.splits.train_labels[chosen], epoch)
+            if time.monotonic() - self.last_read >= READ_EVERY_S:
+                yield from self._report("training", epoch)
+            if time.monotonic() - self.last_save >= SAVE_EVERY_S:
+                yield from self._report("saving", epoch)
+                self._save()
+        yield from self._report("validating", epoch)
+
+    def _step(self, images: Tensor, labels: Tensor, epoch: int) -> None:
+        """One optimizer step on uint8 images [B, 3, 32, 32] and labels [B]; no wait for a GPU."""
+        config, p = self.config, self.position
+        rate = learning_rate(
+            config.schedule, config.optim.lr, p.step, self.steps_per_epoch, config.epochs
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        chance = self.pipeline.sample(
+            images.shape, keyed_generator(config.seed, Purpose.AUGMENT, epoch, p.step)
+        )
+        inputs, targets_a, targets_b, lam = self.pipeline.apply(images, labels, chance)
+        inputs = inputs.contiguous(memory_format=self.compute.memory_format)
+
+        with self.compute.autocast():
+            logits = self.model(inputs)
+        logits = logits.float()
+        smoothing = config.optim.label_smoothing
+        loss = lam * F.cross_entropy(logits, targets_a, label_smoothing=smoothing)
+        if lam < 1:
+            loss = loss + (1 - lam) * F.cross_entropy(logits, targets_b, label_smoothing=smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+        with torch.no_grad():
+            guess = logits.argmax(1)
+            right = (
+                lam * (guess == targets_a).float() + (1 - lam) * (guess == targets_b).float()
+            ).mean()
+            self.unread.append((p.step + 1, len(images), rate, torch.stack([loss.detach(), right])))
+        p.step += 1
+
+    def _read_metrics(self) -> None:
+        """Bring the buffered metrics to the host (waits for the device) and check them.
+
+        Raises TrainingFailed that names the first step whose loss is not finite.
+        """
+        p = self.position
+        self._advance_clock()
+        if not self.unread:
+            return
+        values = torch.stack([metrics for *_, metrics in self.unread]).tolist()
+        now = time.monotonic()
+        self.speed = sum(n for _, n, _, _ in self.unread) / max(1e-9, now - self.last_read)
+        self.last_read = now
+        for (step, images, rate, _), (loss, acc) in zip(self.unread, values, strict=True):
+            epoch = (step - 1) // self.steps_per_epoch + 1
+            if not math.isfinite(loss):
+                raise TrainingFailed(
+                    f"diverged at step {step} (epoch {epoch}): the loss is {loss}; try a lower "
+                    "learning rate, a warm-up, or another norm"
+                )
+            p.loss_sum += loss * images
+            p.acc_sum += acc * images
+            p.images += images
+            self.latest = (loss, acc, rate)
+            if step % self.record_every == 0 or step % self.steps_per_epoch == 0:
+                self.pending.append(StepRecord(step, epoch, loss, acc, rate, self.speed))
+        self.unread.clear()
+
+    def _report(self, phase: str, epoch: int) -> Iterator[Record]:
+        """Read, yield every step record, then where the run is."""
+        self._read_metrics()
+        while self.pending:
+            yield self.pending.popleft()  # given out before the consumer can close here
+        yield self._progress(phase, epoch)
+
+    def _progress(self, phase: str, epoch: int) -> Progress:
+        p, (loss, acc, rate) = self.position, self.latest
+        eta = None
+        if self.speed:
+            images_left = (self.steps - p.step) * self.config.batch_size
+            eta = images_left / self.speed
+        batch_seconds = self.config.batch_size / self.speed if self.speed else 0.0
+        return Progress(
+            phase, p.step, epoch, loss, acc, rate, self.speed, batch_seconds, eta, p.seconds
+        )
+
+    def _validate(self) -> Iterator[Record]:
+        """Measure the epoch on clean validation images, note it, keep the best weights."""
+        p, epoch = self.position, self.position.epochs_done + 1
+        tally = Tally()
+        for _ in evaluate(
+            self.model,
+            self.splits.val_images,
+            self.splits.val_labels,
+            self.pipeline.mean,
+            self.pipeline.std,
+            self.compute,
+            tally,
+        ):
+            yield self._progress("validating", epoch)
+        if not math.isfinite(tally.loss):
+            raise TrainingFailed(
+                f"diverged by step {p.step} (epoch {epoch}): the validation loss is {tally.loss}; "
+                "try a lower learning rate or a warm-up"
+            )
+        self._advance_clock()
+        record = EpochRecord(
+            epoch,
+            p.step,
+            p.loss_sum / p.images,
+            p.acc_sum / p.images,
+            tally.loss,
+            tally.acc,
+            self.latest[2],
+            p.epoch_seconds,
+        )
+        if p.best_acc is None or tally.acc > p.best_acc:
+            if self.store:
+                self.store.save_best(self.model.state_dict(), epoch, tally.acc)
+            p.best_acc, p.best_epoch = tally.acc, epoch
+        p.loss_sum = p.acc_sum = p.epoch_seconds = 0.0
+        p.images = 0
+        p.epochs_done = epoch
+        yield record
+        self.last_read = time.monotonic()  # validation is not part of the next reading's speed
+
+    def _advance_clock(self) -> None:
+        now = time.monotonic()
+        self.position.epoch_seconds += now - self.last_clock
+        self.position.seconds += now - self.last_clock
+        self.last_clock = now
+
+    def _save(self) -> None:
+        """Write a checkpoint; every metric up to here has been read, so the weights are sound."""
+        if self.store is None:
+            return
+        self._advance_clock()
+        p = self.position
+        p.pending = [vars(record) for record in self.pending]
+        state = {
+            **vars(p),
+            "latest": self.latest,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        self.store.save(p.step, self.model.state_dict(), state)
+        self.last_save = time.monotonic()
+
+    def _restore(self) -> bool:
+        checkpoint = self.store.load_newest() if self.store else None
+        if checkpoint is None:
+            return False
+        state = dict(checkpoint.state)
+        self.model.load_state_dict(checkpoint.weights)
+        self.optimizer.load_state_dict(state.pop("optimizer"))
+        self.scaler.load_state_dict(state.pop("scaler"))
+        self.latest = tuple(state.pop("latest"))
+        self.position = Position(**state)
+        self.pending.extend(StepRecord(**values) for values in self.position.pending)
+        return True

@@ -1,0 +1,70 @@
+"""What `fit` yields. Step and epoch records are kept; the others only tell where it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One training step. Accuracy is a fraction, measured on the augmented batch."""
+
+    step: int  # steps done, from 1
+    epoch: int  # from 1
+    loss: float
+    acc: float
+    lr: float
+    images_per_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": "step", **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch. Training figures are means over its augmented batches, as the network learned."""
+
+    epoch: int
+    step: int
+    train_loss: float
+    train_acc: float
+    val_loss: float
+    val_acc: float
+    lr: float  # of the epoch's last step
+    seconds: float  # training and validation
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": "epoch", **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True)
+class Started:
+    """The first thing yielded: where this sitting starts from (0, 0 for a new run)."""
+
+    step: int
+    epochs_done: int
+    steps: int  # of the whole run
+    best_acc: float | None
+    best_epoch: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the run is, a few times a second; everything before it has been yielded."""
+
+    phase: str  # "training", "validating" or "saving"
+    step: int
+    epoch: int
+    loss: float
+    acc: float
+    lr: float
+    images_per_s: float
+    batch_seconds: float
+    eta_seconds: float | None
+    seconds: float  # spent on this run so far
+
+
+Record = StepRecord | EpochRecord | Started | Progress

@@ -1,0 +1,199 @@
+"""The background training thread and its queue: one per training device and process."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import sys
+import threading
+import time
+import types
+from pathlib import Path
+
+from engine import runs
+from engine.config import RunConfig
+from engine.device import resolve
+from engine.errors import Cancelled, RunError
+from engine.models.summary import count_parameters
+from engine.runs import RESUMABLE, Run, State
+from engine.training import session
+
+# A module entry without a source file: out of reach of a cleared cache, a reloaded or evicted
+# module and a file watcher, so no second worker can come to be in a process.
+REGISTRY = "_cifar10_playground_workers"
+EXIT_WAIT_S = 20.0  # a batch and a checkpoint of a large network on a slow CPU
+
+
+def get_worker(device: str = "auto") -> Worker:
+    """The process's worker for a device, made at first use."""
+    registry = sys.modules.setdefault(REGISTRY, _new_registry())
+    key = str(resolve(device).device)
+    with registry.lock:
+        worker = registry.workers.get(key)
+        if worker is None:
+            worker = registry.workers[key] = Worker(key)
+            atexit.register(worker.close)
+        return worker
+
+
+def _new_registry() -> types.ModuleType:
+    registry = types.ModuleType(REGISTRY)
+    registry.lock, registry.workers = threading.Lock(), {}
+    return registry
+
+
+class Worker:
+    """Trains queued runs one after another in a daemon thread. Get it from get_worker.
+
+    It keeps nothing that a crash could lose: the queue is the runs whose state is queued. Pages
+    read the runs' files; only `submit` and the commands below come here.
+    """
+
+    def __init__(self, device: str):
+        self.device = device
+        self._queue: list[Path] = []  # run folders, the next one first
+        self._changed = threading.Condition()
+        self._current: Run | None = None
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name=f"training-{device}", daemon=True)
+        self._thread.start()
+
+    @property
+    def current(self) -> Run | None:
+        """The run that is being trained or prepared."""
+        return self._current
+
+    def waiting(self) -> list[Run]:
+        """Queued runs that this worker will train, in order."""
+        with self._changed:
+            return [Run(path) for path in self._queue]
+
+    def submit(self, config: RunConfig, name: str, root: Path) -> Run:
+        """Make a queued run. Raises ConfigError for what cannot work, RunError for a taken name."""
+        model = config.model
+        count_parameters(
+            model.arch, model.num_classes or 10, model.activation, model.norm, model.width
+        )
+        resolve(config.device, config.precision)
+        run = runs.create(Path(root), name, config)
+        self._enqueue(run)
+        return run
+
+    def resume(self, run: Run) -> None:
+        """Queue a paused, stopped, failed or interrupted run, ahead of those that wait."""
+        with run.hold("the app") as writer:
+            state = writer.status.state
+            if state not in (*RESUMABLE, State.RUNNING):  # running without a writer: interrupted
+                raise RunError(f"run {run.name!r} is {state}; only an unfinished run can go on")
+            (run.path / "control.json").unlink(missing_ok=True)
+            writer.update(state=State.QUEUED, queued=time.time(), message="")
+        self._enqueue(run, first=True)
+
+    def pause(self, run: Run) -> None:
+        """Ask for a checkpoint and a free device; takes effect within one batch."""
+        self._request(run, "pause")
+
+    def stop(self, run: Run) -> None:
+        """End a run, in whichever process it trains, within one batch; or a paused one at once."""
+        if run.status().state is State.PAUSED:
+            self._end_waiting(run, State.PAUSED)
+        else:
+            self._request(run, "stop")
+
+    def cancel(self, run: Run) -> None:
+        """Take a queued run out of the queue. Raises RunError when it has started already."""
+        self._end_waiting(run, State.QUEUED)
+        with self._changed:
+            self._queue = [path for path in self._queue if path != run.path]
+
+    def _request(self, run: Run, command: str) -> None:
+        state = run.status().state
+        if state is not State.RUNNING:
+            raise RunError(f"run {run.name!r} is {state}; only a running one can {command}")
+        run.request(command)
+
+    def _end_waiting(self, run: Run, expected: State) -> None:
+        with run.hold("the app") as writer:
+            if writer.status.state is not expected:
+                raise RunError(f"run {run.name!r} is {writer.status.state}, not {expected}")
+            writer.update(state=State.STOPPED)
+
+    def continue_queue(self, root: Path) -> list[Run]:
+        """Take up the queued runs that an earlier process left under `root`, oldest first."""
+        left = []
+        for run in runs.list_runs(Path(root)):
+            with contextlib.suppress(RunError):
+                status = run.status()
+                if status.state is State.QUEUED:
+                    left.append((status.queued, run))
+        added = [run for _, run in sorted(left, key=lambda pair: pair[0]) if self._enqueue(run)]
+        return added
+
+    def close(self, wait: float = EXIT_WAIT_S) -> None:
+        """Checkpoint what is being trained, leave it interrupted, and end the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(wait)
+
+    def _enqueue(self, run: Run, *, first: bool = False) -> bool:
+        with self._changed:
+            mine = {*self._queue, self._current.path if self._current else None}
+            if run.path in mine:
+                return False
+            self._queue.insert(0 if first else len(self._queue), run.path)
+            self._changed.notify_all()
+            return True
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._closing)
+                if self._closing:
+                    return
+                self._current = Run(self._queue.pop(0))
+            try:
+                self._train(self._current)
+            except BaseException as error:
+                # Even SystemExit from a model must not end the thread that the queue lives on.
+                self._note_failure(self._current, error)
+            finally:
+                self._current = None
+
+    def _train(self, run: Run) -> None:
+        with run.hold("the app") as writer:
+            if writer.status.state is not State.QUEUED:
+                return  # cancelled, or started by another process, since it was queued
+            writer.begin((State.QUEUED,))
+            try:
+                prepared = session.prepare(
+                    run.config(),
+                    run.path.parent,
+                    run,
+                    progress=lambda p: writer.update(phase=_phase(p)),
+                    cancelled=lambda: self._asked(run) is not None,
+                )
+            except Cancelled:
+                ending = self._asked(run) or "stop"
+                writer.update(state=session.ENDINGS[ending], phase="")
+            except BaseException as error:
+                session.fail(writer, error)
+            else:
+                session.run_training(writer, prepared, ask=lambda: self._asked(run))
+
+    def _asked(self, run: Run) -> str | None:
+        return "interrupt" if self._closing else run.requested()
+
+    def _note_failure(self, run: Run, error: BaseException) -> None:
+        with contextlib.suppress(Exception), run.hold("the app") as writer:
+            session.fail(writer, error)
+
+
+def _phase(progress) -> str:
+    """One line such as "downloading cifar10: 34 %, 1.2 MB/s"."""
+    text = progress.message
+    if progress.total:
+        text += f": {100 * progress.done // progress.total} %"
+    if progress.rate and progress.unit == "bytes":
+        text += f", {progress.rate / 1e6:.1f} MB/s"
+    return text

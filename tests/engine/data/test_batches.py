@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from engine.data.batches import epoch_permutation, split
+from engine.data.types import ImageData
+from engine.errors import ConfigError
+
+
+@pytest.fixture
+def data():
+    """50 training images; the first pixel of each tells which one it is."""
+    images = torch.zeros(50, 3, 32, 32, dtype=torch.uint8)
+    images[:, 0, 0, 0] = torch.arange(50)
+    test = torch.full((7, 3, 32, 32), 200, dtype=torch.uint8)
+    labels = torch.arange(50) % 5
+    half = (0.5, 0.5, 0.5)
+    return ImageData("d", tuple("abcde"), half, half, images, labels, test, torch.zeros(7).long())
+
+
+def ids(images):
+    return images[:, 0, 0, 0].tolist()
+
+
+def test_without_holdout_the_test_images_validate(data):
+    parts = split(data)
+    assert parts.val_is_test
+    assert torch.equal(parts.train_images, data.train_images)
+    assert torch.equal(parts.train_labels, data.train_labels)
+    assert torch.equal(parts.val_images, data.test_images)
+    assert torch.equal(parts.val_labels, data.test_labels)
+
+
+def test_holdout_and_limit_are_disjoint_and_keep_image_with_label(data):
+    parts = split(data, holdout=12, limit=20, seed=3)
+    train, val = ids(parts.train_images), ids(parts.val_images)
+    assert not parts.val_is_test
+    assert (len(set(train)), len(set(val))) == (20, 12)
+    assert not set(train) & set(val)
+    assert parts.train_labels.tolist() == [i % 5 for i in train]
+    assert parts.val_labels.tolist() == [i % 5 for i in val]
+    assert parts.train_images.dtype == torch.uint8 and parts.train_labels.dtype == torch.int64
+
+
+def test_the_choice_depends_on_the_seed_alone(data):
+    torch.manual_seed(1)
+    first = split(data, holdout=12, limit=20, seed=3)
+    torch.manual_seed(2)
+    again = split(data, holdout=12, limit=20, seed=3)
+    other = split(data, holdout=12, limit=20, seed=4)
+    assert ids(first.train_images) == ids(again.train_images)
+    assert ids(first.val_images) == ids(again.val_images)
+    assert ids(first.train_images) != ids(other.train_images)
+
+
+def test_a_larger_limit_contains_a_smaller_one(data):
+    small = ids(split(data, limit=5, seed=1).train_images)
+    large = ids(split(data, limit=9, seed=1).train_images)
+    assert len(small) == 5 and set(small) < set(large)
+
+
+def test_a_limit_beyond_the_data_takes_all(data):
+    assert len(split(data, limit=500).train_labels) == 50
+    assert len(split(data, holdout=10, limit=500).train_labels) == 40
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"holdout": 50}, "data.holdout"),
+        ({"holdout": -1}, "data.holdout"),
+        ({"limit": 0}, "data.limit"),
+        ({"limit": -3}, "data.limit"),
+    ],
+)
+def test_what_leaves_nothing_names_the_field(data, settings, field):
+    with pytest.raises(ConfigError) as error:
+        split(data, **settings)
+    assert error.value.field == field
+
+
+def test_one_image_may_be_left(data):
+    assert len(split(data, holdout=49).train_labels) == 1
+
+
+def test_epoch_permutation_is_a_permutation_keyed_by_seed_and_epoch():
+    first = epoch_permutation(100, 0, 0)
+    assert first.dtype == torch.int64
+    assert sorted(first.tolist()) == list(range(100))
+    torch.rand(3)  # the global stream moves on, the order does not
+    assert torch.equal(first, epoch_permutation(100, 0, 0))
+    assert not torch.equal(first, epoch_permutation(100, 0, 1))
+    assert not torch.equal(first, epoch_permutation(100, 1, 0))

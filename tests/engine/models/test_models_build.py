@@ -1,0 +1,164 @@
+"""Every architecture builds, runs and learns, at the sizes the papers give."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from engine.errors import ConfigError
+from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS, build_model, build_on_meta, merge
+from engine.models.resnet import RESNETS
+from engine.models.summary import count_parameters
+
+COUNTS = {
+    "resnet18": 11_173_962,
+    "resnet34": 21_282_122,
+    "wideresnet14": 21_063_818,
+    "vgg16": 14_728_266,
+    "densenet121": 6_956_298,
+    "resnext18": 10_021_194,
+    "convmixer256d16": 1_280_266,
+}
+NAMES = (
+    "resnet10 resnet18 resnet34 resnet50 resnet101 resnet152 "
+    "resnext10 resnext18 resnext34 resnext50 resnext101 resnext152 wideresnet14 "
+    "vgg11 vgg13 vgg16 vgg19 densenet121 densenet161 densenet169 densenet201 "
+    "convmixer256d8 convmixer256d16 convmixer256d16k3 convmixer256d16k9 "
+    "convmixer768d17 convmixer1024d10 convmixer1024d18 convmixer2048d5"
+).split()
+
+
+def images_and_labels(batch=2):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(batch, 3, 32, 32, generator=generator), torch.arange(batch)
+
+
+def check_learns(model, num_classes, **autocast):
+    """One forward and backward pass: right shape, all finite, every weight has its gradient."""
+    images, labels = images_and_labels()
+    with torch.autocast("cpu", torch.bfloat16, **autocast):
+        logits = model(images)
+        loss = F.cross_entropy(logits, labels)
+    assert logits.shape == (2, num_classes)
+    assert logits.isfinite().all()
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        if parameter.ndim > 1:  # a bias right before a norm rightly has a gradient of 0
+            assert parameter.grad.any(), name
+
+
+def test_every_named_architecture_is_known():
+    assert set(NAMES) <= set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize(("arch", "count"), COUNTS.items())
+def test_parameter_count(arch, count):
+    assert count_parameters(arch) == count
+    assert sum(p.numel() for p in build_model(arch).parameters()) == count
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_runs_at_full_width(arch):
+    check_learns(build_model(arch), 10, enabled=False)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_runs_with_other_choices(arch):
+    """Each architecture with another activation, norm, width and class count than its own."""
+    index = list(ARCHITECTURES).index(arch)
+    activation = list(ACTIVATIONS)[1 + index % (len(ACTIVATIONS) - 1)]
+    norm = ("layer", "group")[index % 2]
+    model = build_model(arch, 7, activation, norm, width=(0.25, 0.3)[index % 2])
+    check_learns(model, 7, enabled=False)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("arch", ["resnet10", "resnext50", "vgg11", "densenet121"])
+def test_runs_channels_last_under_bfloat16(arch, norm):
+    model = build_model(arch, norm=norm, width=0.25).to(memory_format=torch.channels_last)
+    check_learns(model, 10, enabled=True)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "group"])  # see the next test for instance
+def test_convmixer_runs_channels_last_under_bfloat16(norm):
+    model = build_model("convmixer256d8", norm=norm, width=0.5)
+    check_learns(model.to(memory_format=torch.channels_last), 10, enabled=True)
+
+
+def test_convmixer_with_instance_norm_is_blind():
+    """Known and inherent: its last layer is the norm, and the pool of an instance norm is its bias."""
+    model = build_model("convmixer256d8", norm="instance", width=0.25)
+    first, second = model(images_and_labels()[0])
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-4)
+
+
+def test_memory_format_does_not_change_the_result():
+    images, _ = images_and_labels()
+    model = build_model("resnet10", width=0.5).eval()
+    expected = model(images)
+    model = model.to(memory_format=torch.channels_last)
+    result = model(images.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("width", [0.1, 0.77, 1.5])
+def test_any_width_gives_a_network_that_fits_together(arch, width):
+    model = build_on_meta(arch, width=width)
+    assert model(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 10)
+
+
+def test_width_scales_every_layer():
+    model = build_model("vgg11", width=0.3)
+    widths = [m.out_channels for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert widths == [19, 38, 77, 77, 154, 154, 154, 154]  # 0.3 times 64, 128, 256, 512, rounded
+
+
+def test_grouped_convolutions_keep_32_groups_at_any_width():
+    for arch in ("resnext10", "resnext50"):
+        for width in (0.05, 0.4, 1.3):
+            model = build_on_meta(arch, width=width)
+            groups = {m.groups for m in model.modules() if isinstance(m, torch.nn.Conv2d)}
+            assert groups == {1, 32}
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments", "message"),
+    [
+        ("model.arch", {"arch": "resnet19"}, "unknown architecture 'resnet19'; known: resnet10, "),
+        ("model.activation", {"activation": "swish"}, "unknown activation 'swish'; known: relu, "),
+        ("model.norm", {"norm": "none"}, "unknown norm 'none'; known: batch, instance"),
+        ("model.width", {"width": 0.001}, "0.001 leaves no channels in a layer of 64"),
+        ("model.width", {"width": 0.001, "arch": "resnext50"}, "leaves no channels"),
+        ("model.width", {"width": 0.0}, "0.0 is not a number above 0"),
+        ("model.width", {"width": -1.0}, "above 0"),
+        ("model.width", {"width": float("nan")}, "above 0"),
+        ("model.width", {"width": float("inf")}, "above 0"),
+        ("model.width", {"width": 1e300}, "too wide"),
+        ("model.width", {"width": 2000.0}, "GB of weights"),  # more than any machine has
+        ("model.num_classes", {"num_classes": 0}, "0 is not a whole number above 0"),
+        ("model.num_classes", {"num_classes": 2.5}, "2.5 is not a whole number above 0"),
+    ],
+)
+def test_impossible_choices_name_their_field(field, arguments, message):
+    with pytest.raises(ConfigError) as caught:
+        build_model(**{"arch": "resnet18", **arguments})
+    assert caught.value.field == field
+    assert message in str(caught.value)
+
+
+def test_registering_a_name_twice_raises():
+    with pytest.raises(ValueError, match="registered twice: resnet10"):
+        merge([RESNETS, {"resnet10": RESNETS["resnet10"]}])
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_architecture_says_what_it_is(arch):
+    architecture = ARCHITECTURES[arch]
+    families = {"ResNet", "ResNeXt", "Wide ResNet", "VGG", "DenseNet", "ConvMixer"}
+    if arch in NAMES:
+        assert architecture.family in families
+    assert architecture.description
+    assert "\n" not in architecture.description
+    assert "https://" in architecture.paper

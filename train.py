@@ -1,0 +1,355 @@
+"""Train a network from the terminal: the same engine as the browser's, without the browser."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from engine import data, runs
+from engine.config import (
+    FLAGS,
+    OPTIMIZERS,
+    PRECISIONS,
+    SCHEDULES,
+    RunConfig,
+    get_field,
+    with_fields,
+)
+from engine.device import resolve
+from engine.errors import Cancelled, CheckpointError, ConfigError, DataError, RunError
+from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
+from engine.models.summary import count_parameters
+from engine.predict import load_network
+from engine.runs import RESUMABLE, Run, State
+from engine.training import session
+from engine.training.evaluate import Tally, evaluate
+from engine.training.records import EpochRecord, Progress, Started
+
+PLAIN_EVERY_S = 30.0  # between progress lines when the output is not a terminal
+# What may differ from the run's own config when it is resumed: where it computes and reads.
+MOVABLE = ("device", "data.root", "data.url")
+
+# field: (short flags and other spellings, type, help). Flags and defaults are in engine.config.
+OPTIONS = {
+    "model.arch": (["-a"], str, "architecture; --list shows them"),
+    "model.activation": ([], str, f"{', '.join(ACTIVATIONS)}; default: the architecture's own"),
+    "model.norm": ([], str, f"{', '.join(NORMS)}; default: the architecture's own"),
+    "model.width": ([], float, "multiplier on every channel count"),
+    "data.dataset": ([], str, f"{', '.join(data.DATASETS)}, or a path to class folders or a zip"),
+    "data.root": ([], str, "folder for archives, downloads and decoded caches"),
+    "data.url": ([], str, "mirror of the archive, accepted only if its MD5 matches"),
+    "data.holdout": ([], int, "training images kept for validation; 0: validate on the test set"),
+    "data.limit": ([], int, "train on a seeded subset of so many images"),
+    "batch_size": (["-b"], int, "images a step"),
+    "epochs": (["-e"], int, "passes over the training images"),
+    "optim.lr": (["--learning-rate"], float, "peak learning rate"),
+    "optim.optimizer": ([], str, ", ".join(OPTIMIZERS)),
+    "optim.momentum": ([], float, "SGD's momentum"),
+    "optim.nesterov": ([], bool, "Nesterov momentum"),
+    "optim.weight_decay": (["--wd"], float, "weight decay"),
+    "optim.label_smoothing": ([], float, "label smoothing"),
+    "schedule.kind": ([], str, ", ".join(SCHEDULES)),
+    "schedule.milestones": (["-m"], int, "epoch of a multi_step drop; repeat for each"),
+    "schedule.gamma": ([], float, "factor of a multi_step drop"),
+    "schedule.t_max": ([], int, "epochs for cosine_annealing to reach 0; default: all"),
+    "schedule.warmup": ([], float, "epochs of linear warm-up"),
+    "augment.crop": ([], bool, "no random crop"),
+    "augment.flip": ([], bool, "no horizontal flip"),
+    "augment.erasing": ([], bool, "random erasing"),
+    "augment.mixup": ([], bool, "mixup"),
+    "augment.mixup_alpha": ([], float, "mixup's Beta(alpha, alpha)"),
+    "augment.cutmix": ([], bool, "CutMix"),
+    "augment.cutmix_alpha": ([], float, "CutMix's Beta(alpha, alpha)"),
+    "precision": ([], str, f"{', '.join(PRECISIONS)}; auto: the fastest sound one here"),
+    "device": ([], str, "auto, cpu, mps, cuda or cuda:N"),
+    "seed": ([], int, "of weights, order and augmentation"),
+    "pretrained": ([], str, "run or .safetensors file whose weights to start from"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        """One line instead of usage and message."""
+        self.exit(2, f"train.py: {message}; --help lists the flags\n")
+
+
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--name", help="the run's name; default: made from the choices")
+    defaults = RunConfig()
+    for path, flag in FLAGS.items():
+        spellings, kind, text = OPTIONS[path]
+        default = get_field(defaults, path)
+        options = {"dest": path, "default": argparse.SUPPRESS, "help": text}
+        if kind is bool:
+            options |= {"action": "store_const", "const": not default}
+        elif isinstance(default, tuple):
+            options |= {"action": "append", "type": kind, "metavar": "EPOCH"}
+        else:
+            options |= {"type": kind, "metavar": path.split(".")[-1].upper()}
+            options["help"] += f" (default {default})" if default is not None else ""
+        parser.add_argument(*spellings, flag, **options)
+    parser.add_argument("--resume", action="store_true", help="go on with the run --name")
+    parser.add_argument("--run-root", type=Path, default=Path("checkpoints"), help="folder of runs")
+    parser.add_argument("--list", action="store_true", help="print the architectures and end")
+    parser.add_argument("--evaluate", metavar="RUN", help="print a run's accuracy and end")
+    parser.add_argument("--tta", action="store_true", help="evaluate with mirror images as well")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code. 0: done, 1: the training failed, 2: bad arguments."""
+    args = make_parser().parse_args(arguments)
+    given = {path: value for path, value in vars(args).items() if path in FLAGS}
+    given = {path: tuple(v) if isinstance(v, list) else v for path, v in given.items()}
+    if "schedule.milestones" in given:
+        given.setdefault("schedule.kind", "multi_step")
+    try:
+        if args.list:
+            return list_architectures()
+        if args.evaluate:
+            return evaluate_run(args, given)
+        if args.tta:
+            raise ConfigError("tta", "belongs to --evaluate")
+        return resume(args, given) if args.resume else train(args, given)
+    except (ConfigError, DataError, RunError, CheckpointError) as error:
+        print(f"train.py: {_with_flag(error)}", file=sys.stderr)
+        return 2
+    except (Cancelled, KeyboardInterrupt):
+        print("train.py: ended before training began; nothing was made", file=sys.stderr)
+        return 130
+
+
+def train(args: argparse.Namespace, given: dict) -> int:
+    """Check everything, then make the run and train it."""
+    config = with_fields(RunConfig(), given)
+    name = args.name or runs.suggest_name(args.run_root, config)
+    runs.check_free(args.run_root, name)
+    _warn(config)
+    prepared = session.prepare(config, args.run_root, progress=DataBar())
+    run = runs.create(args.run_root, name, prepared.config)
+    with run.hold("train.py") as writer:
+        writer.begin((State.QUEUED,))
+        return _train(run, writer, prepared)
+
+
+def resume(args: argparse.Namespace, given: dict) -> int:
+    """Go on with a run from its newest checkpoint, with the config it was made with."""
+    if not args.name:
+        raise ConfigError("name", "--resume needs the --name of a run")
+    run = runs.open_run(args.run_root, args.name)
+    config = run.config()
+    for path, value in given.items():
+        if path not in MOVABLE and value != get_field(config, path):
+            kept = get_field(config, path)
+            raise ConfigError(path, f"the run has {kept}, not {value}; a resumed run keeps its own")
+    config = with_fields(config, {p: v for p, v in given.items() if p in MOVABLE})
+    with run.hold("train.py") as writer:
+        if writer.status.state is State.FINISHED:
+            print(f"run {run.name!r} is finished; --pretrained {run.name} starts a new one from it")
+            return 0
+        prepared = session.prepare(config, args.run_root, run, progress=DataBar())
+        writer.begin((*RESUMABLE, State.QUEUED))
+        return _train(run, writer, prepared)
+
+
+def _train(run: Run, writer: runs.RunWriter, prepared: session.Prepared) -> int:
+    signals = Signals()
+    display = Display(prepared)
+    _introduce(run, prepared)
+    with signals:
+        state = session.run_training(writer, prepared, ask=signals.ask, on_record=display)
+    display.close()
+    status = run.status()
+    again = f"python train.py --name {run.name} --resume"
+    if run.path.parent != Path("checkpoints"):
+        again += f" --run-root {run.path.parent}"
+    if state is State.FAILED:
+        print(f"train.py: run {run.name!r} failed: {status.message}", file=sys.stderr)
+        return 1
+    if status.final_acc is not None:
+        chosen = "; the best was selected on test data" if status.val_is_test else ""
+        print(
+            f"final {100 * status.final_acc:.2f} %, best {100 * status.best_acc:.2f} % "
+            f"(epoch {status.best_epoch}) on {_validated_on(prepared)}{chosen}"
+        )
+    if state is not State.FINISHED:
+        print(f"{state} at step {status.step} of {status.steps}, saved; go on with: {again}")
+    return 128 + signals.received if state is State.INTERRUPTED else 0
+
+
+class Signals:
+    """Ctrl-C and SIGTERM end the run at the next step; a second Ctrl-C ends it at once."""
+
+    def __init__(self):
+        self.received = 0
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *error) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def ask(self) -> str | None:
+        return "interrupt" if self.received else None
+
+    def _handle(self, number: int, frame: object) -> None:
+        if self.received:
+            raise KeyboardInterrupt
+        self.received = number
+        tqdm.write("finishing this batch and saving; Ctrl-C again ends at once", file=sys.stderr)
+
+
+class Display:
+    """Live progress: a bar in a terminal, plain lines elsewhere, one line an epoch in both."""
+
+    def __init__(self, prepared: session.Prepared):
+        self.epochs = prepared.config.epochs
+        self.bar: tqdm | None = None
+        self.next_line = time.monotonic() + PLAIN_EVERY_S
+
+    def __call__(self, record) -> None:
+        if isinstance(record, Started) and sys.stderr.isatty():
+            self.bar = tqdm(
+                total=record.steps,
+                initial=record.step,
+                unit="step",
+                dynamic_ncols=True,
+                bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {postfix}",
+            )
+        elif isinstance(record, Progress):
+            self._progress(record)
+        elif isinstance(record, EpochRecord):
+            tqdm.write(
+                f"epoch {record.epoch}/{self.epochs}  train loss {record.train_loss:.4f} "
+                f"acc {record.train_acc:.4f}  val loss {record.val_loss:.4f} "
+                f"acc {record.val_acc:.4f}  lr {record.lr:.4g}  {record.seconds:.1f} s"
+            )
+            sys.stdout.flush()
+
+    def _progress(self, now: Progress) -> None:
+        left = _duration(now.eta_seconds) if now.eta_seconds is not None else "?"
+        text = f"loss {now.loss:.3f} acc {now.acc:.3f} {now.images_per_s:.0f} images/s, {left} left"
+        if self.bar is not None:
+            self.bar.set_description_str(f"epoch {now.epoch}/{self.epochs} {now.phase}")
+            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.n = now.step
+            self.bar.refresh()
+        elif time.monotonic() >= self.next_line:
+            self.next_line = time.monotonic() + PLAIN_EVERY_S
+            print(f"epoch {now.epoch}/{self.epochs} step {now.step} {text}", flush=True)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class DataBar:
+    """Progress of a download or import: one line rewritten in a terminal, few lines elsewhere."""
+
+    def __init__(self):
+        self.next_line = time.monotonic() + 1  # what takes less than a second needs no line
+
+    def __call__(self, now: data.Progress) -> None:
+        ended = now.total is not None and now.done >= now.total
+        if time.monotonic() < self.next_line and not ended:
+            return
+        live = sys.stderr.isatty()
+        self.next_line = time.monotonic() + (0.2 if live else PLAIN_EVERY_S)
+        total = f"/{now.total}" if now.total else ""
+        text = f"{now.message} {now.done}{total} {now.unit}"
+        if now.rate:
+            text += f", {now.rate:.0f} {now.unit}/s"
+            text += f", {_duration((now.total - now.done) / now.rate)} left" if now.total else ""
+        if live:
+            columns = shutil.get_terminal_size().columns - 1
+            print(f"\r{text[:columns]:<{columns}}", end="\n" if ended else "", file=sys.stderr)
+        elif not ended:
+            print(text, file=sys.stderr, flush=True)
+
+
+def list_architectures() -> int:
+    for name, architecture in ARCHITECTURES.items():
+        print(f"{name:18} {count_parameters(name):>12,}  {architecture.description}")
+    return 0
+
+
+def evaluate_run(args: argparse.Namespace, given: dict) -> int:
+    """Print a checkpoint's accuracy on the test images of its own or another data set."""
+    path = next(
+        (p for p in (Path(args.evaluate), args.run_root / args.evaluate) if p.exists()), None
+    )
+    if path is None:
+        raise RunError(f"there is no run or weights file {args.evaluate!r} in {args.run_root}")
+    compute = resolve(given.get("device", "auto"), given.get("precision", "auto"))
+    network = load_network(path, compute)
+    others = {path: value for path, value in given.items() if path.startswith("data.")}
+    choice = with_fields(network.config, others).data
+    images = data.load(choice.dataset, Path(choice.root), url=choice.url, progress=DataBar())
+    if images.classes != network.classes:
+        raise CheckpointError(
+            f"{args.evaluate} knows {', '.join(network.classes)[:200]}; "
+            f"{images.name} has other classes: {', '.join(images.classes)[:200]}"
+        )
+    tests, labels = images.test_images.to(compute.device), images.test_labels.to(compute.device)
+    tally = Tally()
+    for _ in evaluate(
+        network.model, tests, labels, network.mean, network.std, compute, tally, tta=args.tta
+    ):
+        pass
+    how = ", mean with mirror images" if args.tta else ""
+    print(f"{network.weights} on the test images of {images.name}{how}: loss {tally.loss:.4f}")
+    print(f"accuracy {100 * tally.acc:.2f} % ({tally.correct}/{tally.count})")
+    return 0
+
+
+def _introduce(run: Run, prepared: session.Prepared) -> None:
+    config, compute = prepared.config, prepared.compute
+    print(
+        f"run {run.name!r}: {config.model.arch}, {prepared.parameters:,} parameters, "
+        f"{prepared.info.name} ({len(prepared.splits.train_images):,} training images), "
+        f"{compute.device} in {compute.precision}; files in {run.path}"
+    )
+    print(f"validation: {_validated_on(prepared)}", flush=True)
+
+
+def _validated_on(prepared: session.Prepared) -> str:
+    count = len(prepared.splits.val_images)
+    kind = "the test set" if prepared.splits.val_is_test else "held-out training images"
+    return f"{kind} ({count:,} images)"
+
+
+def _warn(config: RunConfig) -> None:
+    for line in config.warnings():
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def _with_flag(error: Exception) -> str:
+    """The message with the flag in front that a person has to change."""
+    flag = FLAGS.get(getattr(error, "field", ""))
+    return f"{flag}: {str(error).partition(': ')[2]}" if flag else str(error)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
