@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import shlex
@@ -18,12 +19,13 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine_annealing", "multi_step", "one_cycle", "constant")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 MAX_JSON_BYTES = 1_000_000  # a real config is 2 KB; anything near this is not one
+HUGE = 1e300  # a whole number from JSON can be larger than any float; no setting comes near
 
 
 def _number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> None:
     """Reject what is not a finite number in [low, high] (or (low, high] with `above`)."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or abs(value) > 1e300 or not math.isfinite(value):
+    if not number or abs(value) > HUGE or not math.isfinite(value):
         raise ConfigError(name, f"{value!r} is not a finite number")
     if value < low or value > high or (above and value == low):
         edge = "above" if above else "at least"
@@ -214,6 +216,8 @@ class RunConfig:
             found.append(f"with t_max {self.schedule.t_max} the learning rate {after} that epoch")
         if self.optim.optimizer != "sgd" and self.optim.lr > 0.01:
             found.append(f"lr {self.optim.lr:g} is high for {self.optim.optimizer}; 0.001 is usual")
+        if self.model.arch.startswith("convmixer") and self.model.norm == "instance":
+            found.append("convmixer ends in its norm: with instance norm it cannot see the image")
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -234,9 +238,10 @@ class RunConfig:
         if len(text) > MAX_JSON_BYTES:
             raise ConfigError("config", f"is larger than {MAX_JSON_BYTES} bytes")
         try:
-            return cls.from_dict(json.loads(text))
-        except (json.JSONDecodeError, RecursionError) as error:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise ConfigError("config", f"is not readable JSON ({type(error).__name__})") from error
+        return cls.from_dict(values)
 
     def to_command(self, name: str | None = None) -> str:
         """The `train.py` line that repeats this run; flags at their default are left out."""
@@ -252,6 +257,8 @@ class RunConfig:
             elif isinstance(value, tuple):
                 for item in value:
                     words += [flag, str(item)]
+            elif str(value).startswith("-"):  # would be taken for a flag
+                words.append(f"{flag}={value}")
             else:
                 words += [flag, str(value)]
         return shlex.join(words)
@@ -319,7 +326,7 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
     """Make dataclass `cls` from nested plain types, naming the field that does not fit."""
     if not isinstance(values, dict):
         raise ConfigError(prefix.rstrip(".") or "config", "must be a group of named settings")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     known = {f.name for f in dataclasses.fields(cls)}
     for key in values:
         if key not in known:
@@ -332,9 +339,14 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
         elif typing.get_origin(hint) is tuple and isinstance(value, list):
             value = tuple(value)
         elif isinstance(value, int) and not isinstance(value, bool) and _wants_float(hint):
-            value = float(value)
+            value = float(value) if abs(value) <= HUGE else value  # too large: refused below
         arguments[key] = value
     return cls(**arguments)
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _wants_float(hint: Any) -> bool:

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from engine.config import RunConfig
 from engine.errors import ConfigError, RunError
-from engine.files import write_atomic
+from engine.files import replace, write_atomic
 
 SCHEMA = 1
 LOCK_WAIT_S = 2.0  # a page that asks whether a run is alive holds its lock for microseconds
@@ -114,9 +114,8 @@ class Run:
 
     def is_alive(self) -> bool:
         """Whether some process holds the run's lock right now."""
-        lock = self._lock(timeout=0)
         try:
-            with lock:
+            with self._lock(timeout=0):
                 return False
         except Timeout:
             return True
@@ -153,6 +152,16 @@ class Run:
             raise ValueError(f"unknown command {command!r}")
         write_atomic(self.path / "control.json", json.dumps({"command": command}), durable=False)
 
+    def note(self) -> str:
+        """What a person wrote about the run."""
+        try:
+            return (self.path / "note.txt").read_text(encoding="utf-8")
+        except OSError:
+            return ""
+
+    def set_note(self, text: str) -> None:
+        write_atomic(self.path / "note.txt", text[:10_000], durable=False)
+
     def requested(self) -> str | None:
         """The command that waits to be carried out, if any."""
         try:
@@ -172,11 +181,13 @@ class Run:
     @contextlib.contextmanager
     def hold(self, role: str) -> Iterator[RunWriter]:
         """Become the one writer, or raise RunError that names who is."""
-        lock = self._lock(timeout=LOCK_WAIT_S)
         try:
+            lock = self._lock(timeout=LOCK_WAIT_S)
             lock.acquire()
         except Timeout:
             raise RunError(f"run {self.name!r} is in use by {self.holder()}") from None
+        except FileNotFoundError:
+            raise self._absent() from None
         except OSError as error:
             raise RunError(f"run {self.name!r} cannot be locked: {error.strerror}") from error
         try:
@@ -187,6 +198,8 @@ class Run:
             lock.release()
 
     def _lock(self, timeout: float) -> FileLock:
+        if not self.path.is_dir():  # filelock would make the folder of a deleted run anew
+            raise FileNotFoundError(self.path)
         # Not thread-local: a page's thread must see a lock that the worker's thread holds.
         return FileLock(self.path / "run.lock", timeout=timeout, thread_local=False)
 
@@ -208,12 +221,15 @@ class Run:
         try:
             values = json.loads((self.path / name).read_text())
         except OSError:
-            raise RunError(f"there is no run {self.name!r} in {self.path.parent}") from None
+            raise self._absent() from None
         except (ValueError, RecursionError):
             raise RunError(f"run {self.name!r}: {name} is damaged") from None
         if not isinstance(values, dict):
             raise RunError(f"run {self.name!r}: {name} is damaged")
         return values
+
+    def _absent(self) -> RunError:
+        return RunError(f"there is no run {self.name!r} in {self.path.parent}")
 
 
 CONFIG_EXTRAS = ("schema", "dataset_info")
@@ -314,6 +330,24 @@ def open_run(root: Path, name: str) -> Run:
     return run
 
 
+def rename(run: Run, name: str) -> Run:
+    """Give a run that is not being trained a new, free name."""
+    with run.hold("the app"):  # waits out a reader, refuses when somebody trains it
+        check_free(run.path.parent, name)
+    target = run.path.with_name(name)
+    replace(run.path, target)  # after the lock is let go: Windows cannot move a file in use
+    return Run(target)
+
+
+def delete(run: Run) -> None:
+    """Remove a run that is not being trained, with everything in its folder."""
+    with run.hold("the app"):
+        pass
+    trash = run.path.with_name(f".{run.name}.{os.getpid()}.trash")
+    replace(run.path, trash)  # gone from every list at once, however long the removal takes
+    shutil.rmtree(trash, ignore_errors=True)
+
+
 def list_runs(root: Path) -> list[Run]:
     """Every run under `root`, newest first; folders that are not runs are passed over."""
     found = []
@@ -327,13 +361,13 @@ def list_runs(root: Path) -> list[Run]:
     return [run for _, run in sorted(found, key=lambda pair: (-pair[0], pair[1].name))]
 
 
-def suggest_name(root: Path, config: RunConfig) -> str:
-    """A free name that tells the choices, such as resnet18-mish-mixup-2."""
+def suggest_name(root: Path, config: RunConfig, base: str | None = None) -> str:
+    """A free name: `base`, or one that tells the choices, such as resnet18-mish-mixup-2."""
     model, augment = config.model, config.augment
     parts = [model.arch, model.activation, model.norm]
     parts.append(f"w{model.width:g}" if model.width != 1 else None)
     parts += [name for name in ("erasing", "mixup", "cutmix") if getattr(augment, name)]
-    base = "-".join(part for part in parts if part)[:70]
+    base = base or "-".join(part for part in parts if part)[:70]
     taken = _taken(root)
     numbers = range(2, len(taken) + 3)
     return next(n for n in [base, *(f"{base}-{i}" for i in numbers)] if n.lower() not in taken)
@@ -349,7 +383,7 @@ def _parse_lines(content: bytes) -> list[dict[str, Any]]:
     for line in content.splitlines():
         try:
             record = json.loads(line)
-        except ValueError:  # torn by a crash, then followed by a resumed run's lines
+        except (ValueError, RecursionError):  # torn by a crash; a resume may have gone on after it
             continue
         if isinstance(record, dict) and record.get("kind") in ("step", "epoch"):
             records.append(record)

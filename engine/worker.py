@@ -11,7 +11,7 @@ import types
 from pathlib import Path
 
 from engine import runs
-from engine.config import RunConfig
+from engine.config import RunConfig, with_fields
 from engine.device import resolve
 from engine.errors import Cancelled, RunError
 from engine.models.summary import count_parameters
@@ -53,6 +53,7 @@ class Worker:
         self.device = device
         self._queue: list[Path] = []  # run folders, the next one first
         self._changed = threading.Condition()
+        self._submitting = threading.Lock()
         self._current: Run | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._work, name=f"training-{device}", daemon=True)
@@ -69,15 +70,35 @@ class Worker:
             return [Run(path) for path in self._queue]
 
     def submit(self, config: RunConfig, name: str, root: Path) -> Run:
-        """Make a queued run. Raises ConfigError for what cannot work, RunError for a taken name."""
+        """Make a queued run. Raises ConfigError for what cannot work, RunError for a taken name.
+
+        The same submission twice (a double click, a form open in two tabs) gives the same run.
+        """
         model = config.model
         count_parameters(
             model.arch, model.num_classes or 10, model.activation, model.norm, model.width
         )
         resolve(config.device, config.precision)
-        run = runs.create(Path(root), name, config)
-        self._enqueue(run)
+        with self._submitting:
+            try:
+                run = runs.create(Path(root), name, config)
+            except RunError:
+                if self._is_same(Run(Path(root) / name), config):
+                    return Run(Path(root) / name)
+                raise
+            self._enqueue(run)
         return run
+
+    def _is_same(self, run: Run, config: RunConfig) -> bool:
+        """Whether `run` is this very submission, still waiting or in training."""
+        try:
+            if run.status().state not in (State.QUEUED, State.RUNNING):
+                return False
+            known = run.config()
+        except RunError:
+            return False
+        # A started run knows its number of classes; the form leaves that to the data.
+        return with_fields(known, {"model.num_classes": config.model.num_classes}) == config
 
     def resume(self, run: Run) -> None:
         """Queue a paused, stopped, failed or interrupted run, ahead of those that wait."""

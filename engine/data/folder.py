@@ -76,6 +76,7 @@ def _decode_all(label: str, plan: Layout, read: Callable[[str], bytes], watch: W
             rows[index] = images.decode(content)
         except DataError as error:
             bad.append(f"{name}: {error}")
+    watch.tick(f"importing {label}", len(samples), len(samples), "images")
     if bad:
         more = f"; and {len(bad) - layout.NAMED} more" if len(bad) > layout.NAMED else ""
         raise DataError(

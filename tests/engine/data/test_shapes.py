@@ -75,8 +75,8 @@ def test_each_outline_fills_a_good_part_of_its_disc_and_stays_near_it(name):
 
 
 def test_loading_again_reads_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(shapes, "TRAIN_COUNT", 200)
-    monkeypatch.setattr(shapes, "TEST_COUNT", 100)
+    draw = shapes.make
+    monkeypatch.setattr(shapes, "make", lambda watch: draw(watch, train=200, test=100))
     first = load("shapes", tmp_path)
     monkeypatch.setattr(shapes, "draw", None)  # any further drawing would fail
     again = load("shapes", tmp_path)

@@ -8,6 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from engine.models import ARCHITECTURES, NORMS, build_model, build_on_meta
 from engine.models.summary import LayerRow, count_parameters, summarize
 
+# the first, which is the smallest, of each
+ONE_OF_EACH_FAMILY = {a.family: name for name, a in reversed(ARCHITECTURES.items())}.values()
+
 
 def really_kept(model, batch_size):
     """Bytes that autograd holds after a real forward pass, without parameters and buffers."""
@@ -60,7 +63,7 @@ def test_resnet18_by_hand():
     assert summary.parameters == 11_173_962
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", [*ONE_OF_EACH_FAMILY, "resnet50", "resnext50"])
 def test_macs_agree_with_the_counter_of_pytorch(arch):
     model = build_on_meta(arch)
     with FlopCounterMode(display=False) as counter:

@@ -1,0 +1,156 @@
+"""Home: what this is, what is here, and where to go next."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import streamlit as st
+
+from engine import data
+from engine.data import background
+from engine.device import resolve
+from engine.runs import State
+from pages.ui import live, state
+
+LATEST = 5
+FETCHED = ("cifar10", "cifar100")
+
+
+def page() -> None:
+    state.start_page("CIFAR-10 playground")
+    st.write(
+        "See how a convolutional network learns to tell small pictures apart: choose an "
+        "architecture, an activation, a norm, a width and augmentations, train it here, and watch. "
+        "Compare runs to find out which choice makes the difference, then try it on your images."
+    )
+    statuses = state.statuses()
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        latest_runs(statuses)
+    with right:
+        machine()
+        data_sets()
+    next_steps()
+
+
+def latest_runs(statuses: list) -> None:
+    st.subheader("Runs", anchor=False)
+    if not statuses:
+        st.info("Nothing has been trained yet. The first run takes about a minute.")
+        st.page_link("pages/1_Train.py", label="Train a first network")
+        return
+    live_ones = [pair for pair in statuses if pair[1].state in state.LIVE]
+    rest = [pair for pair in statuses if pair[1].state not in state.LIVE][:LATEST]
+    st.fragment(run_lines, run_every=2.0 if live_ones else None)([r for r, _ in live_ones + rest])
+    st.page_link("pages/2_Runs.py", label=f"All {len(statuses)} runs")
+
+
+def run_lines(shown: list) -> None:
+    for run in shown:
+        status = state.status_of(run)
+        if status is None:
+            continue
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.badge(status.state.value, color=live.COLOURS.get(status.state, "orange"))
+            target = "pages/1_Train.py" if status.state in state.LIVE else "pages/2_Runs.py"
+            st.page_link(target, label=run.name, query_params={"run": run.name})
+            if status.state is State.RUNNING and status.steps:
+                eta = status.eta_seconds
+                left = f", {state.duration(eta)} left" if eta is not None else ""
+                st.caption(f"epoch {status.epoch} of {status.epochs}{left}")
+            elif status.final_acc is not None:
+                on = "test" if status.val_is_test else "held-out"
+                st.caption(f"{state.percent(status.final_acc)} on {on} images")
+
+
+def machine() -> None:
+    st.subheader("This machine", anchor=False)
+    st.write(f"Training uses the **{state.compute_text()}**.")
+    if resolve().device.type == "cpu" and has_nvidia_card():
+        st.warning(
+            "There is an NVIDIA card here, but the installed PyTorch cannot use it. Install the "
+            "CUDA build that fits your driver from pytorch.org, then start the app again."
+        )
+
+
+@st.cache_data(show_spinner=False)
+def has_nvidia_card() -> bool:
+    """Whether the driver's own tool lists a card."""
+    tool = shutil.which("nvidia-smi")
+    if not tool:
+        return False
+    try:
+        listed = subprocess.run(
+            [tool, "-L"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return "GPU" in listed.stdout
+
+
+def data_sets() -> None:
+    st.subheader("Data", anchor=False)
+    fetching = False
+    for name, spec in data.DATASETS.items():
+        fetch = background.current(name, state.DATA_ROOT)
+        here = name not in FETCHED or data.is_available(name, state.DATA_ROOT)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.badge("here" if here else "not here", color="green" if here else "gray")
+            st.write(f"**{spec.title}**")
+            if not here and not (fetch and fetch.running):
+                again = "Try again" if fetch else "Download"
+                st.button(again, key=f"download_{name}", on_click=download, args=(name,))
+            if fetch and fetch.running:
+                fetching = True
+                st.button("Cancel", key=f"cancel_download_{name}", on_click=fetch.cancel)
+        if fetch and fetch.running:
+            st.fragment(download_progress, run_every=1.0)(name)
+        elif fetch and fetch.error and not here:
+            st.warning(fetch.error)
+    if not fetching:
+        st.caption(
+            "The official server is slow these days (up to an hour for 170 MB). The built-in "
+            "shapes need no download, and your own folder of images works as well."
+        )
+
+
+def download(name: str) -> None:
+    background.start(name, state.DATA_ROOT)
+
+
+def download_progress(name: str) -> None:
+    fetch = background.current(name, state.DATA_ROOT)
+    if fetch is None or not fetch.running:
+        st.rerun()
+    now = fetch.progress
+    if now is None:
+        st.progress(0.0, "Starting…")
+        return
+    share = min(1.0, now.done / now.total) if now.total else 0.0
+    text = now.message
+    if now.unit == "bytes":
+        text += f" · {now.done / 1e6:.0f} of {(now.total or 0) / 1e6:.0f} MB"
+        if now.rate:
+            text += f" · {now.rate / 1e6:.2f} MB/s"
+            text += (
+                f" · {state.duration((now.total - now.done) / now.rate)} left" if now.total else ""
+            )
+    st.progress(share, text)
+
+
+def next_steps() -> None:
+    st.subheader("Where to go", anchor=False)
+    steps = [
+        ("pages/1_Train.py", "Train", "Choose a network and watch it learn."),
+        ("pages/2_Runs.py", "Runs", "Compare what was trained, side by side."),
+        ("pages/4_Augmentations.py", "Augmentations", "See what the network sees."),
+        ("pages/5_Classify.py", "Classify", "Try a trained network on your images."),
+    ]
+    for column, (target, label, text) in zip(st.columns(len(steps)), steps, strict=True):
+        with column, st.container(border=True):
+            st.page_link(target, label=f"**{label}**")
+            st.caption(text)
+
+
+page()

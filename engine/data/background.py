@@ -1,0 +1,63 @@
+"""Fetching a data set beside everything else: one thread a data set, watched and cancelled."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from engine import data
+from engine.data.progress import Progress
+from engine.errors import Cancelled
+
+
+class Fetch:
+    """One download or import on a daemon thread. Read `progress`, `error` and `running`."""
+
+    def __init__(self, dataset: str, root: Path, url: str | None = None):
+        self.progress: Progress | None = None
+        self.error = ""  # one line for a person, once it failed
+        self._cancel = threading.Event()
+        self._thread = threading.Thread(
+            target=self._load, args=(dataset, root, url), name=f"fetch-{dataset}", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def cancel(self) -> None:
+        """Ask it to end; what was downloaded is kept for the next try."""
+        self._cancel.set()
+
+    def _load(self, dataset: str, root: Path, url: str | None) -> None:
+        try:
+            data.load(
+                dataset,
+                root,
+                url=url,
+                progress=lambda now: setattr(self, "progress", now),
+                cancelled=self._cancel.is_set,
+            )
+        except Cancelled:
+            self.error = "Cancelled; what was downloaded is kept for the next try."
+        except (OSError, ValueError) as error:
+            self.error = str(error)
+
+
+_fetches: dict[tuple[str, Path], Fetch] = {}
+_lock = threading.Lock()
+
+
+def current(dataset: str, root: Path) -> Fetch | None:
+    """The latest fetch of a data set in this process, running or ended."""
+    return _fetches.get((dataset, Path(root)))
+
+
+def start(dataset: str, root: Path, url: str | None = None) -> Fetch:
+    """Start fetching, or give the fetch that is under way already."""
+    with _lock:
+        fetch = current(dataset, root)
+        if fetch is None or not fetch.running:
+            fetch = _fetches[dataset, Path(root)] = Fetch(dataset, root, url)
+        return fetch

@@ -1,0 +1,221 @@
+"""Choose, start and watch a training."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlsplit
+
+import streamlit as st
+
+from engine import data
+from engine.config import RunConfig
+from engine.device import resolve
+from engine.errors import ConfigError, RunError
+from engine.presets import PRESETS
+from engine.runs import State, suggest_name
+from pages.ui import charts, controls, live, state
+from pages.ui.strip import augmentation_strip
+
+LONG_S = 3600.0  # a run that takes longer asks first
+
+
+def page() -> None:
+    state.start_page("Train")
+    on_cpu = resolve().device.type == "cpu"
+    controls.prepare_form("minute" if on_cpu else "study")
+    statuses = state.statuses()
+    watched = watched_run(statuses)
+    if watched:
+        live.panel(watched)
+        queue(statuses)
+        st.divider()
+        st.subheader("New run", anchor=False)
+    else:
+        queue(statuses)
+        st.write("Choose a network and press **Start training**: it learns while you watch.")
+    form()
+    seen = [(run.name, status.state) for run, status in statuses if status.state in state.LIVE]
+    st.fragment(look_around, run_every=5.0)(seen)
+
+
+def look_around(seen: list) -> None:
+    """Notice a run that was started or ended elsewhere: another tab, or the command line."""
+    now = [(r.name, s.state) for r, s in state.statuses() if s.state in state.LIVE]
+    if now != seen:
+        st.rerun()
+
+
+def watched_run(statuses: list):
+    """The run chosen here, or else the one that is training, or the latest that can go on."""
+    chosen = state.find_run(st.session_state.get("watching") or st.query_params.get("run"))
+    if chosen:
+        return chosen
+    for wanted in ((State.RUNNING,), (State.QUEUED,), (State.PAUSED, State.INTERRUPTED)):
+        for run, status in statuses:
+            if status.state in wanted:
+                return run
+    return None
+
+
+def queue(statuses: list) -> None:
+    """The runs that wait, and those that an earlier server left waiting."""
+    waiting = [run for run, status in statuses if status.state is State.QUEUED]
+    mine = {run.path for run in state.worker().waiting()}
+    current = state.worker().current
+    left = [r for r in waiting if r.path not in mine and not (current and current.path == r.path)]
+    if left:
+        names = ", ".join(run.name for run in left[:5])
+        st.info(f"Left in the queue by an earlier session: {names}")
+        if st.button("Continue queue", key="continue_queue"):
+            state.worker().continue_queue(state.RUN_ROOT)
+            st.rerun()
+    others = [(r, s) for r, s in statuses if s.state in (*state.LIVE, State.PAUSED)]
+    if len(others) < 2:
+        return
+    with st.expander(f"Queue: {len(waiting)} waiting", expanded=True):
+        for run, status in others:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.badge(status.state.value, color=live.COLOURS.get(status.state, "orange"))
+                st.button(
+                    run.name,
+                    key=f"watch_{run.name}",
+                    type="tertiary",
+                    on_click=watch,
+                    args=(run.name,),
+                )
+                if status.state is State.QUEUED:
+                    st.button(
+                        "Cancel", key=f"cancel_{run.name}", on_click=live.ask, args=(run, "cancel")
+                    )
+
+
+def watch(name: str) -> None:
+    st.session_state["watching"] = name
+
+
+def form() -> None:
+    st.segmented_control(
+        "Start from a preset",
+        list(PRESETS),
+        key="preset",
+        format_func=lambda name: PRESETS[name].title,
+        on_change=controls.apply_preset,
+        help=" ".join(f"**{p.title}**: {p.description}" for p in PRESETS.values()),
+    )
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        with st.container(border=True):
+            controls.data_inputs()
+        with st.container(border=True):
+            controls.model_inputs()
+        with st.container(border=True):
+            controls.augment_inputs()
+            augmentation_strip()
+        with st.container(border=True):
+            controls.recipe_inputs()
+    with right:
+        try:
+            config = controls.read(str(state.DATA_ROOT))
+            costs = state.model_costs(config.model, config.batch_size)
+        except ConfigError as error:
+            st.error(f"This cannot be trained. {error}")
+            st.button("Start training", key="start", type="primary", disabled=True)
+            return
+        overview(config, costs)
+        start_box(config, costs)
+
+
+def overview(config: RunConfig, costs: dict) -> None:
+    """What the choices mean before a single step is taken."""
+    first, second, third = st.columns(3)
+    first.metric("Parameters", f"{costs['parameters'] / 1e6:.2f} M")
+    second.metric("Multiply-adds", f"{costs['macs'] / 1e6:,.0f} M", help="For one image.")
+    third.metric("Memory", f"{costs['bytes'] / 1e9:.1f} GB", help="To train with this batch size.")
+    rows = charts.curve_rows(config.schedule, config.optim, config.epochs)
+    st.vega_lite_chart(
+        rows, charts.line_spec("lr"), alt="the learning rate that the run will follow"
+    )
+    for warning in config.warnings():
+        st.warning(warning[0].upper() + warning[1:])
+
+
+def start_box(config: RunConfig, costs: dict) -> None:
+    total = estimate_line(config, costs)
+    if not st.session_state.get("name_edited"):
+        st.session_state["run_name"] = suggest_name(state.RUN_ROOT, config)
+    st.text_input("Name", key="run_name", on_change=name_edited, max_chars=80)
+    dataset = config.data.dataset
+    if dataset in data.DATASETS and not data.is_available(dataset, state.DATA_ROOT):
+        st.info(f"{data.DATASETS[dataset].title} is not here yet: the run will download it first.")
+        st.page_link("app.py", label="Download it on Home")
+    busy = state.worker().current is not None
+    label = "Add to queue" if busy else "Start training"
+    if total and total > LONG_S:
+        if st.button(label, key="start", type="primary"):
+            confirm_long(config, total)
+    else:
+        st.button(label, key="start", type="primary", on_click=start, args=(config,))
+    if busy:
+        st.caption("Another run is training; this one starts after it.")
+    if problem := st.session_state.pop("start_problem", None):
+        st.error(problem)
+    name = st.session_state["run_name"]
+    with st.expander("Copy as command, or as a link"):
+        st.code(state.command(config, name), language="bash", wrap_lines=True)
+        address = urlsplit(st.context.url or "http://localhost:8501/Train")
+        link = f"{address.scheme}://{address.netloc}{address.path}?choices={quote(controls.encode(config))}"
+        st.code(link, language=None, wrap_lines=True)
+
+
+def estimate_line(config: RunConfig, costs: dict) -> float | None:
+    """Say how long it will take; the total in seconds, None while unknown."""
+    seconds = state.epoch_seconds(config, costs["macs"])
+    if seconds is None:
+        state.measure_rate(config)
+        st.fragment(await_rate, run_every=2.0)(config, costs["macs"])
+        return None
+    total = seconds * config.epochs
+    st.write(
+        f"About **{state.duration(total)}** on this machine: {config.epochs} epochs of "
+        f"{state.duration(seconds)}. {state.compute_text()}"
+    )
+    return total
+
+
+def await_rate(config: RunConfig, macs: float) -> None:
+    if state.epoch_seconds(config, macs) is not None:
+        st.rerun()
+    if state.worker().current is None:
+        st.caption("Measuring how fast this machine is…")
+    else:
+        st.caption("The time is estimated once no other run is training.")
+
+
+@st.dialog("This will take a while")
+def confirm_long(config: RunConfig, total: float) -> None:
+    st.write(f"About **{state.duration(total)}** on this machine. It can be paused and resumed.")
+    if st.button("Start anyway", key="start_anyway", type="primary"):
+        start(config)
+        st.rerun()
+
+
+def start(config: RunConfig) -> None:
+    """Submit the form. Twice the same gives the same run."""
+    name = st.session_state["run_name"].strip()
+    try:
+        run = state.worker().submit(config, name, state.RUN_ROOT)
+    except (ConfigError, RunError) as error:
+        st.session_state["start_problem"] = str(error)
+        return
+    st.session_state["name_edited"] = False
+    current = state.worker().current
+    if current is None or current.path == run.path:
+        st.session_state["watching"] = run.name
+    else:
+        st.toast(f"{run.name} was added to the queue.")
+
+
+def name_edited() -> None:
+    st.session_state["name_edited"] = bool(st.session_state["run_name"].strip())
+
+
+page()

@@ -1,0 +1,264 @@
+"""Every run: a table, overlaid curves, one run in detail."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from engine import compare, runs
+from engine.config import FLAGS
+from engine.errors import ConfigError, RunError
+from engine.runs import Run, State
+from pages.ui import charts, controls, live, state, tables
+
+MAX_OVERLAID = 20
+
+
+def page() -> None:
+    state.start_page("Runs")
+    pairs = state.statuses()
+    if not pairs:
+        st.info("No runs yet. Train a first network: it takes about a minute.")
+        st.page_link("pages/1_Train.py", label="Train a network")
+        return
+    chosen = table(pairs)
+    if chosen:
+        comparison([run for run, _ in pairs if run.name in chosen])
+    details([run.name for run, _ in pairs], chosen)
+    if any(status.state in state.LIVE for _, status in pairs):
+        seen = [(run.name, status.state, status.epoch) for run, status in pairs]
+        st.fragment(refresh, run_every=2.0)(seen)
+
+
+def refresh(seen: list) -> None:
+    """While something trains, draw the page again when a run has a new state or epoch."""
+    if [(r.name, s.state, s.epoch) for r, s in state.statuses()] != seen:
+        st.rerun()
+
+
+def table(pairs: list) -> list[str]:
+    """The filtered table; the names of its selected rows."""
+    everything = tables.run_table(pairs)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        words = st.text_input(
+            "Filter",
+            key="filter",
+            placeholder="for example resnet finished",
+            width=320,
+            persist_state="session",
+        )
+        differs = st.toggle("Only what differs", key="differs", persist_state="session")
+    shown = everything[everything.apply(lambda row: matches(row, words), axis=1)]
+    if shown.empty:
+        st.info("No run matches the filter.")
+        return []
+    columns = tables.only_differing(shown) if differs else list(shown)
+    event = st.dataframe(
+        shown,
+        key="runs_table",
+        hide_index=True,
+        column_order=columns,
+        on_select="rerun",
+        selection_mode="multi-row",
+        column_config={
+            "Final": st.column_config.NumberColumn(format="percent", help="After the last epoch"),
+            "Best": st.column_config.NumberColumn(
+                format="percent", help="Of all epochs; too high when measured on test images"
+            ),
+            "Parameters": st.column_config.NumberColumn(format="compact"),
+            "Seconds": st.column_config.NumberColumn("Time (s)", format="%.0f"),
+        },
+    )
+    st.download_button(
+        "Download table as CSV",
+        data=lambda: tables.to_csv(shown[columns]),
+        file_name="runs.csv",
+        mime="text/csv",
+        on_click="ignore",
+        key="csv",
+    )
+    st.caption("Select rows to compare their curves.")
+    return [shown.iloc[i]["Run"] for i in event.selection.rows if i < len(shown)]
+
+
+def matches(row: pd.Series, words: str) -> bool:
+    text = " ".join(map(str, row.values)).lower()
+    return all(word in text for word in words.lower().split())
+
+
+def comparison(selected: list[Run]) -> None:
+    st.subheader("Compare", anchor=False)
+    configs = {run.name: config for run in selected if (config := tables.config_of(run))}
+    if len(configs) > MAX_OVERLAID:
+        st.info(f"The first {MAX_OVERLAID} of {len(configs)} selected runs are drawn.")
+        configs = dict(list(configs.items())[:MAX_OVERLAID])
+    differ = compare.differing(list(configs.values()))
+    if len(differ) > 1:
+        names = ", ".join(FLAGS[path].lstrip("-") for path in differ)
+        st.warning(
+            f"These runs differ in {len(differ)} things ({names}): a difference in accuracy "
+            "cannot be put down to any one of them."
+        )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        measure = st.segmented_control(
+            "Measure",
+            ["accuracy", "loss"],
+            default="accuracy",
+            key="measure",
+            required=True,
+            format_func=str.capitalize,
+        )
+        split = st.segmented_control(
+            "Images",
+            ["validation", "train", "both"],
+            default="validation",
+            key="split",
+            required=True,
+            format_func=str.capitalize,
+        )
+        together = st.toggle("Seeds as mean and band", value=True, key="by_seed")
+        log = st.toggle("Logarithmic", key="log_compare")
+    groups = compare.seed_groups(configs) if together else [[name] for name in configs]
+    labels = {group_label(group): group for group in groups}
+    epochs = {
+        name: [
+            r for r in state.records(runs.open_run(state.RUN_ROOT, name)) if r["kind"] == "epoch"
+        ]
+        for name in configs
+    }
+    splits = ("validation", "train") if split == "both" else (split,)
+    rows = charts.overlay_rows(
+        {label: [epochs[name] for name in group] for label, group in labels.items()},
+        measure,
+        splits,
+    )
+    if rows.empty:
+        st.info("None of these runs has finished an epoch yet.")
+        return
+    with st.container(key="compare_chart"):
+        spec = charts.overlay_spec(measure, tuple(labels), log)
+        st.vega_lite_chart(rows, spec, alt=f"{measure} of the selected runs by epoch")
+    summary(labels, pairs={run.name: run.status() for run in selected})
+
+
+def group_label(group: list[str]) -> str:
+    return group[0] if len(group) == 1 else f"{group[0]} and seeds (n = {len(group)})"
+
+
+def summary(labels: dict[str, list[str]], pairs: dict) -> None:
+    """Final accuracy of each group: mean and spread where there are several seeds."""
+    rows = []
+    for label, group in labels.items():
+        final = pd.Series([pairs[name].final_acc for name in group], dtype=float).dropna()
+        if len(final):
+            spread = f" ± {100 * final.std():.2f}" if len(final) > 1 else ""
+            rows.append(
+                {"Runs": label, "n": len(final), "Final": f"{100 * final.mean():.2f}{spread} %"}
+            )
+    if rows:
+        st.dataframe(pd.DataFrame(rows), hide_index=True, width="content")
+
+
+def details(names: list[str], chosen: list[str]) -> None:
+    st.subheader("One run", anchor=False)
+    if len(chosen) == 1 and st.session_state.get("opened_from_table") != chosen[0]:
+        st.session_state["opened_from_table"] = chosen[0]
+        st.session_state["run"] = chosen[0]
+    name = st.selectbox(
+        "Run",
+        names,
+        index=None,
+        key="run",
+        bind="query-params",
+        placeholder="Choose a run, or select one row above",
+    )
+    run = state.find_run(name)
+    if run is None:
+        return
+    live.panel(run)
+    actions(run)
+    note(run)
+    config = tables.config_of(run)
+    if config:
+        with st.expander("Configuration"):
+            st.code(state.command(config, run.name), language="bash", wrap_lines=True)
+            st.json(config.to_dict(), expanded=1)
+    with st.expander("Log"):
+        st.code(run.log()[-20_000:] or "Nothing was logged yet.", language=None, wrap_lines=True)
+
+
+def actions(run: Run) -> None:
+    status = run.status()
+    config = tables.config_of(run)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if config and st.button("Use these choices in Train", key="clone"):
+            st.switch_page("pages/1_Train.py", query_params={"choices": controls.encode(config)})
+        downloads(run)
+        if status.state is State.RUNNING:
+            st.caption("A run can be renamed or deleted once it has ended.")
+            return
+        with st.popover("Rename"):
+            st.text_input("New name", value=run.name, key="new_name", max_chars=80)
+            st.button("Rename", key="rename", on_click=rename, args=(run,))
+        if st.button("Delete", key="delete"):
+            confirm_delete(run)
+    if problem := st.session_state.pop("run_problem", None):
+        st.error(problem)
+
+
+def downloads(run: Run) -> None:
+    for label, file in (("weights", "last.safetensors"), ("config", "config.json")):
+        path = run.path / file
+        if path.exists():
+            st.download_button(
+                f"Download {label}",
+                data=path.read_bytes,
+                file_name=f"{run.name}-{file}",
+                on_click="ignore",
+                key=f"download_{label}",
+            )
+
+
+def note(run: Run) -> None:
+    key = f"note_{run.name}"
+    st.text_area(
+        "Note",
+        value=run.note(),
+        key=key,
+        height=80,
+        max_chars=10_000,
+        on_change=lambda: run.set_note(st.session_state[key]),
+        placeholder="What you wanted to find out, and what you saw",
+    )
+
+
+def rename(run: Run) -> None:
+    try:
+        renamed = runs.rename(run, st.session_state["new_name"].strip())
+    except (ConfigError, RunError, OSError) as error:
+        st.session_state["run_problem"] = str(error)
+    else:
+        st.session_state["run"] = renamed.name
+
+
+@st.dialog("Delete this run?")
+def confirm_delete(run: Run) -> None:
+    status = run.status()
+    st.write(
+        f"**{run.name}**, {state.percent(status.final_acc)} after {status.epoch} epochs and "
+        f"{state.duration(status.seconds)} of training. Its weights and records cannot be "
+        "brought back."
+    )
+    if st.button("Delete for good", key="delete_for_good", type="primary"):
+        try:
+            if status.state is State.QUEUED:
+                state.worker().cancel(run)
+            runs.delete(run)
+        except (RunError, OSError) as error:
+            st.error(str(error) if isinstance(error, RunError) else "It could not be deleted.")
+            return
+        st.session_state.pop("run", None)
+        st.rerun()
+
+
+page()

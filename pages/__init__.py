@@ -1,0 +1,1 @@
+"""The pages of the app. Streamlit lists the numbered files; `ui` holds what they share."""

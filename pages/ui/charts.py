@@ -1,0 +1,177 @@
+"""Records in, chart spec and rows out. Pure: no `st.` call, so that every chart can be tested.
+
+Specs are built once and stay byte-stable while rows stream in: then a live chart updates in place
+without flicker. Colours come from the theme, in the order of a fixed domain.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from engine import schedules
+from engine.config import OptimConfig, ScheduleConfig
+
+MAX_POINTS = 600  # a series; more are neither visible nor drawn fast
+SPLITS = ["train", "validation"]
+AXES = {"accuracy": "Accuracy", "loss": "Loss", "lr": "Learning rate", "seconds": "Seconds"}
+DASHES = [[1, 0], [5, 4]]
+
+
+@functools.cache
+def curve_spec(measure: str, by: str, log: bool = False) -> dict[str, Any]:
+    """Train and validation curves of one run. Rows: x, value, series (one of SPLITS)."""
+    base = alt.Chart(pd.DataFrame({"x": [0.0], "value": [0.0], "series": ["train"]}))
+    lines = base.mark_line(strokeWidth=2, point={"size": 18} if by == "epoch" else False)
+    chart = lines.encode(
+        x=alt.X("x:Q", title=by.capitalize(), axis=alt.Axis(tickMinStep=1, format="~s")),
+        y=_y(measure, log),
+        color=alt.Color("series:N", scale=alt.Scale(domain=SPLITS), legend=_legend()),
+        tooltip=_tooltips(measure, by),
+    )
+    return _spec(chart)
+
+
+@functools.cache
+def line_spec(measure: str, by: str = "epoch", log: bool = False) -> dict[str, Any]:
+    """One line without a legend, such as the learning rate. Rows: x, value."""
+    base = alt.Chart(pd.DataFrame({"x": [0.0], "value": [0.0]}))
+    chart = base.mark_line(strokeWidth=2).encode(
+        x=alt.X("x:Q", title=by.capitalize(), axis=alt.Axis(format="~s")),
+        y=_y(measure, log),
+        tooltip=_tooltips(measure, by)[1:],
+    )
+    return _spec(chart, height=180)
+
+
+@functools.lru_cache(maxsize=64)
+def overlay_spec(measure: str, names: tuple[str, ...], log: bool = False) -> dict[str, Any]:
+    """Curves of several runs or groups. Rows: x, value, low, high, series, split.
+
+    low and high (mean ± one standard deviation) draw a band; a single run's are empty.
+    """
+    empty = {"x": [0.0], "value": [0.0], "low": [0.0], "high": [0.0]}
+    base = alt.Chart(pd.DataFrame({**empty, "series": [""], "split": ["train"]}))
+    color = alt.Color("series:N", scale=alt.Scale(domain=list(names)), legend=_legend())
+    x = alt.X("x:Q", title="Epoch", axis=alt.Axis(tickMinStep=1))
+    band = base.mark_area(opacity=0.18).encode(
+        x=x, y=alt.Y("low:Q", title=AXES[measure]), y2="high:Q", color=color, detail="split:N"
+    )
+    dash = alt.StrokeDash(
+        "split:N", scale=alt.Scale(domain=SPLITS[::-1], range=DASHES), legend=_legend()
+    )
+    lines = base.mark_line(strokeWidth=2).encode(
+        x=x,
+        y=_y(measure, log),
+        color=color,
+        strokeDash=dash,
+        tooltip=[alt.Tooltip("series:N", title="Run"), *_tooltips(measure, "epoch", "split")],
+    )
+    return _spec(alt.layer(band, lines), height=380)
+
+
+def run_rows(
+    records: list[dict[str, Any]], measure: str, by: str, smoothing: float = 0.0
+) -> pd.DataFrame:
+    """Rows for curve_spec from a run's records: by "epoch", or "step" with epochs' validation."""
+    key = {"accuracy": "acc", "loss": "loss"}[measure]
+    epochs = [r for r in records if r["kind"] == "epoch"]
+    x = "epoch" if by == "epoch" else "step"
+    validation = [(r[x], r[f"val_{key}"]) for r in epochs]
+    if by == "epoch":
+        train = [(r["epoch"], r[f"train_{key}"]) for r in epochs]
+    else:
+        train = [(r["step"], r[key]) for r in records if r["kind"] == "step"]
+    rows = []
+    for series, points in zip(SPLITS, (train, validation), strict=True):
+        rows += [(x, value, series) for x, value in thin(smooth(points, smoothing))]
+    return pd.DataFrame(rows, columns=["x", "value", "series"])
+
+
+def value_rows(records: list[dict[str, Any]], kind: str, field: str) -> pd.DataFrame:
+    """Rows for line_spec: `field` of each "step" or "epoch" record over that count."""
+    points = [(r[kind], r[field]) for r in records if r["kind"] == kind]
+    return pd.DataFrame(thin(points), columns=["x", "value"])
+
+
+def curve_rows(schedule: ScheduleConfig, optim: OptimConfig, epochs: int) -> pd.DataFrame:
+    """Rows for line_spec of the learning rate that a run would follow."""
+    return pd.DataFrame(schedules.curve(schedule, optim, epochs), columns=["x", "value"])
+
+
+def overlay_rows(
+    groups: dict[str, list[list[dict[str, Any]]]], measure: str, splits: tuple[str, ...]
+) -> pd.DataFrame:
+    """Rows for overlay_spec. groups: label -> the epoch records of each of its runs.
+
+    Of several runs the mean is drawn, with one standard deviation (n - 1) either side, over the
+    epochs that all of them have.
+    """
+    key = {"accuracy": "acc", "loss": "loss"}[measure]
+    rows = []
+    for label, runs in groups.items():
+        for split in splits:
+            field = f"{'train' if split == 'train' else 'val'}_{key}"
+            curves = [{r["epoch"]: r[field] for r in records} for records in runs]
+            shared = sorted(set.intersection(*map(set, curves))) if curves else []
+            table = pd.DataFrame({i: [c[e] for e in shared] for i, c in enumerate(curves)})
+            mean, spread = table.mean(axis=1), table.std(axis=1)
+            points = zip(shared, mean, mean - spread, mean + spread, strict=True)
+            rows += [(*point, label, split) for point in points]
+    return pd.DataFrame(rows, columns=["x", "value", "low", "high", "series", "split"])
+
+
+def smooth(points: list[tuple[float, float]], amount: float) -> list[tuple[float, float]]:
+    """Exponential moving average, 0 (as measured) to below 1; corrected for its start at 0."""
+    if not amount:
+        return points
+    smoothed, average, weight = [], 0.0, 0.0
+    for x, value in points:
+        average = amount * average + (1 - amount) * value
+        weight = amount * weight + (1 - amount)
+        smoothed.append((x, average / weight))
+    return smoothed
+
+
+def thin(points: list[tuple], limit: int = MAX_POINTS) -> list[tuple]:
+    """At most `limit` points: the lowest and highest of each bucket, so that no spike is lost."""
+    if len(points) <= limit:
+        return points
+    size = math.ceil(len(points) / (limit // 2))
+    kept = []
+    for start in range(0, len(points), size):
+        bucket = points[start : start + size]
+        extremes = {min(bucket, key=lambda p: p[1]), max(bucket, key=lambda p: p[1])}
+        kept += sorted(extremes)
+    return kept
+
+
+def _y(measure: str, log: bool) -> alt.Y:
+    scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
+    form = "%" if measure == "accuracy" else "~g"
+    return alt.Y("value:Q", title=AXES[measure], scale=scale, axis=alt.Axis(format=form))
+
+
+def _tooltips(measure: str, by: str, series: str = "series") -> list[alt.Tooltip]:
+    form = ".2%" if measure == "accuracy" else ".4g"
+    return [
+        alt.Tooltip(f"{series}:N", title="Images"),
+        alt.Tooltip("x:Q", title=by.capitalize()),
+        alt.Tooltip("value:Q", title=AXES[measure], format=form),
+    ]
+
+
+def _legend() -> alt.Legend:
+    return alt.Legend(title=None, orient="top", labelLimit=260)
+
+
+def _spec(chart: alt.Chart | alt.LayerChart, height: int = 280) -> dict[str, Any]:
+    """Without its example data, and with names that do not count up from one build to the next."""
+    spec = chart.properties(height=height, width="container").to_dict()
+    for name in ("data", "datasets", "config", "$schema"):
+        spec.pop(name, None)
+    return spec

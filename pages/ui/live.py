@@ -1,0 +1,182 @@
+"""Watching one run: its state, its curves, and what may be asked of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import streamlit as st
+
+from engine.config import with_fields
+from engine.diagnose import diagnose
+from engine.errors import ConfigError, RunError
+from engine.runs import RESUMABLE, Run, State, Status, suggest_name
+from pages.ui import charts, state
+
+COLOURS = {
+    State.RUNNING: "blue",
+    State.FINISHED: "green",
+    State.FAILED: "red",
+    State.QUEUED: "gray",
+}
+MIXED_NOTE = (
+    "Train accuracy is measured on the augmented images that the network learns from, which are "
+    "harder than the clean ones: it may well lie below validation accuracy."
+)
+
+
+def panel(run: Run) -> None:
+    """Everything about one run that is being watched."""
+    status = run.status()
+    buttons(run, status)
+    by, smoothing, log = chart_options()
+    tick = 1.0 if status.state in state.LIVE else None
+    st.fragment(live, run_every=tick)(str(run.path), status.state, by, smoothing, log)
+
+
+def live(path: str, seen: State, by: str, smoothing: float, log: bool) -> None:
+    """One look at the run's files; a fragment that ticks while the run is live."""
+    run = Run(Path(path))
+    try:
+        status = run.status()
+    except RunError:
+        st.info("This run was deleted.")
+        return
+    if status.state is not seen:
+        st.rerun()
+    records = state.records(run)
+    epochs = [r for r in records if r["kind"] == "epoch"]
+    progress(run, status)
+    figures(status, epochs)
+    info = run.dataset_info()
+    for sentence in diagnose(status, epochs, len(info["classes"]) if info else 10):
+        st.warning(sentence)
+    curves(records, by, smoothing, log)
+
+
+def progress(run: Run, status: Status) -> None:
+    asked = run.requested() if status.state is State.RUNNING else None
+    share = status.step / status.steps if status.steps else 0.0
+    if asked:
+        word = {"stop": "Stopping", "pause": "Pausing"}[asked]
+        text = f"{word}: finishing this batch, about {max(1, round(status.batch_seconds))} s"
+    elif status.state is State.RUNNING:
+        elapsed = status.seconds + max(0.0, time.time() - status.updated)
+        text = f"{status.phase or 'starting'} · {state.duration(elapsed)} so far"
+        if status.steps:
+            text = f"Epoch {status.epoch} of {status.epochs} · {text}"
+        if status.eta_seconds is not None:
+            text += f" · {state.duration(status.eta_seconds)} left"
+            text += f" · {status.images_per_s:,.0f} images/s"
+    elif status.state is State.QUEUED:
+        text = "Waiting for its turn"
+    else:
+        text = f"{status.state.capitalize()} after {state.duration(status.seconds)}"
+    st.progress(min(1.0, share), text)
+
+
+def figures(status: Status, epochs: list[dict]) -> None:
+    chosen = "Chosen on test data, so it reads too high." if status.val_is_test else None
+    on = "test" if status.val_is_test else "held-out"
+    columns = st.columns(4)
+    last = epochs[-1] if epochs else None
+    columns[0].metric(f"Accuracy now ({on} images)", state.percent(last and last["val_acc"]))
+    best = f"Best (epoch {status.best_epoch})" if status.best_epoch else "Best"
+    columns[1].metric(best, state.percent(status.best_acc), help=chosen)
+    columns[2].metric("Train accuracy", state.percent(last and last["train_acc"]), help=MIXED_NOTE)
+    rate = f"{last['lr']:.3g}" if last else "–"
+    columns[3].metric("Learning rate", rate)
+
+
+def curves(records: list[dict], by: str, smoothing: float, log: bool) -> None:
+    if not records:
+        st.caption("The first point appears after the first batch.")
+        return
+    if by == "epoch" and not any(r["kind"] == "epoch" for r in records):
+        by = "step"  # nothing to show by epoch yet
+    left, right = st.columns(2)
+    for column, measure in ((left, "accuracy"), (right, "loss")):
+        rows = charts.run_rows(records, measure, by, smoothing)
+        with column, st.container(key=f"live_{measure}"):
+            spec = charts.curve_spec(measure, by, log and measure == "loss")
+            st.vega_lite_chart(rows, spec, alt=f"{measure} of this run, train and validation")
+    with st.expander("Learning rate"):
+        st.vega_lite_chart(
+            charts.value_rows(records, "step", "lr"),
+            charts.line_spec("lr", "step"),
+            alt="learning rate by step",
+        )
+
+
+def chart_options() -> tuple[str, float, bool]:
+    """How the curves are drawn; outside the ticking part, so that a tick cannot reset them."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        by = st.segmented_control(
+            "Curves by",
+            ["epoch", "step"],
+            default="step",
+            key="curves_by",
+            required=True,
+            format_func=str.capitalize,
+            persist_state="session",
+        )
+        smoothing = st.slider(
+            "Smoothing", 0.0, 0.98, 0.0, key="smoothing", width=180, persist_state="session"
+        )
+        log = st.toggle("Logarithmic loss", key="log_loss", persist_state="session")
+    return by, smoothing, log
+
+
+def buttons(run: Run, status: Status) -> None:
+    """What may be asked of the run in its state."""
+    running, resumable = status.state is State.RUNNING, status.state in RESUMABLE
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.subheader(run.name, anchor=False)
+        st.badge(status.state.value, color=COLOURS.get(status.state, "orange"))
+        if running:
+            st.button("Pause", key="pause", on_click=ask, args=(run, "pause"))
+            st.button("Stop training", key="stop", on_click=ask, args=(run, "stop"))
+        elif resumable:
+            st.button("Resume", key="resume", type="primary", on_click=ask, args=(run, "resume"))
+            if status.state is State.PAUSED:
+                st.button("Stop training", key="stop", on_click=ask, args=(run, "stop"))
+        elif status.state is State.QUEUED:
+            st.button("Cancel", key="cancel", on_click=ask, args=(run, "cancel"))
+        if not running and (run.path / "last.safetensors").exists():
+            with st.popover("Extend"):
+                extend_form(run)
+    if problem := st.session_state.pop("live_problem", None):
+        st.error(problem)
+
+
+def extend_form(run: Run) -> None:
+    st.caption("A new run from this one's last weights, with a fresh schedule.")
+    st.number_input("Epochs to add", min_value=1, value=5, step=1, key="extend_epochs")
+    st.button("Extend", key="extend", type="primary", on_click=ask, args=(run, "extend"))
+
+
+def ask(run: Run, what: str) -> None:
+    """Carry out a button; a refusal becomes one line on the page."""
+    worker = state.worker()
+    try:
+        if what == "extend":
+            start_extension(run, st.session_state["extend_epochs"])
+        else:
+            getattr(worker, what)(run)
+    except (ConfigError, RunError) as error:
+        st.session_state["live_problem"] = str(error)
+
+
+def start_extension(run: Run, epochs: int) -> None:
+    """Queue a run over `epochs` more from another's last weights, and watch it."""
+    config = run.config()
+    milestones = tuple(m for m in config.schedule.milestones if m < epochs)
+    schedule = dataclasses.replace(
+        config.schedule, milestones=milestones, t_max=None, warmup=min(config.schedule.warmup, 1)
+    )
+    config = dataclasses.replace(config, epochs=epochs, schedule=schedule)
+    config = with_fields(config, {"pretrained": run.name})
+    name = suggest_name(state.RUN_ROOT, config, base=f"{run.name[:60]}-more")
+    state.worker().submit(config, name, state.RUN_ROOT)
+    st.session_state["watching"] = name

@@ -1,0 +1,184 @@
+"""What all pages of one server share: folders, the worker, the page's frame, cached readings."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from engine import data, estimate, runs
+from engine.config import ModelConfig, RunConfig
+from engine.data import ImageData
+from engine.device import resolve
+from engine.errors import RunError
+from engine.models import build_model
+from engine.models.summary import summarize
+from engine.runs import Run, State, Status
+from engine.worker import Worker, get_worker
+
+# Tests and classrooms keep their runs and data elsewhere.
+RUN_ROOT = Path(os.environ.get("PLAYGROUND_RUN_ROOT", "checkpoints"))
+DATA_ROOT = Path(os.environ.get("PLAYGROUND_DATA_ROOT", "data"))
+ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from a font server
+LIVE = (State.QUEUED, State.RUNNING)
+
+_probe = threading.Lock()
+
+
+def start_page(title: str) -> None:
+    """Call first on every page: browser title, icon, layout, heading."""
+    st.set_page_config(page_title=f"{title} · CIFAR-10 playground", page_icon=ICON, layout="wide")
+    _once_per_process()
+    st.title(title)
+
+
+def worker() -> Worker:
+    """The process's training worker on the best device here."""
+    return get_worker("auto")
+
+
+@st.cache_resource
+def _once_per_process() -> None:
+    # Streamlit collects garbage after every script run; with torch's objects in reach that takes
+    # 140 ms and stalls the training thread. Frozen objects are passed over.
+    gc.collect()
+    gc.freeze()
+    # The built-in images take seconds to draw: have them ready before the first Start.
+    threading.Thread(target=_draw_shapes, name="draw-shapes", daemon=True).start()
+
+
+def _draw_shapes() -> None:
+    # Whoever needs the images will see this error where it can be told; this is only a head start.
+    try:
+        data.load("shapes", DATA_ROOT)
+    except (OSError, ValueError):
+        return
+
+
+def compute_text() -> str:
+    """Device and precision that training will use, for a person."""
+    compute = resolve()
+    kind = {"cpu": "CPU", "cuda": "NVIDIA GPU", "mps": "Apple GPU"}[compute.device.type]
+    return f"{kind} ({compute.describe()['device_name']}), {compute.precision}"
+
+
+def statuses() -> list[tuple[Run, Status]]:
+    """Every readable run with its status, newest first."""
+    pairs = ((run, status_of(run)) for run in runs.list_runs(RUN_ROOT))
+    return [(run, status) for run, status in pairs if status is not None]
+
+
+def status_of(run: Run) -> Status | None:
+    """A run's status, or None when it was deleted meanwhile."""
+    try:
+        return run.status()
+    except RunError:
+        return None
+
+
+def find_run(name: str | None) -> Run | None:
+    """The run of that name, or None."""
+    try:
+        return runs.open_run(RUN_ROOT, name) if name else None
+    except ValueError:
+        return None
+
+
+def records(run: Run) -> list[dict[str, Any]]:
+    """All of a run's records, read again only when the file changed."""
+    path = run.path / "metrics.jsonl"
+    try:
+        stat = path.stat()
+    except OSError:
+        return []
+    return _records(str(run.path), stat.st_mtime_ns, stat.st_size)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _records(path: str, changed: int, size: int) -> list[dict[str, Any]]:
+    return Run(Path(path)).records()[0]
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading the images…")
+def images(dataset: str) -> ImageData:
+    """A data set that is here already; never downloads."""
+    return data.load(dataset, DATA_ROOT)
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def model_costs(model: ModelConfig, batch_size: int) -> dict[str, float]:
+    """Parameters, multiply-accumulates an image, and bytes that training a batch takes."""
+    network = build_model(
+        model.arch, model.num_classes or 10, model.activation, model.norm, model.width
+    )
+    summary = summarize(network, batch_size)
+    # weights, gradients and momentum, in fp32
+    held = 3 * 4 * summary.parameters
+    return {
+        "parameters": summary.parameters,
+        "macs": summary.macs,
+        "bytes": summary.activation_bytes + held,
+    }
+
+
+def epoch_seconds(config: RunConfig, macs: float) -> float | None:
+    """What an epoch is expected to take here; None until this machine's rate is known."""
+    compute = resolve(config.device, config.precision)
+    rate = estimate.load_rate(_rate_file(), compute)
+    if rate is None:
+        return None
+    train, test = data_sizes(config)
+    return estimate.epoch_seconds(macs, rate, train, config.data.holdout or test)
+
+
+def data_sizes(config: RunConfig) -> tuple[int, int]:
+    """Training and test images of the form's data set; CIFAR's numbers for a set not read yet."""
+    train, test = {"shapes": (20_000, 4_000)}.get(config.data.dataset, (50_000, 10_000))
+    left = train - config.data.holdout
+    return min(left, config.data.limit or left), test
+
+
+def measure_rate(config: RunConfig) -> None:
+    """Measure this machine's rate on a thread of its own, unless something trains or measures."""
+    if worker().current is None and _probe.acquire(blocking=False):
+        compute = resolve(config.device, config.precision)
+        threading.Thread(target=_measure, args=(compute,), name="probe", daemon=True).start()
+
+
+def _measure(compute) -> None:
+    try:
+        rate = estimate.measure_rate(compute)
+        if worker().current is None:  # a training that began meanwhile has spoilt the figure
+            estimate.store_rate(_rate_file(), compute, rate)
+    finally:
+        _probe.release()
+
+
+def _rate_file() -> Path:
+    return RUN_ROOT / ".throughput.json"
+
+
+def command(config: RunConfig, name: str) -> str:
+    """The terminal line that repeats the form's run."""
+    line = config.to_command(name)
+    return line if Path("checkpoints") == RUN_ROOT else f"{line} --run-root {RUN_ROOT}"
+
+
+def duration(seconds: float) -> str:
+    """Such as 40 s, 12 min, 3.5 h, about 3 days."""
+    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return (
+                f"{seconds / size:.1f} {unit}"
+                if seconds < 10 * size
+                else f"{seconds / size:.0f} {unit}"
+            )
+    return f"{seconds:.0f} s"
+
+
+def percent(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{100 * fraction:.2f} %"

@@ -1,0 +1,45 @@
+"""The thumbnails on the Train page: what the chosen augmentations do to the chosen data."""
+
+from __future__ import annotations
+
+import streamlit as st
+from PIL import Image
+
+from engine import data
+from engine.augment import denormalize
+from engine.config import RunConfig
+from engine.errors import ConfigError
+from engine.randomness import Purpose, keyed_generator
+from engine.training.session import make_pipeline
+from pages.ui import controls, state
+from pages.ui.images import contact_sheet
+
+COUNT = 8
+
+
+def augmentation_strip() -> None:
+    """Eight training images above what the network would be shown of them."""
+    try:
+        config = controls.read(str(state.DATA_ROOT))
+    except ConfigError:
+        return
+    dataset = config.data.dataset
+    if not data.is_available(dataset, state.DATA_ROOT):
+        st.caption("Thumbnails appear once the data set is here.")
+        return
+    st.image(
+        _sheet(dataset, config.seed, config.augment),
+        width="stretch",
+        alt="eight training images, and the same images as the augmentations change them",
+    )
+    st.caption("Above the images, below what the network sees of them in one step.")
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _sheet(dataset: str, seed: int, augment) -> Image.Image:
+    info = state.images(dataset)
+    pipeline = make_pipeline(RunConfig(augment=augment), info)
+    batch, labels = info.train_images[:COUNT], info.train_labels[:COUNT]
+    chance = pipeline.sample(batch.shape, keyed_generator(seed, Purpose.AUGMENT, 1, 0))
+    seen = denormalize(pipeline.apply(batch, labels, chance)[0], info.mean, info.std)
+    return contact_sheet([*batch, *seen], columns=COUNT, scale=3)

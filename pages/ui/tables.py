@@ -1,0 +1,94 @@
+"""Runs as rows, and rows as CSV that a spreadsheet cannot be tricked with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from engine.config import RunConfig
+from engine.runs import Run, Status
+from pages.ui.controls import AUGMENTATIONS
+
+
+def config_of(run: Run) -> RunConfig | None:
+    """A run's config, parsed again only when its file changed; None when it cannot be read."""
+    try:
+        changed = (run.path / "config.json").stat().st_mtime_ns
+        return RunConfig.from_json(_config_json(str(run.path), changed))
+    except (OSError, ValueError):
+        return None
+
+
+@st.cache_data(max_entries=4_000, show_spinner=False)
+def _config_json(path: str, changed: int) -> str:
+    return Run(Path(path)).config().to_json()
+
+
+def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
+    """One row a run, accuracies as fractions, times in seconds."""
+    rows = []
+    for run, status in pairs:
+        config = config_of(run)
+        if config is None:
+            continue
+        model, augment = config.model, config.augment
+        rows.append(
+            {
+                "Run": run.name,
+                "State": status.state.value,
+                "Data": Path(config.data.dataset).stem,
+                "Architecture": model.arch,
+                "Activation": model.activation or "own",
+                "Norm": model.norm or "own",
+                "Width": model.width,
+                "Augmentations": ", ".join(n for n in AUGMENTATIONS if getattr(augment, n))
+                or "none",
+                "Optimizer": config.optim.optimizer,
+                "Learning rate": config.optim.lr,
+                "Schedule": config.schedule.kind,
+                "Batch": config.batch_size,
+                "Epochs": config.epochs,
+                "Seed": config.seed,
+                "Final": status.final_acc,
+                "Best": status.best_acc,
+                "Measured on": "test" if status.val_is_test else "held-out",
+                "Seconds": round(status.seconds, 1),
+                "Parameters": status.parameters,
+                "Note": run.note(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+CHOICES = (
+    "Data",
+    "Architecture",
+    "Activation",
+    "Norm",
+    "Width",
+    "Augmentations",
+    "Optimizer",
+    "Learning rate",
+    "Schedule",
+    "Batch",
+    "Epochs",
+    "Seed",
+)
+
+
+def only_differing(table: pd.DataFrame) -> list[str]:
+    """Columns worth showing: all results, and the choices that are not the same in every row."""
+    return [c for c in table if c not in CHOICES or table[c].nunique(dropna=False) > 1]
+
+
+def to_csv(table: pd.DataFrame) -> bytes:
+    """UTF-8 CSV; a text that a spreadsheet would run as a formula gets a ' in front."""
+    return table.map(_plain).rename(columns=_plain).to_csv(index=False).encode("utf-8-sig")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return value

@@ -1,0 +1,278 @@
+"""What several tests share: tiny data, configs and trainers, and Python in a process of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+import torch
+
+import train
+from engine import data, runs
+from engine.checkpoint import CheckpointStore, describe_model
+from engine.config import RunConfig, with_fields
+from engine.data import shapes
+from engine.data.batches import Splits
+from engine.device import resolve
+from engine.models import build_model
+from engine.training import loop, session
+from engine.training.loop import Trainer
+from engine.worker import Worker
+
+WAIT_S = 120  # a guard against hanging for ever, not a measure of speed
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shapes_root(tmp_path_factory) -> Path:
+    """A data folder whose cache holds the first few hundred of the built-in images."""
+    root = tmp_path_factory.mktemp("data")
+    draw = shapes.make
+    with mock.patch.object(shapes, "make", lambda watch, *counts: draw(watch, 500, 200)):
+        data.load("shapes", root)
+    return root
+
+
+@pytest.fixture
+def one_thread():
+    """One core for a tiny network: a second one only costs, above all when others use it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def every_step(monkeypatch):
+    """The loop reads, and so yields, after every step instead of four times a second."""
+    monkeypatch.setattr(loop, "READ_EVERY_S", 0.0)
+
+
+@pytest.fixture(scope="session")
+def tiny(shapes_root):
+    """tiny(**{"optim.lr": 0.01}) is the config of a run of 6 steps in 2 epochs on the CPU."""
+
+    def make(**changes) -> RunConfig:
+        base = {
+            "model.arch": "resnet10",
+            "model.width": 0.0625,
+            "data.dataset": "shapes",
+            "data.root": str(shapes_root),
+            "data.limit": 48,
+            "data.holdout": 40,
+            "batch_size": 16,
+            "epochs": 2,
+            "precision": "fp32",
+            "device": "cpu",
+        }
+        return with_fields(RunConfig(), base | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_args(shapes_root):
+    """tiny_args(run_root, ...) are the words of the same run for train.py."""
+
+    def make(run_root: Path, *more: object) -> list[str]:
+        words = "--dataset shapes --limit 48 --holdout 40 -b 16 -e 2 --arch resnet10 --width 0.0625"
+        words += " --precision fp32 --device cpu"
+        paths = ["--data-root", str(shapes_root), "--run-root", str(run_root)]
+        return [*words.split(), *paths, *map(str, more)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def noise() -> Splits:
+    """48 training and 20 validation images of noise."""
+    generator = torch.Generator().manual_seed(5)
+
+    def draw(count: int):
+        images = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
+        return images, torch.randint(10, (count,), generator=generator)
+
+    return Splits(*draw(48), *draw(20), val_is_test=False)
+
+
+@pytest.fixture
+def make_trainer(tiny, noise):
+    """make_trainer(folder or None, config) is a Trainer on `noise`, as a session would make it."""
+
+    def make(folder: Path | None = None, config: RunConfig | None = None, splits=noise) -> Trainer:
+        config = with_fields(config or tiny(), {"model.num_classes": 10})
+        info = SimpleNamespace(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+        m = config.model
+        model = build_model(m.arch, m.num_classes, m.activation, m.norm, m.width, seed=config.seed)
+        store = CheckpointStore(folder, describe_model(m)) if folder else None
+        compute = resolve(config.device, config.precision)
+        pipeline = session.make_pipeline(config, info)
+        return Trainer(config, splits, pipeline, model, compute, store)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def same():
+    """same(a, b): equal to the bit, through dicts, lists and tensors."""
+
+    def equal(a, b) -> bool:
+        if isinstance(a, torch.Tensor):
+            return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+        if isinstance(a, dict):
+            return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+        if isinstance(a, (list, tuple)):
+            return len(a) == len(b) and all(map(equal, a, b))
+        return a == b
+
+    return equal
+
+
+@pytest.fixture(scope="session")
+def lasting():
+    """lasting(records): what of the kept records must not depend on how fast the machine was."""
+
+    def keep(records) -> list[dict]:
+        rows = [r if isinstance(r, dict) else r.to_dict() for r in records if _is_kept(r)]
+        return [
+            {k: v for k, v in row.items() if k not in ("seconds", "images_per_s")} for row in rows
+        ]
+
+    return keep
+
+
+def _is_kept(record) -> bool:
+    return isinstance(record, dict) or hasattr(record, "to_dict")
+
+
+@pytest.fixture(scope="session")
+def checkpoint_of():
+    """checkpoint_of(run folder): its newest checkpoint, but for what only tells the speed."""
+
+    def load(folder: Path) -> tuple[dict, dict]:
+        checkpoint = CheckpointStore(folder, {}).load_newest()
+        clocks = ("seconds", "epoch_seconds")
+        state = {k: v for k, v in checkpoint.state.items() if k not in clocks}
+        return checkpoint.weights, state
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def wait_for():
+    """wait_for(condition) returns its first true value, or fails after a long while."""
+
+    def wait(condition, what: str = ""):
+        end = time.monotonic() + WAIT_S
+        while time.monotonic() < end:
+            if value := condition():
+                return value
+            time.sleep(0.01)
+        pytest.fail(f"waited {WAIT_S} s in vain for {what or condition}")
+
+    return wait
+
+
+@pytest.fixture
+def worker():
+    """A worker of this test's own, not the process's."""
+    worker = Worker("cpu")
+    yield worker
+    worker.close()
+    assert not worker._thread.is_alive(), "the worker's thread did not end"
+
+
+@pytest.fixture
+def make_run(tmp_path, tiny):
+    """make_run("a") is a new queued run under tmp_path."""
+
+    def make(name: str = "a", config: RunConfig | None = None) -> runs.Run:
+        return runs.create(tmp_path, name, config or tiny())
+
+    return make
+
+
+@dataclasses.dataclass
+class Child:
+    """Python code at work in a process of its own."""
+
+    process: multiprocessing.process.BaseProcess
+    output: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def text(self) -> str:
+        """What it wrote to stdout and stderr so far."""
+        return self.output.read_text() if self.output.exists() else ""
+
+    def wait(self) -> int:
+        """Its exit code; below 0 the signal that ended it."""
+        self.process.join(WAIT_S)
+        assert self.process.exitcode is not None, f"the process hangs: {self.text}"
+        return self.process.exitcode
+
+
+BOOT = """
+import os, sys
+target = os.open(OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+os.dup2(target, 1), os.dup2(target, 2)
+sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+import torch
+torch.set_num_threads(1)
+"""
+
+
+@pytest.fixture(scope="session")
+def _spawner():
+    """Where the system can, forks from a process that has imported torch: 0.1 s instead of 4."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train", "engine.worker"])
+    return context
+
+
+@pytest.fixture
+def python(_spawner, tmp_path):
+    """python(code, **names) starts the code with these names set: a Child, killed at the end."""
+    children: list[Child] = []
+
+    def start(code: str, **names: object) -> Child:
+        output = tmp_path / f"output-{len(children)}"
+        values = {"__name__": "child", "OUTPUT": str(output), **names}
+        process = _spawner.Process(target=exec, args=(BOOT + code, values))
+        process.start()
+        children.append(Child(process, output))
+        return children[-1]
+
+    with mock.patch.object(sys, "path", [str(REPOSITORY), *sys.path]):
+        yield start
+    for child in children:
+        child.process.kill()
+        child.process.join()
+
+
+@pytest.fixture(scope="session")
+def command_config():
+    """command_config(words): the RunConfig that train.py makes of its arguments."""
+
+    def parse(words) -> RunConfig:
+        with mock.patch.object(train, "train") as made:
+            made.side_effect = lambda args, given: made.configs.append(
+                with_fields(RunConfig(), given)
+            )
+            made.configs = []
+            train.main(list(words))
+        (config,) = made.configs
+        return config
+
+    return parse

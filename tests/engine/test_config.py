@@ -1,0 +1,299 @@
+"""RunConfig: what it refuses, and that JSON and the command line both carry all of it."""
+
+import dataclasses
+import json
+import shlex
+import typing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.config import (
+    FLAGS,
+    MAX_JSON_BYTES,
+    OPTIMIZERS,
+    PRECISIONS,
+    SCHEDULES,
+    AugmentConfig,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    ScheduleConfig,
+    get_field,
+    with_fields,
+)
+from engine.errors import ConfigError
+from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
+
+words = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(
+    str.strip
+)
+
+
+def numbers(low, high, above=False):
+    return st.floats(low, high, exclude_min=above, allow_nan=False)
+
+
+# Every field of a run, with values that are valid whatever the others are.
+FIELDS = {
+    "model.arch": st.sampled_from(list(ARCHITECTURES)),
+    "model.activation": st.none() | st.sampled_from(list(ACTIVATIONS)),
+    "model.norm": st.none() | st.sampled_from(list(NORMS)),
+    "model.width": numbers(0, 64, above=True),
+    "model.num_classes": st.none() | st.integers(2, 100_000),
+    "data.dataset": words,
+    "data.root": words,
+    "data.url": st.none() | words.map("http://".__add__) | words.map("https://".__add__),
+    "data.holdout": st.integers(0, 10_000_000),
+    "data.limit": st.none() | st.integers(1, 10_000_000),
+    "augment.crop": st.booleans(),
+    "augment.flip": st.booleans(),
+    "augment.erasing": st.booleans(),
+    "augment.mixup": st.booleans(),
+    "augment.mixup_alpha": numbers(0, 100, above=True),
+    "augment.cutmix": st.booleans(),
+    "augment.cutmix_alpha": numbers(0, 100, above=True),
+    "optim.optimizer": st.sampled_from(OPTIMIZERS),
+    "optim.lr": numbers(0, 1000, above=True),
+    "optim.momentum": numbers(0, 0.9999),
+    "optim.nesterov": st.just(False),
+    "optim.weight_decay": numbers(0, 10),
+    "optim.label_smoothing": numbers(0, 0.9999),
+    "schedule.kind": st.just("constant"),
+    "schedule.milestones": st.just(()),
+    "schedule.gamma": numbers(0, 1, above=True),
+    "schedule.t_max": st.none(),
+    "schedule.warmup": numbers(0, 1),
+    "epochs": st.integers(1, 1_000_000),
+    "batch_size": st.integers(1, 1_000_000),
+    "seed": st.integers(0, 2**31 - 1),
+    "precision": st.sampled_from(PRECISIONS),
+    "device": words,
+    "pretrained": st.none() | words,
+}
+EPOCHS = st.integers(1, 1_000_000)
+MILESTONES = st.lists(EPOCHS, unique=True, max_size=5).map(lambda epochs: tuple(sorted(epochs)))
+# Fields that must fit each other are drawn together.
+TOGETHER = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries(
+        {
+            "optim.optimizer": st.just("sgd"),
+            "optim.nesterov": st.just(True),
+            "optim.momentum": numbers(0, 0.9999, above=True),
+        }
+    ),
+)
+SCHEDULE = st.one_of(
+    st.fixed_dictionaries({"schedule.kind": st.sampled_from(SCHEDULES)}),
+    st.fixed_dictionaries(
+        {"schedule.kind": st.just("multi_step"), "schedule.milestones": MILESTONES}
+    ),
+    st.fixed_dictionaries({"schedule.kind": st.just("cosine_annealing"), "schedule.t_max": EPOCHS}),
+)
+CONFIGS = st.builds(
+    lambda *parts: with_fields(RunConfig(), {k: v for part in parts for k, v in part.items()}),
+    st.fixed_dictionaries(FIELDS),
+    TOGETHER,
+    SCHEDULE,
+)
+GROUPS = {
+    "model": ModelConfig,
+    "data": DataConfig,
+    "augment": AugmentConfig,
+    "optim": OptimConfig,
+    "schedule": ScheduleConfig,
+}
+
+
+def leaf_fields() -> dict[str, typing.Any]:
+    """Dotted name of every setting, and its type."""
+    found = {}
+    for prefix, cls in [("", RunConfig), *((f"{name}.", cls) for name, cls in GROUPS.items())]:
+        hints = typing.get_type_hints(cls)
+        found |= {f"{prefix}{f.name}": hints[f.name] for f in dataclasses.fields(cls)}
+    return {path: hint for path, hint in found.items() if path not in GROUPS}
+
+
+LEAVES = leaf_fields()
+NUMERIC = [p for p, hint in LEAVES.items() if {int, float} & {hint, *typing.get_args(hint)}]
+NUMERIC.remove("schedule.milestones")
+
+
+def test_these_tests_draw_every_field():
+    assert set(FIELDS) == set(LEAVES)
+
+
+def test_every_field_but_the_class_count_has_a_flag_of_its_own():
+    assert set(FLAGS) == set(LEAVES) - {"model.num_classes"}
+    assert len(set(FLAGS.values())) == len(FLAGS)
+
+
+@given(CONFIGS)
+def test_json_round_trip_keeps_every_field(config):
+    again = RunConfig.from_json(config.to_json())
+    assert again == config
+    assert {p: type(get_field(again, p)) for p in LEAVES} == {
+        p: type(get_field(config, p)) for p in LEAVES
+    }
+
+
+@given(CONFIGS, st.none() | st.just("a-run"))
+def test_the_command_is_parsed_to_the_same_config(command_config, config, name):
+    python, script, *words = shlex.split(config.to_command(name))
+    assert (python, script) == ("python", "train.py")
+    assert words[:2] == ["--name", name] if name else "--name" not in words
+    assert command_config(words) == with_fields(config, {"model.num_classes": None})
+
+
+@pytest.mark.parametrize("path", ["data.dataset", "data.root", "device", "pretrained"])
+def test_a_value_that_looks_like_a_flag_survives_the_command(command_config, path):
+    config = with_fields(RunConfig(), {path: "--tta"})
+    assert command_config(shlex.split(config.to_command())[2:]) == config
+
+
+def test_the_command_of_the_defaults_has_no_flags():
+    assert RunConfig().to_command() == "python train.py"
+
+
+def test_json_may_leave_out_what_is_at_its_default_and_write_whole_numbers_for_floats():
+    config = RunConfig.from_json('{"optim": {"lr": 1}, "schedule": {"warmup": 2}}')
+    assert config == with_fields(RunConfig(), {"optim.lr": 1.0, "schedule.warmup": 2.0})
+    assert isinstance(config.optim.lr, float)
+
+
+NEVER_NUMBERS = [float("nan"), float("inf"), float("-inf"), -1, 10**400, "1", True, [], {}]
+
+
+@pytest.mark.parametrize("value", NEVER_NUMBERS, ids=lambda value: repr(value)[:8])
+@pytest.mark.parametrize("path", NUMERIC)
+def test_a_numeric_field_refuses_what_is_no_number_in_its_range(path, value):
+    with pytest.raises(ConfigError) as refusal:
+        with_fields(RunConfig(), {path: value})
+    assert refusal.value.field == path
+    assert str(refusal.value).startswith(f"{path}: ")
+    assert "\n" not in str(refusal.value)
+
+
+BAD = [
+    ("model.arch", "resnet19"),
+    ("model.arch", None),
+    ("model.activation", "swoosh"),
+    ("model.norm", "bach"),
+    ("model.width", 0),
+    ("model.num_classes", 1),
+    ("data.dataset", " "),
+    ("data.dataset", "a\0b"),
+    ("data.root", ""),
+    ("data.url", "ftp://example.org/x"),
+    ("augment.crop", 1),
+    ("augment.mixup_alpha", 0),
+    ("optim.optimizer", "lion"),
+    ("optim.lr", 0),
+    ("optim.label_smoothing", 1.0),
+    ("optim.nesterov", "yes"),
+    ("schedule.kind", "cosine"),
+    ("schedule.milestones", (40, 20)),
+    ("schedule.milestones", (20, 20)),
+    ("schedule.milestones", (0,)),
+    ("schedule.milestones", 20),
+    ("schedule.gamma", 0),
+    ("schedule.gamma", 1.5),
+    ("schedule.t_max", 0),
+    ("schedule.warmup", 101),
+    ("epochs", 0),
+    ("epochs", 1.0),
+    ("batch_size", 0),
+    ("seed", 2**31),
+    ("precision", "fp8"),
+    ("device", ""),
+    ("pretrained", ""),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), BAD, ids=str)
+def test_a_value_that_cannot_work_is_refused_by_its_fields_name(path, value):
+    kind = "multi_step" if path == "schedule.milestones" else RunConfig().schedule.kind
+    with pytest.raises(ConfigError) as refusal:
+        with_fields(RunConfig(), {"schedule.kind": kind, path: value})
+    assert refusal.value.field == path
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"schedule.milestones": (20,)}, "schedule.milestones"),
+        ({"schedule.kind": "constant", "schedule.t_max": 5}, "schedule.t_max"),
+        ({"optim.optimizer": "adam", "optim.nesterov": True}, "optim.nesterov"),
+        ({"optim.momentum": 0.0, "optim.nesterov": True}, "optim.nesterov"),
+    ],
+)
+def test_settings_that_exclude_each_other_are_refused(values, field):
+    with pytest.raises(ConfigError) as refusal:
+        with_fields(RunConfig(), values)
+    assert refusal.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ('{"epoch": 3}', "epoch"),
+        ('{"optim": {"learning_rate": 3}}', "optim.learning_rate"),
+        ('{"model": "resnet18"}', "model"),
+        ('{"model": null}', "model"),
+        ('{"optim": {"lr": NaN}}', "optim.lr"),
+        ('{"optim": {"lr": 1e999}}', "optim.lr"),
+        ('{"optim": {"lr": 1' + "0" * 400 + "}}", "optim.lr"),
+        ('{"epochs": 1' + "0" * 5000 + "}", "config"),
+        ("[]", "config"),
+        ("", "config"),
+        ("[" * 100_000, "config"),
+        ('{"model":' * 20_000, "config"),
+        (json.dumps({"pretrained": "x" * MAX_JSON_BYTES}), "config"),
+    ],
+    ids=lambda value: value[:24],
+)
+def test_json_that_is_no_config_is_refused_by_name(text, field):
+    with pytest.raises(ConfigError) as refusal:
+        RunConfig.from_json(text)
+    assert refusal.value.field == field
+
+
+KEYS = st.sampled_from([*GROUPS, *{p.split(".")[-1] for p in LEAVES}]) | st.text(max_size=5)
+ATOMS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10)
+TREES = st.recursive(ATOMS, lambda t: st.lists(t, max_size=3) | st.dictionaries(KEYS, t))
+
+
+@given(st.dictionaries(KEYS, TREES, max_size=4).map(json.dumps) | st.text())
+def test_any_json_or_text_is_a_config_or_a_config_error(text):
+    try:
+        config = RunConfig.from_json(text)
+    except ConfigError as error:
+        assert str(error).startswith(error.field)
+    else:
+        assert RunConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"schedule.kind": "multi_step", "schedule.milestones": (50, 100)}, ["milestone 100"]),
+        ({"schedule.kind": "multi_step", "schedule.milestones": ()}, ["stays constant"]),
+        ({"schedule.t_max": 50}, ["rises again after"]),
+        ({"schedule.t_max": 200}, ["reaches 0 only at"]),
+        ({"optim.optimizer": "adam"}, ["high for adam"]),
+        ({"schedule.t_max": 100}, []),
+        ({"schedule.kind": "multi_step", "schedule.milestones": (50, 99)}, []),
+        ({"optim.optimizer": "adamw", "optim.lr": 0.001}, []),
+    ],
+)
+def test_warnings_name_what_is_probably_not_meant(values, expected):
+    found = with_fields(RunConfig(), values).warnings()
+    assert len(found) == len(expected)
+    assert all(part in line for part, line in zip(expected, found, strict=True))
+
+
+def test_the_default_recipe_has_no_warnings():
+    assert RunConfig().warnings() == []

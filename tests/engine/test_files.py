@@ -1,0 +1,106 @@
+"""Replacing files whole: the order of the system calls, and what an error leaves behind."""
+
+import errno
+import os
+import stat
+from types import SimpleNamespace
+
+import pytest
+
+from engine import files
+from engine.files import replace, write_atomic
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list[str]:
+    """The order of fsync (of files and folders) and replace."""
+    seen = []
+    fsync, move = os.fsync, os.replace
+
+    def note_fsync(handle):
+        kind = "folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file"
+        seen.append(f"sync {kind}")
+        fsync(handle)
+
+    def note_replace(source, target):
+        seen.append("replace")
+        move(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    return seen
+
+
+@pytest.mark.parametrize("content", ["text ×", b"\0bytes"])
+@pytest.mark.parametrize("durable", [True, False])
+def test_the_file_is_replaced_whole_and_nothing_else_is_left(tmp_path, content, durable):
+    path = tmp_path / "status.json"
+    path.write_bytes(b"old")
+    write_atomic(path, content, durable=durable)
+    assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no call to sync a folder")
+def test_a_durable_write_syncs_the_file_before_and_the_folder_after_the_rename(tmp_path, calls):
+    write_atomic(tmp_path / "a", "x")
+    assert calls == ["sync file", "replace", "sync folder"]
+
+
+def test_a_progress_write_waits_for_no_disk(tmp_path, calls):
+    write_atomic(tmp_path / "a", "x", durable=False)
+    assert calls == ["replace"]
+
+
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+def test_an_error_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch, broken):
+    path = tmp_path / "status.json"
+    path.write_text("old")
+
+    def fail(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, broken, fail)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def windows(refusals: int, moved: list):
+    """An `os` in which replacing is refused so many times, as while a reader has the file open."""
+
+    def move(source, target):
+        if len(moved) < refusals:
+            moved.append(None)
+            raise PermissionError(errno.EACCES, "Access is denied")
+        moved.append((source, target))
+
+    return SimpleNamespace(name="nt", replace=move)
+
+
+def test_replace_waits_out_a_windows_reader(monkeypatch):
+    moved = []
+    monkeypatch.setattr(files, "os", windows(3, moved))
+    monkeypatch.setattr(files, "REPLACE_WAIT_S", 0)
+    replace("a", "b")
+    assert moved == [None, None, None, ("a", "b")]
+
+
+def test_replace_gives_up_on_a_reader_that_stays(monkeypatch):
+    moved = []
+    monkeypatch.setattr(files, "os", windows(10_000, moved))
+    monkeypatch.setattr(files, "REPLACE_WAIT_S", 0)
+    with pytest.raises(PermissionError):
+        replace("a", "b")
+    assert len(moved) == files.REPLACE_TRIES
+
+
+def test_elsewhere_a_refusal_is_final(monkeypatch):
+    moved = []
+    refusing = windows(10_000, moved)
+    refusing.name = "posix"
+    monkeypatch.setattr(files, "os", refusing)
+    with pytest.raises(PermissionError):
+        replace("a", "b")
+    assert len(moved) == 1

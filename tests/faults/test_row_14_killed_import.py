@@ -1,0 +1,86 @@
+"""FAULTS row 14: killed in mid-import: nothing visible, and the remains swept the next time."""
+
+import io
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from engine.data import load
+
+PROJECT = Path(__file__).parents[2]
+EXIT = 9
+
+# Each ends the process at one stage of an import, as a power cut would: nothing is cleaned up.
+STAGES = {
+    "decoding": "from engine.data import images\nimages.decode = lambda content: os._exit(9)",
+    "half written": (
+        "from engine.data import cache\n"
+        "def save(tensors, path, metadata):\n"
+        "    path.write_bytes(b'half of it')\n"
+        "    os._exit(9)\n"
+        "cache.save_file = save"
+    ),
+    "synced": "os.fsync = lambda handle: os._exit(9)",
+    "renamed": "os.replace = lambda source, target: os._exit(9)",
+    "just after": (
+        "before = os.replace\n"
+        "def replace(source, target):\n"
+        "    before(source, target)\n"
+        "    os._exit(9)\n"
+        "os.replace = replace"
+    ),
+}
+IMPORT = """
+import os, sys
+from pathlib import Path
+import engine.data
+{hook}
+engine.data.load(sys.argv[1], Path(sys.argv[2]))
+"""
+
+
+def make_zip(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for split in ("train", "test"):
+            for shade, name in ((50, "cat"), (150, "dog")):
+                file = io.BytesIO()
+                Image.new("L", (32, 32), shade).save(file, "PNG")
+                archive.writestr(f"{split}/{name}/1.png", file.getvalue())
+    return path
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_at_any_stage(tmp_path, stage):
+    path, root = make_zip(tmp_path / "pets.zip"), tmp_path / "root"
+    killed = subprocess.run(
+        [sys.executable, "-c", IMPORT.format(hook=STAGES[stage]), str(path), str(root)],
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        timeout=120,
+    )
+    assert killed.returncode == EXIT
+    visible = list(root.rglob("*.safetensors"))
+    staged = list(root.rglob("*.partial"))
+    assert bool(visible) == (stage == "just after")
+    assert bool(staged) == (stage in ("half written", "synced", "renamed"))
+
+    data = load(str(path), root)
+    assert data.classes == ("cat", "dog")
+    assert data.train_images.float().mean((1, 2, 3)).tolist() == [50, 150]
+    assert not list(root.rglob("*.partial"))
+    assert len(list(root.rglob("*.safetensors"))) == 1
+    assert torch.equal(load(str(path), root).train_images, data.train_images)
+
+
+def test_the_remains_of_another_import_are_swept_too(tmp_path):
+    path, root = make_zip(tmp_path / "pets.zip"), tmp_path / "root"
+    (root / "cache").mkdir(parents=True)
+    (root / "cache" / "zip-of-long-ago.safetensors.partial").write_bytes(b"half")
+    load(str(path), root)
+    assert not list(root.rglob("*.partial"))
