@@ -126,11 +126,15 @@ class CheckpointStore:
         """
         staging = self.resume / f".{step}.tmp"
         final = self._unused(step)
+        content = _serialize(weights, self.header)
         try:
+            # First, so that last.safetensors is never older than what a resume goes on from: the
+            # resume of a run that died in its final save has nothing left to do.
+            write_atomic(self.folder / "last.safetensors", content)
             self.resume.mkdir(exist_ok=True)
             self._remove_leftovers()
             staging.mkdir()
-            _write_synced(staging / "weights.safetensors", _serialize(weights, self.header))
+            _write_synced(staging / "weights.safetensors", content)
             with (staging / "state.pt").open("wb") as file:
                 torch.save(state, file)
                 file.flush()
@@ -147,7 +151,6 @@ class CheckpointStore:
         except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
             shutil.rmtree(staging, ignore_errors=True)
             raise _cannot_save(final, error) from error
-        save_weights(self.folder / "last.safetensors", weights, self.header)
 
     def save_best(self, weights: dict[str, Tensor], epoch: int, val_acc: float) -> None:
         """Replace best.safetensors; the header also tells its epoch and validation accuracy."""
@@ -187,8 +190,11 @@ class CheckpointStore:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _remove_leftovers(self) -> None:
+        """What writers that were killed left behind; their lock is ours now."""
         for path in self.resume.glob(".*.tmp"):
             shutil.rmtree(path, ignore_errors=True)
+        for path in self.folder.glob(".*.safetensors.*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def _saved(resume: Path) -> list[Path]:

@@ -1,18 +1,29 @@
-"""A trained network from disk, for evaluation and classification; never the one being trained."""
+"""Classification: image bytes → 32×32 → a network from disk → labels; never the one in training."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
 
 from engine.checkpoint import apply_weights, describe_model, load_weights
 from engine.config import RunConfig
+from engine.data.images import FORMATS, open_rgb, to_square
 from engine.device import Compute
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, DataError
 from engine.models import build_model
 from engine.runs import Run
+from engine.training.evaluate import EVAL_BATCH, predict_logits
+
+MAX_BYTES = 20 * 2**20
+MAX_ASPECT = 32  # beyond it a padded picture would be less than one pixel high
+# Phones write a second picture (a gain map, a depth map) behind the first and call it JPEG.
+UPLOAD_FORMATS = (*FORMATS, "MPO")
 
 
 @dataclass(frozen=True)
@@ -51,3 +62,76 @@ def load_network(path: Path, compute: Compute) -> Network:
         config,
         weights,
     )
+
+
+class Predictor:
+    """Names what is on pictures, with a probability for each of the classes it knows."""
+
+    def __init__(self, network: Network, compute: Compute):
+        self.network, self.compute = network, compute
+        self.classes = network.classes
+
+    @classmethod
+    def load(cls, path: Path, compute: Compute | None = None) -> Predictor:
+        """Of a run folder or a weights file in one. Raises CheckpointError or RunError.
+
+        compute: None is the CPU in full precision, which leaves a GPU's memory to the training.
+        """
+        compute = compute or Compute(torch.device("cpu"), "fp32")
+        return cls(load_network(Path(path), compute), compute)
+
+    def logits(self, images: Sequence[Image.Image], fit: str = "crop") -> Tensor:
+        """float32 [N, classes] on the CPU. images: RGB of any size; fit: "crop" or "pad"."""
+        inputs = [to_input(image, fit) for image in images]
+        rows = [torch.empty(0, len(self.classes))]
+        for start in range(0, len(inputs), EVAL_BATCH):
+            batch = torch.stack(inputs[start : start + EVAL_BATCH]).to(self.compute.device)
+            net = self.network
+            rows.append(predict_logits(net.model, batch, net.mean, net.std, self.compute).cpu())
+        return torch.cat(rows)
+
+    def probabilities(self, images: Sequence[Image.Image], fit: str = "crop") -> np.ndarray:
+        """float32 [N, classes], from 0 to 1, a row sums to 1."""
+        return self.logits(images, fit).softmax(1).numpy()
+
+    def top_k(
+        self, images: Sequence[Image.Image], k: int = 5, fit: str = "crop"
+    ) -> list[list[tuple[str, float]]]:
+        """For each image its k likeliest (label, probability), likeliest first."""
+        return [best(row, self.classes, k) for row in self.probabilities(images, fit)]
+
+
+def best(row: np.ndarray, classes: Sequence[str], k: int) -> list[tuple[str, float]]:
+    """The k likeliest (label, probability) of one row of probabilities; all, if there are fewer."""
+    order = np.argsort(-row, kind="stable")[:k]
+    return [(classes[i], float(row[i])) for i in order]
+
+
+def to_input(image: Image.Image, fit: str = "crop") -> Tensor:
+    """uint8 [3, 32, 32], what the network is fed (then normalized). See data.images.to_square."""
+    pixels = np.array(to_square(image.convert("RGB"), fit))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """The inverse of to_input, for the eye: uint8 [3, H, W] as a picture."""
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def decode_image(data: bytes) -> Image.Image:
+    """The picture in an uploaded PNG, JPEG, WebP or BMP file, upright, RGB, on white.
+
+    `info` holds `size`, the file's (width, height), and `frames`: of several, the first is taken.
+    Raises DataError, in one line without the file's name: too large, too thin, damaged, no image.
+    """
+    if not data:
+        raise DataError("the file is empty")
+    if len(data) > MAX_BYTES:
+        raise DataError(f"{len(data) / 2**20:.1f} MB, more than {MAX_BYTES // 2**20} MB")
+    image = open_rgb(data, UPLOAD_FORMATS)
+    width, height = image.info["size"]
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise DataError(
+            f"{width}×{height} pixels, too thin: one side is more than {MAX_ASPECT} times the other"
+        )
+    return image

@@ -22,7 +22,6 @@ class Purpose(IntEnum):
     AUGMENT = 2
     SPLIT = 3
     SHAPES = 4
-    DROPOUT = 5
 
 
 def keyed_generator(*key: int) -> torch.Generator:

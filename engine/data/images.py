@@ -12,33 +12,76 @@ from engine.errors import DataError
 VERSION = 1  # of the decoded pixels; raise it when they change, so that caches are made again
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MAX_PIXELS = 50_000_000  # 150 MB once decoded; a large phone's camera, yet no decompression bomb
+_TOO_MANY = f"more than {MAX_PIXELS // 10**6} megapixels"
+FITS = ("crop", "pad")
 _DRAFT_SIZE = 4 * IMAGE_SIZE  # a JPEG may be decoded at a fraction of its size, not below this
 
 
 def decode(content: bytes) -> np.ndarray:
     """uint8 [3, 32, 32] RGB of a PNG, JPEG, WebP or BMP file of any size up to 50 megapixels.
 
-    Turned as its EXIF data say; transparency composited over white; then the shorter side is
-    resized to 32 (bicubic, antialiased) and the centre kept. A 32×32 image keeps its pixels.
-    Of an animation the first picture counts. Raises DataError with the reason.
+    The centre of what `open_rgb` reads, as `to_square` crops it. A 32×32 image keeps its pixels.
+    Raises DataError with the reason.
+    """
+    return np.asarray(to_square(open_rgb(content))).transpose(2, 0, 1)
+
+
+def open_rgb(content: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """The picture in an image file, in RGB, whatever its size up to 50 megapixels.
+
+    Turned as its EXIF data say; transparency composited over white. A large JPEG may come at a
+    half, a quarter or an eighth of its size. Of an animation the first picture counts. `info`
+    holds the file's `size` (width, height), seen upright, and its number of `frames`.
+    formats: what Pillow may call the file. Raises DataError with the reason.
     """
     try:
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
             image = Image.open(io.BytesIO(content), formats=FORMATS)
-        if image.format not in FORMATS:  # a multi-picture file opens as JPEG and says MPO
+        if image.format not in formats:  # a multi-picture file opens as JPEG and says MPO
             raise DataError(f"{image.format} is not supported")
+        size = image.size
         if image.width * image.height > MAX_PIXELS:
-            raise DataError(
-                f"{image.width}×{image.height} pixels, more than {MAX_PIXELS // 10**6} megapixels"
-            )
+            raise DataError(f"{image.width}×{image.height} pixels, {_TOO_MANY}")
+        frames = getattr(image, "n_frames", 1)
         image.draft("RGB", (_DRAFT_SIZE, _DRAFT_SIZE))
-        return _fit(_rgb(ImageOps.exif_transpose(image)))
+        upright = ImageOps.exif_transpose(image)
+        turned = upright.size != image.size  # by a quarter
+        upright = _rgb(upright)
+        upright.info = {"size": size[::-1] if turned else size, "frames": frames}
+        return upright
     except DataError:
         raise
     except Image.UnidentifiedImageError as error:
         raise DataError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"far too many pixels, {_TOO_MANY}") from error
     except Exception as error:  # damaged files make Pillow raise SyntaxError, struct.error, …
         raise DataError(f"damaged image ({error})") from error
+
+
+def to_square(image: Image.Image, fit: str = "crop") -> Image.Image:
+    """The RGB image as 32×32 pixels, resized bicubic and antialiased.
+
+    fit: "crop" keeps the central square; "pad" keeps all and fills up with black, which is what
+    the random crop of training lets in. A 32×32 image keeps its pixels. Raises ValueError.
+    """
+    if fit not in FITS:
+        raise ValueError(f"unknown fit {fit!r}; known: {', '.join(FITS)}")
+    if image.size == (IMAGE_SIZE, IMAGE_SIZE):
+        return image
+    if fit == "crop":
+        # Resizing the central square is the same as resizing all and cropping, without the
+        # long strip that a 1×10,000 image would become.
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        box = (left, top, left + side, top + side)
+        return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC, box=box)
+    scale = IMAGE_SIZE / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    square = Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE))
+    corner = ((IMAGE_SIZE - width) // 2, (IMAGE_SIZE - height) // 2)
+    square.paste(image.resize((width, height), Image.Resampling.BICUBIC), corner)
+    return square
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -48,17 +91,3 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
-
-
-def _fit(image: Image.Image) -> np.ndarray:
-    if image.size != (IMAGE_SIZE, IMAGE_SIZE):
-        # Resizing the central square is the same as resizing all and cropping, without the
-        # long strip that a 1×10,000 image would become.
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        image = image.resize(
-            (IMAGE_SIZE, IMAGE_SIZE),
-            Image.Resampling.BICUBIC,
-            box=(left, top, left + side, top + side),
-        )
-    return np.asarray(image).transpose(2, 0, 1)

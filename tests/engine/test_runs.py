@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -42,13 +43,33 @@ def test_a_plain_name_is_accepted(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "../x", "a/b", "a\\b", ".hidden", "-flag", "a.", "a b", "a\n", "a\0", "é"]
-    + ["A" * 81, "pretrained", "Pretrained", "con", "NUL", "com1", "lpt9.txt", "<script>"],
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "a\\b",
+        ".hidden",
+        "-flag",
+        "a.",
+        "a b",
+        "a\n",
+        "a\0",
+        "é",
+        "A" * 81,
+    ],
 )
 def test_a_name_that_is_no_folder_everywhere_is_refused(name):
     with pytest.raises(ConfigError) as refusal:
         runs.check_name(name)
     assert refusal.value.field == "name"
+
+
+@pytest.mark.parametrize("name", ["pretrained", "Pretrained", "con", "NUL", "com1", "lpt9.txt"])
+def test_a_name_with_another_meaning_is_reserved(name):
+    with pytest.raises(ConfigError, match="reserved"):
+        runs.check_name(name)
 
 
 @given(st.text(max_size=90))
@@ -72,8 +93,6 @@ def test_a_taken_name_is_refused_whatever_its_case_and_nothing_is_overwritten(ma
 
 
 def test_the_list_has_the_newest_first_and_passes_over_what_is_no_run(make_run, tmp_path):
-    import os
-
     for age, name in enumerate(["c", "a", "b"]):
         run = make_run(name)
         os.utime(run.path / "config.json", (1000 + age, 1000 + age))

@@ -57,6 +57,8 @@ class Server:
 
     def __init__(self, body):
         self.body, self.plan, self.asked = body, ["whole"], []
+        self.reached, self.gate = threading.Event(), threading.Event()
+        self.gate.set()  # cleared by a test, it holds answers back after their first half
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -95,7 +97,11 @@ class Server:
         handler.send_header("Content-Length", str(len(body) - start))
         handler.end_headers()
         end = start + step if isinstance(step, int) else len(body)
-        handler.wfile.write(body[start:end])
+        middle = (start + end) // 2
+        handler.wfile.write(body[start:middle])
+        self.reached.set()
+        self.gate.wait(20)
+        handler.wfile.write(body[middle:end])
 
 
 @pytest.fixture
@@ -321,13 +327,22 @@ assert len(load("cifar10", Path(root)).train_labels) == 10
 
 
 def test_two_processes_do_not_download_over_each_other(server, tmp_path):
+    """The other process is held in mid-download until this one says that it waits."""
     spec = cifar.CIFAR10
-    sums = [
-        ",".join(f"{k}={v}" for k, v in each.items()) for each in (spec.train, spec.test, spec.meta)
-    ]
+    parts = (spec.train, spec.test, spec.meta)
+    sums = [",".join(f"{name}={md5}" for name, md5 in part.items()) for part in parts]
     command = [sys.executable, "-c", LOAD, spec.md5, spec.url, str(tmp_path), *sums]
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    both = [subprocess.Popen(command, cwd=PROJECT, env=environment) for _ in range(2)]
-    assert [process.wait(120) for process in both] == [0, 0]
+    server.gate.clear()
+    with subprocess.Popen(command, cwd=PROJECT, env=environment) as other:
+        assert server.reached.wait(60)
+
+        def seen(report):
+            if report.message == "waiting for another download":
+                server.gate.set()
+
+        load("cifar10", tmp_path, progress=seen)
+        assert server.gate.is_set()
+        assert other.wait(60) == 0
     assert server.asked == [None]
     check(tmp_path, server)

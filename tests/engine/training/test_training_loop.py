@@ -1,0 +1,201 @@
+"""What `fit` yields, and that its figures are what they say they are."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from engine.config import OPTIMIZERS, SCHEDULES, with_fields
+from engine.randomness import Purpose, keyed_generator
+from engine.schedules import learning_rate
+from engine.training import loop
+from engine.training.evaluate import Tally, evaluate
+from engine.training.records import EpochRecord, Progress, Started, StepRecord
+
+pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
+
+
+@pytest.fixture
+def uneven(noise):
+    """40 images to train on: batches of 16, 16 and 8."""
+    return dataclasses.replace(
+        noise, train_images=noise.train_images[:40], train_labels=noise.train_labels[:40]
+    )
+
+
+def of_kind(records, kind) -> list:
+    return [record for record in records if isinstance(record, kind)]
+
+
+def test_the_records_come_in_the_documented_order(make_trainer, uneven):
+    records = list(make_trainer(splits=uneven).fit())
+    assert records[0] == Started(0, 0, 6, None, None, 0.0)
+    kept = [(type(r), r.step) for r in records if isinstance(r, (StepRecord, EpochRecord))]
+    epoch = [(StepRecord, 1), (StepRecord, 2), (StepRecord, 3), (EpochRecord, 3)]
+    assert kept == [*epoch, *((kind, step + 3) for kind, step in epoch)]
+    assert [r.epoch for r in of_kind(records, StepRecord)] == [1, 1, 1, 2, 2, 2]
+    assert [r.epoch for r in of_kind(records, EpochRecord)] == [1, 2]
+    phases = [r.phase for r in of_kind(records, Progress)]
+    assert phases == ["training", "training", "training", "validating", "validating"] * 2
+
+
+def test_records_have_the_documented_keys(make_trainer):
+    records = list(make_trainer().fit())
+    step, epoch = of_kind(records, StepRecord)[0], of_kind(records, EpochRecord)[0]
+    assert list(step.to_dict()) == ["kind", "step", "epoch", "loss", "acc", "lr", "images_per_s"]
+    assert set(epoch.to_dict()) == set(
+        ["kind", "epoch", "step", "train_loss", "train_acc", "val_loss", "val_acc", "lr", "seconds"]
+    )
+    assert (step.to_dict()["kind"], epoch.to_dict()["kind"]) == ("step", "epoch")
+
+
+def test_an_epochs_training_figures_are_means_over_its_images(make_trainer, uneven):
+    records = list(make_trainer(splits=uneven).fit())
+    for epoch in of_kind(records, EpochRecord):
+        steps = [r for r in of_kind(records, StepRecord) if r.epoch == epoch.epoch]
+        sizes = [16, 16, 8]
+        for name in ("loss", "acc"):
+            mean = sum(getattr(s, name) * n for s, n in zip(steps, sizes, strict=True)) / 40
+            assert getattr(epoch, f"train_{name}") == pytest.approx(mean)
+        assert epoch.lr == steps[-1].lr
+
+
+def test_an_epochs_validation_figures_are_those_of_its_last_weights(make_trainer, noise):
+    trainer = make_trainer()
+    last = of_kind(trainer.fit(), EpochRecord)[-1]
+    tally = Tally()
+    for _ in evaluate(
+        trainer.model,
+        noise.val_images,
+        noise.val_labels,
+        trainer.pipeline.mean,
+        trainer.pipeline.std,
+        trainer.compute,
+        tally,
+    ):
+        pass
+    assert (last.val_loss, last.val_acc) == (tally.loss, tally.acc)
+    assert tally.count == 20
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_trains_under_every_schedule(make_trainer, tiny, optimizer, kind):
+    config = tiny(**{"optim.optimizer": optimizer, "schedule.kind": kind, "optim.lr": 0.01})
+    trainer = make_trainer(config=with_fields(config, {"schedule.warmup": 0.5}))
+    before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
+    records = list(trainer.fit())
+    for step in of_kind(records, StepRecord):
+        rate = learning_rate(trainer.config.schedule, 0.01, step.step - 1, 3, 2)
+        assert step.lr == rate
+        assert math.isfinite(step.loss)
+    assert all(not torch.equal(before[key], p) for key, p in trainer.model.named_parameters())
+    assert of_kind(records, EpochRecord)[-1].epoch == 2
+
+
+class Seen:
+    """The inputs and logits of each training step, as the network saw and gave them."""
+
+    def __init__(self, trainer):
+        self.logits = []
+        trainer.model.register_forward_hook(self.note)
+
+    def note(self, model, inputs, logits):
+        if model.training:
+            self.logits.append(logits.detach().clone())
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        {},
+        {"augment.mixup": True, "augment.mixup_alpha": 1.0},
+        {"augment.cutmix": True},
+        {"augment.mixup": True, "augment.cutmix": True, "optim.label_smoothing": 0.1},
+        {"optim.label_smoothing": 0.2},
+    ],
+    ids=str,
+)
+def test_loss_and_accuracy_are_weighted_by_lambda_and_smoothed(make_trainer, tiny, noise, augment):
+    config = tiny(epochs=1, **augment)
+    trainer = make_trainer(config=config)
+    seen = Seen(trainer)
+    steps = of_kind(trainer.fit(), StepRecord)
+    order = loop.epoch_permutation(48, config.seed, 1)
+    for index, (step, logits) in enumerate(zip(steps, seen.logits, strict=True)):
+        chosen = order[16 * index : 16 * index + 16]
+        images, labels = noise.train_images[chosen], noise.train_labels[chosen]
+        key = keyed_generator(config.seed, Purpose.AUGMENT, 1, index)
+        _, a, b, lam = trainer.pipeline.apply(
+            images, labels, trainer.pipeline.sample(images.shape, key)
+        )
+        soft = lam * F.one_hot(a, 10) + (1 - lam) * F.one_hot(b, 10)
+        smoothing = config.optim.label_smoothing
+        expected = F.cross_entropy(logits, soft.float(), label_smoothing=smoothing)
+        assert step.loss == pytest.approx(expected.item(), rel=1e-5)
+        assert step.acc == pytest.approx(soft[range(16), logits.argmax(1)].mean().item(), rel=1e-5)
+
+
+def test_without_a_reading_in_between_an_epoch_waits_for_the_device_once(make_trainer, monkeypatch):
+    monkeypatch.setattr(loop, "READ_EVERY_S", 1e9)
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", 1e9)
+    records = list(make_trainer().fit())
+    assert [r.phase for r in of_kind(records, Progress)] == ["validating"] * 4
+    assert [r.step for r in of_kind(records, StepRecord)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_step_records_are_thinned_but_each_epochs_last_is_kept(make_trainer, tiny, monkeypatch):
+    monkeypatch.setattr(loop, "MAX_STEP_RECORDS", 3)
+    trainer = make_trainer(config=tiny(batch_size=10))  # 5 steps an epoch
+    records = list(trainer.fit())
+    assert [r.step for r in of_kind(records, StepRecord)] == [4, 5, 8, 10]
+    plain = list(make_trainer(config=tiny(batch_size=10)).fit())
+    assert (
+        of_kind(records, EpochRecord)[-1].train_loss == of_kind(plain, EpochRecord)[-1].train_loss
+    )
+
+
+def test_a_checkpoint_is_written_every_epoch(make_trainer, tmp_path, monkeypatch):
+    saved = []
+    trainer = make_trainer(tmp_path)
+    monkeypatch.setattr(trainer.store, "save", lambda step, weights, state: saved.append(step))
+    list(trainer.fit())
+    assert saved == [0, 3, 6]
+
+
+def test_a_checkpoint_is_written_when_the_time_is_up(make_trainer, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
+    saved = []
+    trainer = make_trainer(tmp_path)
+    monkeypatch.setattr(trainer.store, "save", lambda step, weights, state: saved.append(step))
+    list(trainer.fit())
+    assert saved == [0, 1, 2, 3, 3, 4, 5, 6, 6]
+
+
+def test_the_best_weights_are_those_of_the_first_epoch_with_the_best_accuracy(
+    make_trainer, tiny, tmp_path, monkeypatch
+):
+    accuracies = iter([0.2, 0.5, 0.5, 0.4])
+
+    def measured(model, images, labels, mean, std, compute, tally):
+        tally.count, tally.correct = 100, round(100 * next(accuracies))
+        yield
+
+    monkeypatch.setattr(loop, "evaluate", measured)
+    saved = []
+    trainer = make_trainer(tmp_path, tiny(epochs=4))
+    monkeypatch.setattr(
+        trainer.store, "save_best", lambda weights, epoch, acc: saved.append((epoch, acc))
+    )
+    list(trainer.fit())
+    assert saved == [(1, 0.2), (2, 0.5)]
+    assert (trainer.position.best_acc, trainer.position.best_epoch) == (0.5, 2)
+
+
+def test_progress_tells_how_much_is_left(make_trainer):
+    records = of_kind(make_trainer().fit(), Progress)
+    assert all(r.images_per_s > 0 and r.batch_seconds == 16 / r.images_per_s for r in records)
+    assert all(r.eta_seconds == (6 - r.step) * 16 / r.images_per_s for r in records)
+    assert records[-1].eta_seconds == 0
