@@ -54,14 +54,16 @@ def load_network(path: Path, compute: Compute) -> Network:
     )
     apply_weights(model, *load_weights(weights), describe_model(choice))
     model = model.to(compute.device, memory_format=compute.memory_format).eval()
-    return Network(
-        model,
-        tuple(info["classes"]),
-        tuple(info["mean"]),
-        tuple(info["std"]),
-        config,
-        weights,
-    )
+    try:
+        classes, mean, std = (tuple(info[key]) for key in ("classes", "mean", "std"))
+    except (KeyError, TypeError):
+        raise CheckpointError(f"{run.name}: config.json does not tell its classes") from None
+    if len(classes) != choice.num_classes:
+        raise CheckpointError(
+            f"{run.name}: config.json names {len(classes)} classes, the network has "
+            f"{choice.num_classes}"
+        )
+    return Network(model, classes, mean, std, config, weights)
 
 
 class Predictor:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import numpy as np
 import streamlit as st
 
 from engine import data, predict
 from engine.data import ImageData
 from engine.errors import DataError
 from pages.ui import images, preview, state
-from pages.ui.controls import OWN_IMAGES
+from pages.ui.controls import OWN_IMAGES, keep
 from pages.ui.preview import Knobs, Walk
 
-LARGE, SMALL = 192, 88  # screen pixels
+LARGE, SMALL = 192, 80  # screen pixels
 MAX_UPLOAD_MB = 20
-RATIOS = (0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.33, 2.0, 3.3, 5.0, 6.7, 10.0)
-FIRST_SEED = 6  # with it the first image is moved, mirrored, erased and visibly mixed
-START = {
-    "aug_picture": 1,
-    "aug_seed": FIRST_SEED,
-    "aug_mixing": "both",
-    "aug_fit": "crop",
-}
+MAX_SEED = 2**31 - 1
+FIT = {"crop": "Cut to a square", "pad": "Show all of it"}
+# widget key: value at the start
+VIEW = {"aug_image": 1, "aug_seed": 0, "aug_fit": "crop", "aug_mixing": "both"}
 TRAINING = {
     "aug_padding": Knobs.padding,
     "aug_flip": Knobs.flip_p,
@@ -32,62 +27,318 @@ TRAINING = {
     "alpha": Knobs.mixup_alpha,
     "aug_cutmix_alpha": Knobs.cutmix_alpha,
 }
-KEEP = {"persist_state": "session"}
 RESNET = ("Deep Residual Learning for Image Recognition", "1512.03385")
-PAPERS = {
-    "crop": RESNET,
-    "flip": RESNET,
-    "erasing": ("Random Erasing Data Augmentation", "1708.04896"),
-    "mixup": ("mixup: Beyond Empirical Risk Minimization", "1710.09412"),
-    "cutmix": (
-        "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
-        "1905.04899",
-    ),
-}
-FIT = {"crop": "Cut to a square", "pad": "Show all of it"}
+ERASING = ("Random Erasing Data Augmentation", "1708.04896")
+MIXUP = ("mixup: Beyond Empirical Risk Minimization", "1710.09412")
+CUTMIX = (
+    "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
+    "1905.04899",
+)
 
 
 def page() -> None:
     state.start_page("Augmentations")
     st.write(
-        "Training never shows the network the same image twice: it is shifted, mirrored, partly "
-        "hidden and mixed with another, anew each time. Here the very same steps work on an image "
+        "Training hardly ever shows the network the same image twice: each time it is shifted, "
+        "mirrored, partly hidden or mixed with another. Here the very same steps work on an image "
         "of your choice. A training that is under way does not notice."
     )
-    for key, value in (START | TRAINING).items():
-        st.session_state.setdefault(key, value)
-    chosen = choose_data()
+    form = st.session_state
+    for key, value in (VIEW | TRAINING).items():
+        form.setdefault(key, value)
+    chosen = choose()
     if chosen is None:
         return
-    batch, labels, names = choose_images(chosen)
-    knobs = read_knobs()
-    seed = st.session_state["aug_seed"]
+    grid = st.grid(3, min_column_width=290, border=True)
+    with grid.cell():
+        st.subheader("1 · Original", anchor=False)
+        place = st.container()  # drawn once the upload below it is known
+        own = own_image()
+    names = [*chosen.classes, "your image"]
+    batch, labels = preview.choose_batch(chosen, form["aug_image"] - 1, own)
+    knobs = Knobs(*(form[key] for key in TRAINING))
     mixup, cutmix, whole = (
-        preview.walk(knobs.pipeline(chosen, mixing), batch, labels, seed)
-        for mixing in ("mixup", "cutmix", st.session_state["aug_mixing"])
+        preview.walk(knobs.pipeline(chosen, mixing), batch, labels, form["aug_seed"])
+        for mixing in ("mixup", "cutmix", form["aug_mixing"])
     )
-    top, bottom = st.columns(3), st.columns(3)
-    with top[0]:
-        original_card(mixup, names)
-    with top[1]:
-        crop_card(mixup)
-    with top[2]:
-        flip_card(mixup)
-    with bottom[0]:
-        erasing_card(mixup)
-    with bottom[1]:
-        mixup_card(mixup, names)
-    with bottom[2]:
-        cutmix_card(cutmix, names)
+    with place:
+        original(mixup, names, len(chosen.train_labels))
+    for card in (crop, flip, erasing):
+        with grid.cell():
+            card(mixup)
+    with grid.cell():
+        mixed_by_mixup(mixup, names)
+    with grid.cell():
+        mixed_by_cutmix(cutmix, names)
     whole_batch(whole, names)
 
 
 # ---------------------------------------------------------------------------- what is looked at
 
 
-def choose_data() -> ImageData | None:
+def choose() -> ImageData | None:
     """The first row of controls, and the data set; None, with a message, if it is unreadable."""
-    titles = data_sets()
-    missing = st.session_state.get("dataset") not in titles and "dataset" in st.session_state
+    titles, missing = data_sets()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        ...
+        name = st.selectbox(
+            "Data set", list(titles), key="dataset", format_func=titles.get, width=230, **keep()
+        )
+        try:
+            chosen = state.images(source("shapes" if name == missing else name))
+        except DataError as error:
+            st.error(f"These images cannot be read: {error}")
+            return None
+        count = len(chosen.train_labels)
+        st.session_state["aug_image"] = min(st.session_state["aug_image"], count)
+        st.number_input("Image", 1, count, step=1, key="aug_image", width=140, **keep())
+        st.number_input(
+            "Seed",
+            0,
+            MAX_SEED,
+            step=1,
+            key="aug_seed",
+            width=140,
+            help="All chance comes from it. The same seed keeps the same chance while you move a "
+            "slider.",
+            **keep(),
+        )
+        st.button("New seed", key="new_seed", type="primary", on_click=new_seed)
+        st.button(
+            "Training's values",
+            key="aug_reset",
+            on_click=st.session_state.update,
+            args=(TRAINING,),
+            help="Set every slider to the value that training uses.",
+        )
+    if missing and name == missing:
+        st.info(f"{titles[name]}. Until then you see the built-in shapes.")
+    if len(titles) - bool(missing) < len(data.DATASETS):
+        st.page_link("app.py", label="More data sets can be fetched on Home")
+    return chosen
+
+
+def data_sets() -> tuple[dict[str, str], str | None]:
+    """Title by name of what can be shown, and the name of what was chosen elsewhere but cannot."""
+    form = st.session_state
+    titles = {
+        name: spec.title
+        for name, spec in data.DATASETS.items()
+        if data.is_available(name, state.DATA_ROOT)
+    }
+    if data.is_available(source(OWN_IMAGES), state.DATA_ROOT):
+        titles[OWN_IMAGES] = "My own images"
+    chosen = form.setdefault("dataset", next(iter(titles)))
+    if chosen in titles:
+        return titles, None
+    # The Train page's choice stays as it is, here as there.
+    known = data.DATASETS.get(chosen)
+    return titles | {chosen: f"{known.title if known else 'My own images'}: not here yet"}, chosen
+
+
+def source(name: str) -> str:
+    """What the engine loads under that choice: a name, or the path given on the Train page."""
+    return st.session_state.get("dataset_path", "").strip() if name == OWN_IMAGES else name
+
+
+def new_seed() -> None:
+    st.session_state["aug_seed"] = (st.session_state["aug_seed"] + 1) % (MAX_SEED + 1)
+
+
+def own_image() -> np.ndarray | None:
+    """An uploaded image, uint8 [3, 32, 32]; None without one, or with a message if it is bad."""
+    upload = st.file_uploader(
+        "Or an image of your own",
+        type=["png", "jpg", "jpeg", "webp", "bmp"],
+        key="upload",
+        max_upload_size=MAX_UPLOAD_MB,
+    )
+    if upload is None:
+        return None
+    fit = st.segmented_control(
+        "Make it 32 × 32",
+        list(FIT),
+        key="aug_fit",
+        format_func=FIT.get,
+        required=True,
+        **keep(),
+    )
+    try:
+        return decoded(upload.file_id, fit, upload.getvalue())
+    except DataError as error:
+        st.error(f"This image cannot be used: {error}")
+        return None
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def decoded(file_id: str, fit: str, _content: bytes) -> np.ndarray:
+    return np.asarray(predict.to_input(predict.decode_image(_content), fit))
+
+
+# ---------------------------------------------------------------------------- one image
+
+
+def original(walked: Walk, names: list[str], count: int) -> None:
+    name = names[int(walked.stages["input"].targets_a[0])]
+    st.image(walked.picture("input"), width=LARGE, alt=f"the original image: {name}")
+    which = "" if name == names[-1] else f", image {st.session_state['aug_image']:,} of {count:,}"
+    st.markdown(f"**{name}**{which}, 32 × 32 pixels")
+
+
+def crop(walked: Walk) -> None:
+    st.subheader("2 · Random crop", anchor=False)
+    text = preview.moved_text(walked)
+    with pictures():
+        st.image(walked.picture("crop"), width=LARGE, alt=f"the image after the crop: {text}")
+        with st.container(width=LARGE // 2 + 10, gap="xsmall"):
+            st.image(preview.crop_window(walked), alt="the padded image, what is kept is framed")
+            st.caption("padded; the frame is kept")
+    st.markdown(f"**{text.capitalize()}**")
+    st.slider("Padding (pixels)", 0, 16, step=1, key="aug_padding", **keep())
+    explain(
+        "Pads the image with black and cuts out 32 × 32 again at random, so that it does not "
+        "matter where in the image something is.",
+        RESNET,
+    )
+
+
+def flip(walked: Walk) -> None:
+    st.subheader("3 · Flip", anchor=False)
+    text = "Mirrored" if walked.params.flip.flipped[0] else "Not mirrored this time"
+    st.image(walked.picture("flip"), width=LARGE, alt=f"the image after the flip: {text}")
+    st.markdown(f"**{text}**")
+    st.slider("Probability", 0.0, 1.0, step=0.05, format="percent", key="aug_flip", **keep())
+    explain(
+        "Swaps left and right by chance: a ship is a ship whichever way it sails.",
+        RESNET,
+    )
+
+
+def erasing(walked: Walk) -> None:
+    st.subheader("4 · Random erasing", anchor=False)
+    text, area = preview.erased_text(walked), preview.erased_share(walked)
+    st.image(preview.erased(walked), width=LARGE, alt=f"the image after erasing: {text}")
+    st.markdown(f"**{text}**")
+    st.slider("Probability", 0.0, 1.0, step=0.05, format="percent", key="aug_erase", **keep())
+    st.slider("Area", 0.0, 1.0, step=0.01, format="percent", key="aug_area", **keep())
+    st.slider("Height ÷ width", 0.1, 5.0, step=0.1, format="%.1f", key="aug_ratio", **keep())
+    explain(
+        "Hides a rectangle under the mean colour, so that the network cannot rely on one telling "
+        "detail.",
+        ERASING,
+    )
+    eraser = walked.pipeline.erasing
+    often = preview.erased_often(eraser)
+    st.markdown(
+        f"**Areas** of {preview.SAMPLES:,} tries: {often:.0%} erase something"
+        + (f"; this image: {area:.1%}" if area else "")
+    )
+    st.vega_lite_chart(
+        preview.area_rows(eraser, area),
+        preview.AREA_SPEC,
+        alt=f"how often each erased area comes; in this image {area:.1%} is erased",
+    )
+
+
+def mixed_by_mixup(walked: Walk, names: list[str]) -> None:
+    st.subheader("5a · Mixup", anchor=False)
+    stage = walked.stages["mixup"]
+    mixed(walked, "mixup", walked.picture("mixup"), names)
+    st.markdown(f"**λ = {stage.lam:.3f}**: so much of the image itself, the rest of its partner")
+    st.slider("α", 0.05, 2.0, step=0.05, key="alpha", **keep())
+    explain(
+        "Blends two images and asks for both classes in the same shares, so that the network "
+        "learns to change its mind gradually.",
+        MIXUP,
+    )
+    label_and_density(walked, "mixup", walked.pipeline.mixup.alpha, names)
+
+
+def mixed_by_cutmix(walked: Walk, names: list[str]) -> None:
+    st.subheader("5b · CutMix", anchor=False)
+    stage = walked.stages["cutmix"]
+    mixed(walked, "cutmix", preview.pasted(walked), names)
+    st.markdown(f"**{preview.box_text(walked.params.cutmix)}**, λ = {stage.lam:.3f} is kept")
+    st.slider("α", 0.05, 2.0, step=0.05, key="aug_cutmix_alpha", **keep())
+    explain(
+        "Pastes a box of another image and asks for both classes by their area, so that the "
+        "network learns from parts as well.",
+        CUTMIX,
+    )
+    label_and_density(walked, "cutmix", walked.pipeline.cutmix.alpha, names)
+
+
+def mixed(walked: Walk, step: str, picture, names: list[str]) -> None:
+    """The mixed image, and the two that it was made of."""
+    stage, partner = walked.stages[step], preview.partner_of(walked)
+    first, second = names[int(stage.targets_a[0])], names[int(stage.targets_b[0])]
+    with pictures():
+        st.image(picture, width=LARGE, alt=f"the mixed image, {first} and {second}")
+        with st.container(width=SMALL, gap="xsmall"):
+            for index, name in ((0, first), (partner, second)):
+                small = walked.picture("erasing", index, scale=5)
+                st.image(small, width=SMALL, alt=f"one of the two: {name}")
+                st.caption(name)
+
+
+def label_and_density(walked: Walk, step: str, alpha: float, names: list[str]) -> None:
+    stage = walked.stages[step]
+    parts = preview.soft_label(stage, names)
+    st.markdown("**Soft label**, what the network should answer")
+    st.vega_lite_chart(
+        preview.label_rows(parts),
+        preview.LABEL_SPEC,
+        alt=f"soft label: {preview.label_text(parts)}",
+    )
+    st.markdown(f"**Where λ comes from**: Beta(α, α) with α = {alpha:g}")
+    st.vega_lite_chart(
+        preview.beta_rows(alpha, stage.lam),
+        preview.BETA_SPEC,
+        alt=f"density of Beta({alpha:g}, {alpha:g}); this batch has λ = {stage.lam:.3f}",
+    )
+
+
+def pictures() -> st.delta_generator.DeltaGenerator:
+    return st.container(horizontal=True, gap="small")
+
+
+def explain(sentence: str, paper: tuple[str, str]) -> None:
+    title, number = paper
+    st.caption(f"{sentence} [{title}](https://arxiv.org/abs/{number}), arXiv {number}.")
+
+
+# ---------------------------------------------------------------------------- a batch
+
+
+def whole_batch(walked: Walk, names: list[str]) -> None:
+    st.subheader("A batch as the network sees it", anchor=False)
+    st.segmented_control(
+        "Mixing",
+        list(preview.MIXING),
+        key="aug_mixing",
+        format_func=preview.MIXING.get,
+        required=True,
+        help="With both, training tosses a coin for every batch.",
+        **keep(),
+    )
+    text = preview.batch_text(walked)
+    st.write(text)
+    with st.container(key="aug_batch"):
+        st.image(
+            images.contact_sheet(walked.pixels(walked.last.name), columns=8, scale=4, gap=6),
+            width="stretch",
+            alt=f"the batch after all steps. {text}",
+        )
+    mean, std = map(preview.channels_text, (walked.pipeline.mean, walked.pipeline.std))
+    st.caption(
+        f"Shown in natural colours. The network reads every pixel minus the mean ({mean}) over the "
+        f"standard deviation ({std}) of red, green and blue, from 0 to 1."
+    )
+    with st.expander("The batch as a table"):
+        st.dataframe(
+            preview.batch_table(walked, names),
+            hide_index=True,
+            column_config={"Erased": st.column_config.NumberColumn(format="%.1f %%")},
+        )
+
+
+page()

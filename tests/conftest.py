@@ -39,7 +39,7 @@ def shapes_root(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread():
     """One core for a tiny network: a second one only costs, above all when others use it."""
     before = torch.get_num_threads()
@@ -101,7 +101,7 @@ def noise() -> Splits:
     return Splits(*draw(48), *draw(20), val_is_test=False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_trainer(tiny, noise):
     """make_trainer(folder or None, config) is a Trainer on `noise`, as a session would make it."""
 
@@ -196,6 +196,19 @@ def make_run(tmp_path, tiny):
         return runs.create(tmp_path, name, config or tiny())
 
     return make
+
+
+@pytest.fixture(scope="session")
+def sit():
+    """sit(run) trains it in this thread to its end, as train.py does: the state it is left in."""
+
+    def train(run: runs.Run, **options) -> runs.State:
+        prepared = session.prepare(run.config(), run.path.parent, run)
+        with run.hold("test") as writer:
+            writer.begin((runs.State.QUEUED, *runs.RESUMABLE))
+            return session.run_training(writer, prepared, **options)
+
+    return train
 
 
 @dataclasses.dataclass

@@ -28,6 +28,7 @@ from engine.training.records import EpochRecord, Progress, Record, Started, Step
 READ_EVERY_S = 0.25  # step metrics are read from the device so often: a read waits for the device
 SAVE_EVERY_S = 60.0
 MAX_STEP_RECORDS = 5_000  # a run; more than any chart shows, and 0.6 MB on disk
+ADVICE = "try a lower learning rate, a warm-up, or another norm"
 
 
 @dataclass
@@ -161,8 +162,7 @@ class Trainer:
             epoch = (step - 1) // self.steps_per_epoch + 1
             if not math.isfinite(loss):
                 raise TrainingFailed(
-                    f"diverged at step {step} (epoch {epoch}): the loss is {loss}; try a lower "
-                    "learning rate, a warm-up, or another norm"
+                    f"diverged at step {step} (epoch {epoch}): the loss is {loss}; {ADVICE}"
                 )
             p.loss_sum += loss * images
             p.acc_sum += acc * images
@@ -207,7 +207,7 @@ class Trainer:
         if not math.isfinite(tally.loss):
             raise TrainingFailed(
                 f"diverged by step {p.step} (epoch {epoch}): the validation loss is {tally.loss}; "
-                "try a lower learning rate or a warm-up"
+                f"{ADVICE}"
             )
         self._advance_clock()
         record = EpochRecord(
@@ -237,11 +237,16 @@ class Trainer:
         self.last_clock = now
 
     def _save(self) -> None:
-        """Write a checkpoint; every metric up to here has been read, so the weights are sound."""
+        """Write a checkpoint, once every metric up to here was read and found finite."""
         if self.store is None:
             return
         self._advance_clock()
         p = self.position
+        weights = self.model.state_dict()
+        # The last step's loss was finite, but its update may have overflowed.
+        floats = [t.isfinite().all() for t in weights.values() if t.is_floating_point()]
+        if not torch.stack(floats).all():
+            raise TrainingFailed(f"diverged at step {p.step}: weights are not finite; {ADVICE}")
         p.pending = [vars(record) for record in self.pending]
         state = {
             **vars(p),
@@ -249,7 +254,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        self.store.save(p.step, self.model.state_dict(), state)
+        self.store.save(p.step, weights, state)
         self.last_save = time.monotonic()
 
     def _restore(self) -> bool:

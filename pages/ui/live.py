@@ -20,9 +20,11 @@ COLOURS = {
     State.FAILED: "red",
     State.QUEUED: "gray",
 }
+RECENT_STEPS = 20  # the shown train accuracy is their mean
 MIXED_NOTE = (
-    "Train accuracy is measured on the augmented images that the network learns from, which are "
-    "harder than the clean ones: it may well lie below validation accuracy."
+    f"Of the last {RECENT_STEPS} steps. Train accuracy is measured on the augmented images that "
+    "the network learns from, which are harder than the clean ones: it may well lie below "
+    "validation accuracy."
 )
 
 
@@ -48,7 +50,7 @@ def live(path: str, seen: State, by: str, smoothing: float, log: bool) -> None:
     records = state.records(run)
     epochs = [r for r in records if r["kind"] == "epoch"]
     progress(run, status)
-    figures(status, epochs)
+    figures(status, records)
     info = run.dataset_info()
     for sentence in diagnose(status, epochs, len(info["classes"]) if info else 10):
         st.warning(sentence)
@@ -76,17 +78,22 @@ def progress(run: Run, status: Status) -> None:
     st.progress(min(1.0, share), text)
 
 
-def figures(status: Status, epochs: list[dict]) -> None:
-    chosen = "Chosen on test data, so it reads too high." if status.val_is_test else None
+def figures(status: Status, records: list[dict]) -> None:
+    epochs = [r for r in records if r["kind"] == "epoch"]
+    steps = [r for r in records if r["kind"] == "step"]
     on = "test" if status.val_is_test else "held-out"
-    columns = st.columns(4)
-    last = epochs[-1] if epochs else None
-    columns[0].metric(f"Accuracy now ({on} images)", state.percent(last and last["val_acc"]))
-    best = f"Best (epoch {status.best_epoch})" if status.best_epoch else "Best"
-    columns[1].metric(best, state.percent(status.best_acc), help=chosen)
-    columns[2].metric("Train accuracy", state.percent(last and last["train_acc"]), help=MIXED_NOTE)
-    rate = f"{last['lr']:.3g}" if last else "–"
-    columns[3].metric("Learning rate", rate)
+    best = f"Best, epoch {status.best_epoch}" if status.best_epoch else "Best"
+    chosen = "Chosen on test images, so it reads too high." if status.val_is_test else None
+    now, highest, train, rate = st.columns(4)
+    now.metric(f"Accuracy on {on} images", state.percent(epochs[-1]["val_acc"] if epochs else None))
+    highest.metric(best, state.percent(status.best_acc), help=chosen)
+    recent = [r["acc"] for r in steps[-RECENT_STEPS:]]
+    train.metric(
+        "Train accuracy",
+        state.percent(sum(recent) / len(recent) if recent else None),
+        help=MIXED_NOTE,
+    )
+    rate.metric("Learning rate", f"{steps[-1]['lr']:.3g}" if steps else "–")
 
 
 def curves(records: list[dict], by: str, smoothing: float, log: bool) -> None:

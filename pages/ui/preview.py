@@ -100,7 +100,7 @@ def choose_batch(data: ImageData, first: int, own: Any = None) -> tuple[Any, Any
     chosen = epoch_permutation(len(data.train_labels), 0, 0).roll(-first)[:BATCH]
     batch, labels = data.train_images[chosen], data.train_labels[chosen]
     if own is not None:
-        batch[0], labels[0] = own, len(data.classes)
+        batch.numpy()[0], labels[0] = own, len(data.classes)
     return batch, labels
 
 
@@ -199,6 +199,10 @@ def soft_label(stage: Stage, names: list[str], index: int = 0) -> list[tuple[str
 
 def label_text(parts: list[tuple[str, float]]) -> str:
     return " + ".join(f"{name} {share:.1%}" for name, share in parts)
+
+
+def channels_text(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)
 
 
 def batch_text(walked: Walk) -> str:

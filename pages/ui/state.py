@@ -49,7 +49,7 @@ def _once_per_process() -> None:
     gc.freeze()
     # The built-in images take seconds to draw: have them ready before the first Start. Not a
     # daemon: ending the process amid torch's kernels aborts it, and this is over soon.
-    threading.Thread(target=_draw_shapes, name="draw-shapes").start()
+    threading.Thread(target=_draw_shapes, name="draw-shapes", daemon=False).start()
 
 
 def _draw_shapes() -> None:
@@ -147,7 +147,7 @@ def measure_rate(config: RunConfig) -> None:
     """Measure this machine's rate on a thread of its own, unless something trains or measures."""
     if worker().current is None and _probe.acquire(blocking=False):
         compute = resolve(config.device, config.precision)
-        threading.Thread(target=_measure, args=(compute,), name="probe").start()
+        threading.Thread(target=_measure, args=(compute,), name="probe", daemon=False).start()
 
 
 def _measure(compute) -> None:

@@ -1,0 +1,217 @@
+"""Upload pictures, or draw test images, and see what one or two trained networks make of them."""
+
+from __future__ import annotations
+
+import contextlib
+
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from engine.errors import DataError
+from engine.predict import MAX_BYTES
+from engine.runs import State
+from pages.ui import cards, classify, state
+from pages.ui.classify import Choice
+
+MINE, TESTS = "Your pictures", "Random test images"
+
+
+def page() -> None:
+    state.start_page("Classify")
+    choices = classify.choices()
+    if not choices:
+        nothing_yet()
+        return
+    st.html(cards.STYLE)
+    networks = choose(choices)
+    known_classes(networks)
+    k, fit = options()
+    mine, tests = st.tabs([MINE, TESTS], key="source", on_change="rerun")
+    with mine:
+        own_pictures(networks, k, fit, shown=mine.open is not False)
+    if tests.open:
+        with tests:
+            test_images(networks, k)
+
+
+def nothing_yet() -> None:
+    """No weights anywhere: say what to do, and look again by itself."""
+    training = any(status.state in state.LIVE for _, status in state.statuses())
+    if training:
+        st.info("A network is in training. It can be tried here after its first checkpoint.")
+    else:
+        st.info("There is no trained network here yet. Train a first one: it takes about a minute.")
+    link("pages/1_Train.py", "Watch it train" if training else "Train a network")
+    st.fragment(look_again, run_every=3.0)()
+
+
+def look_again() -> None:
+    if classify.choices():
+        st.rerun()
+
+
+def link(target: str, label: str) -> None:
+    with contextlib.suppress(StreamlitAPIException):  # the page runs on its own, as in a test
+        st.page_link(target, label=label)
+
+
+def choose(choices: dict[str, Choice]) -> list[Choice]:
+    """The one or two networks chosen, loaded and ready; those that cannot be loaded are named."""
+    left, right = st.columns(2)
+    with left:
+        first = st.selectbox(
+            "Network",
+            list(choices),
+            key="checkpoint",
+            format_func=lambda key: choices[key].label,
+            persist_state="session",
+        )
+        ready = loaded(choices[first])
+    with right:
+        others = [key for key in choices if key != first]
+        second = st.selectbox(
+            "Compare with",
+            others,
+            index=None,
+            key="checkpoint_2",
+            format_func=lambda key: choices[key].label,
+            placeholder="another network, if you like" if others else "there is only one yet",
+            disabled=not others,
+            persist_state="session",
+        )
+        if second:
+            ready += loaded(choices[second])
+    return ready
+
+
+def loaded(choice: Choice) -> list[Choice]:
+    """The choice itself if its network can be loaded; else nothing, and the reason on the page."""
+    try:
+        classify.load(choice)
+        st.caption(classify.facts(choice))
+    except (ValueError, OSError) as error:
+        st.error(f"{choice.title} cannot be used: {classify.plain(error)}")
+        return []
+    return [choice]
+
+
+def known_classes(networks: list[Choice]) -> None:
+    known = {choice.title: classify.load(choice).classes for choice in networks}
+    if len(set(known.values())) == 1:
+        known = {"": next(iter(known.values()))}
+    for title, classes in known.items():
+        label = f"{len(classes)} classes" + (f" of {title}" if title else "")
+        with st.expander(f"It knows {label}" if not title else label, expanded=len(classes) <= 20):
+            st.html(cards.class_list(classes))
+    if len(known) > 1:
+        st.caption("The two know different classes: they agree where their labels are the same.")
+
+
+def options() -> tuple[int, str]:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        k = st.slider(
+            "Likeliest classes to show", 1, 10, 5, key="topk", width=260, persist_state="session"
+        )
+        fit = st.segmented_control(
+            "Not square?",
+            ["crop", "pad"],
+            default="crop",
+            key="fit",
+            required=True,
+            format_func={"crop": "Crop the centre", "pad": "Pad with black"}.get,
+            persist_state="session",
+        )
+    return k, fit
+
+
+def own_pictures(networks: list[Choice], k: int, fit: str, *, shown: bool) -> None:
+    # No list of types: Streamlit would end the whole page for one file with another ending.
+    files = st.file_uploader(
+        "PNG, JPEG, WebP or BMP pictures",
+        accept_multiple_files=True,
+        key="upload",
+        max_upload_size=MAX_BYTES // 2**20,
+    )
+    if not shown or not files:
+        return
+    if len(files) > classify.MAX_PICTURES:
+        st.warning(
+            f"{len(files)} pictures are too many at once: the first {classify.MAX_PICTURES} were "
+            "taken."
+        )
+        files = files[: classify.MAX_PICTURES]
+    with st.empty():
+        pictures, refused = classify.read_uploads(
+            files, lambda done, total: st.progress(done / total, "Reading the pictures…")
+        )
+        st.write("")
+    for name, why in refused:
+        st.error(f"{classify.code(name)} was not classified: {why}.")
+    results(networks, pictures, refused, k, fit)
+
+
+def test_images(networks: list[Choice], k: int) -> None:
+    if not networks:
+        return
+    st.session_state.setdefault("draw", 0)
+    st.button("New images", key="new_images", on_click=draw_again)
+    try:
+        pictures = classify.draw_tests(networks[0], st.session_state["draw"])
+    except (ValueError, OSError) as error:
+        st.info(str(error) if isinstance(error, DataError) else classify.plain(error))
+        return
+    results(networks, pictures, [], k, "crop")
+
+
+def draw_again() -> None:
+    st.session_state["draw"] += 1
+
+
+def results(networks: list[Choice], pictures: list, refused: list, k: int, fit: str) -> None:
+    """Figures over all pictures, a card for each, and the CSV."""
+    if not networks or not (pictures or refused):
+        return
+    said = [classify.answers(choice, pictures, fit, k) for choice in networks] if pictures else []
+    rows = [(picture, list(each)) for picture, each in zip(pictures, zip(*said), strict=True)]
+    if rows:
+        figures(networks, rows)
+        st.html(cards.cards(rows, fit))
+        explain()
+    st.download_button(
+        "Download as CSV",
+        data=lambda: classify.to_csv(rows, refused, fit),
+        file_name="classified.csv",
+        mime="text/csv",
+        on_click="ignore",
+        key="csv",
+    )
+
+
+def figures(networks: list[Choice], rows: list) -> None:
+    """Counts that only several pictures have."""
+    if len(rows) < 2:
+        return
+    count = len(rows)
+    with st.container(horizontal=True, gap="large", key="figures"):
+        if rows[0][0].truth:
+            for number, choice in enumerate(networks):
+                right = sum(said[number].label == picture.truth for picture, said in rows)
+                label = "Right" if len(networks) == 1 else f"Right: {choice.title}"
+                st.metric(label, f"{right} of {count}", width="content")
+        if len(networks) > 1:
+            same = sum(cards.agree(said) for _, said in rows)
+            st.metric("Both agree", f"{same} of {count}", width="content")
+        unsure = sum(any(answer.unsure for answer in said) for _, said in rows)
+        st.metric("May be none of the classes", f"{unsure} of {count}", width="content")
+
+
+def explain() -> None:
+    st.caption(
+        f"**May be none of these classes** stands where the first choice is below "
+        f"{100 * cards.UNSURE:.0f} %. A network must spread 100 % over the classes it knows, "
+        "whatever the picture shows: a high figure is no guarantee, and a picture of something "
+        "else can get one too."
+    )
+
+
+page()

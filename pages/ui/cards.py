@@ -1,0 +1,134 @@
+"""Classified pictures as HTML. Pure: no `st.` call. Every text from outside is escaped here."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from PIL import Image
+
+STYLE = Path(__file__).with_name("cards.css")
+UNSURE = 0.5  # a network whose first choice is less likely than this may know none of it
+THUMB = 224  # screen pixels; twice the side that is shown, for dense screens
+SMALL = 64  # pixels; smaller pictures are shown pixel by pixel
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture as the page keeps it: what is shown, and what the network is fed."""
+
+    name: str  # never a path; shown escaped
+    about: str  # its size, and what was done to it
+    thumb: str  # a data: address; empty when the input is the picture itself
+    small: bool  # the thumbnail is shown pixel by pixel
+    inputs: dict[str, Image.Image]  # 32×32, by fit
+    truth: str = ""  # the true class of a test image
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one network says of one picture."""
+
+    network: str
+    top: list[tuple[str, float]]  # likeliest first
+
+    @property
+    def label(self) -> str:
+        return self.top[0][0]
+
+    @property
+    def unsure(self) -> bool:
+        return self.top[0][1] < UNSURE
+
+
+def shown_name(name: str) -> str:
+    """A file name without what could hide or turn text: control characters, a NUL, bidi marks."""
+    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    return (plain if len(plain) <= 80 else f"{plain[:60]}…{plain[-19:]}") or "(no name)"
+
+
+def agree(answers: list[Answer]) -> bool:
+    return len({answer.label for answer in answers}) == 1
+
+
+def percent(probability: float) -> str:
+    """To a tenth, but never 0 or 100, which no softmax gives."""
+    if probability > 0.9995:
+        return "> 99.9 %"
+    return f"{100 * probability:.1f} %" if probability >= 0.0005 else "< 0.1 %"
+
+
+def data_address(image: Image.Image, kind: str = "PNG") -> str:
+    """The image as a data: address, so that a card is one piece."""
+    file = io.BytesIO()
+    image.save(file, kind, quality=85)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def cards(results: Iterable[tuple[Picture, list[Answer]]], fit: str) -> str:
+    """All result cards, in a grid."""
+    results = list(results)
+    compared = any(len(answers) > 1 for _, answers in results)
+    body = "".join(_card(picture, answers, fit) for picture, answers in results)
+    return f'<div class="cards{" compared" if compared else ""}">{body}</div>'
+
+
+def class_list(classes: Iterable[str]) -> str:
+    return (
+        f'<div class="classes">{"".join(f"<span>{escape(name)}</span>" for name in classes)}</div>'
+    )
+
+
+def _card(picture: Picture, answers: list[Answer], fit: str) -> str:
+    name = escape(picture.name)
+    head = f'<span class="name">{name}</span><span class="about">{escape(picture.about)}</span>'
+    if picture.truth:
+        head += f"<span>truth: <b>{escape(picture.truth)}</b></span>"
+    if len(answers) > 1:
+        head += (
+            '<span class="good">Both agree</span>'
+            if agree(answers)
+            else '<span class="bad">They differ</span>'
+        )
+    seen = data_address(picture.inputs[fit])
+    figures = _figure(seen, f"{name} as the network sees it", "32×32 input", pixels=True)
+    if picture.thumb:
+        figures = _figure(picture.thumb, name, "Original", pixels=picture.small) + figures
+    sections = "".join(_section(a, picture.truth, named=len(answers) > 1) for a in answers)
+    return (
+        f'<article class="card"><header>{head}</header><div class="pictures">{figures}</div>'
+        f'<div class="answers">{sections}</div></article>'
+    )
+
+
+def _figure(address: str, alt: str, caption: str, *, pixels: bool) -> str:
+    kind = ' class="pixels"' if pixels else ""
+    return f'<figure><img{kind} src="{address}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
+
+
+def _section(answer: Answer, truth: str, *, named: bool) -> str:
+    mark = ""
+    if truth:
+        right = answer.label == truth
+        mark = (
+            ' <span class="good">✓ right</span>' if right else ' <span class="bad">✗ wrong</span>'
+        )
+    parts = [f'<div class="network">{escape(answer.network)}</div>'] if named else []
+    parts.append(f'<div class="verdict">{escape(answer.label)}{mark}</div>')
+    if answer.unsure:
+        parts.append('<div class="unsure">May be none of these classes</div>')
+    rows = "".join(_row(label, probability) for label, probability in answer.top)
+    return f"<section>{''.join(parts)}<ol>{rows}</ol></section>"
+
+
+def _row(label: str, probability: float) -> str:
+    text, value = escape(label), escape(percent(probability))
+    return (
+        f'<li><span class="label" title="{text}">{text}</span><span class="track">'
+        f'<span class="bar" style="width:{100 * probability:.2f}%"></span></span>'
+        f'<span class="value">{value}</span></li>'
+    )

@@ -1,0 +1,96 @@
+"""Evaluation: clean images, eval mode, every image once, and mirrored images with TTA."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from engine.augment import normalize
+from engine.device import resolve
+from engine.models import build_model
+from engine.training import evaluate as evaluation
+from engine.training.evaluate import Tally, evaluate, predict_logits
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CPU = resolve("cpu", "fp32")
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A network whose norms have seen something, so that eval mode differs from training."""
+    model = build_model("resnet10", width=0.0625, seed=2)
+    with torch.no_grad():
+        model(torch.randn(32, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    return model
+
+
+def measure(model, noise, **options) -> Tally:
+    tally = Tally()
+    images, labels = noise.val_images, noise.val_labels
+    for _ in evaluate(model, images, labels, MEAN, STD, CPU, tally, **options):
+        pass
+    return tally
+
+
+def test_loss_and_accuracy_are_those_of_all_images_whatever_the_batches(model, noise, monkeypatch):
+    monkeypatch.setattr(evaluation, "EVAL_BATCH", 7)  # 7, 7, 6
+    tally = measure(model, noise)
+    model.eval()
+    with torch.no_grad():
+        logits = model(normalize(noise.val_images, MEAN, STD))
+    model.train()
+    assert tally.count == 20
+    assert tally.loss == pytest.approx(F.cross_entropy(logits, noise.val_labels).item(), rel=1e-5)
+    assert tally.correct == int((logits.argmax(1) == noise.val_labels).sum())
+    assert tally.acc == tally.correct / 20
+
+
+def test_a_turn_comes_after_each_batch(model, noise, monkeypatch):
+    monkeypatch.setattr(evaluation, "EVAL_BATCH", 7)
+    tally, counts = Tally(), []
+    for _ in evaluate(model, noise.val_images, noise.val_labels, MEAN, STD, CPU, tally):
+        counts.append(tally.count)
+    assert counts == [7, 14, 20]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_networks_mode_and_norms_are_left_as_they_were(model, noise, training):
+    model.train(training)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    measure(model, noise)
+    assert model.training is training
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    model.train()
+
+
+def test_the_mode_comes_back_when_it_is_closed_halfway(model, noise):
+    batches = evaluate(model, noise.val_images, noise.val_labels, MEAN, STD, CPU, Tally())
+    next(batches)
+    assert not model.training
+    batches.close()
+    assert model.training
+
+
+def test_tta_is_the_mean_with_the_mirror_image(model, noise):
+    model.eval()
+    plain = predict_logits(model, noise.val_images, MEAN, STD, CPU)
+    mirrored = predict_logits(model, noise.val_images.flip(-1), MEAN, STD, CPU)
+    both = predict_logits(model, noise.val_images, MEAN, STD, CPU, tta=True)
+    model.train()
+    assert not torch.allclose(plain, mirrored)
+    assert torch.allclose(both, (plain + mirrored) / 2, atol=1e-6)
+
+
+def test_logits_are_fp32_without_a_gradient_in_any_precision(noise):
+    model = nn.Sequential(nn.Conv2d(3, 10, 32), nn.Flatten()).eval()
+    for precision in ("fp32", "bf16"):
+        logits = predict_logits(model, noise.val_images, MEAN, STD, resolve("cpu", precision))
+        assert logits.dtype is torch.float32
+        assert not logits.requires_grad
+        assert logits.shape == (20, 10)
+
+
+def test_no_images_have_no_accuracy_but_do_not_divide_by_zero():
+    assert (Tally().loss, Tally().acc) == (0.0, 0.0)

@@ -1,0 +1,77 @@
+"""Reduced precision: close to fp32, channels last, and fp16's loss scaling."""
+
+import math
+
+import pytest
+import torch
+
+from engine.training.records import EpochRecord, StepRecord
+
+pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
+
+
+@pytest.fixture
+def train(make_trainer, tiny):
+    def run(precision: str, **changes):
+        trainer = make_trainer(config=tiny(precision=precision, **{"optim.lr": 0.01} | changes))
+        return trainer, list(trainer.fit())
+
+    return run
+
+
+def losses(records) -> list[float]:
+    return [record.loss for record in records if isinstance(record, StepRecord)]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_the_losses_stay_close_to_those_of_fp32(train, precision):
+    _, reduced = train(precision)
+    _, full = train("fp32")
+    assert losses(reduced) == pytest.approx(losses(full), rel=0.03)
+    assert losses(reduced) != losses(full), "not computed in another precision"
+    assert [r.lr for r in reduced if isinstance(r, EpochRecord)] == [
+        r.lr for r in full if isinstance(r, EpochRecord)
+    ]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_weights_stay_fp32_and_channels_last_and_images_come_likewise(train, precision):
+    formats = []
+
+    def note(conv, inputs, output):
+        formats.append((inputs[0].is_contiguous(memory_format=torch.channels_last), output.dtype))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(
+        lambda m, i, o: note(m, i, o) if isinstance(m, torch.nn.Conv2d) else None
+    )
+    try:
+        trainer, _ = train(precision)
+    finally:
+        handle.remove()
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    assert set(formats) == {(True, dtype)}
+    assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+    kernel = trainer.model.get_parameter("stages.0.0.body.0.weight")
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_fp16_skips_a_step_whose_gradients_overflow_and_lowers_its_scale(make_trainer, tiny):
+    trainer = make_trainer(config=tiny(precision="fp16"))
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    before = trainer.model.get_parameter("head.2.weight").detach().clone()
+    generator = trainer.fit()
+    first = next(record for record in generator if isinstance(record, StepRecord))
+    assert math.isfinite(first.loss)
+    assert torch.equal(trainer.model.get_parameter("head.2.weight"), before)
+    assert trainer.scaler.get_scale() == 2.0**39
+    generator.close()
+
+
+def test_the_scale_is_part_of_a_checkpoint(make_trainer, tiny, tmp_path):
+    config = tiny(precision="fp16")
+    trainer = make_trainer(tmp_path, config)
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    list(trainer.fit())
+    again = make_trainer(tmp_path, config)
+    next(again.fit())
+    assert again.scaler.get_scale() == 8.0
