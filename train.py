@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -77,7 +78,7 @@ OPTIONS = {
 class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         """One line instead of usage and message."""
-        self.exit(2, f"train.py: {message}; --help lists the flags\n")
+        self.exit(2, f"train.py: {_one_line(message)}; --help lists the flags\n")
 
 
 def make_parser() -> Parser:
@@ -114,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if args.list:
             return list_architectures()
-        if args.evaluate:
+        if args.evaluate is not None:
             return evaluate_run(args, given)
         if args.tta:
             raise ConfigError("tta", "belongs to --evaluate")
@@ -130,7 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
 def train(args: argparse.Namespace, given: dict) -> int:
     """Check everything, then make the run and train it."""
     config = with_fields(RunConfig(), given)
-    name = args.name or runs.suggest_name(args.run_root, config)
+    name = runs.suggest_name(args.run_root, config) if args.name is None else args.name
     runs.check_free(args.run_root, name)
     _warn(config)
     prepared = session.prepare(config, args.run_root, progress=DataBar())
@@ -164,13 +165,19 @@ def _train(run: Run, writer: runs.RunWriter, prepared: session.Prepared) -> int:
     signals = Signals()
     display = Display(prepared)
     _introduce(run, prepared)
-    with signals:
-        state = session.run_training(writer, prepared, ask=signals.ask, on_record=display)
-    display.close()
-    status = run.status()
-    again = f"python train.py --name {run.name} --resume"
+    words = ["python", "train.py", "--name", run.name, "--resume"]
     if run.path.parent != Path("checkpoints"):
-        again += f" --run-root {run.path.parent}"
+        words += ["--run-root", str(run.path.parent)]
+    again = shlex.join(words)
+    try:
+        with signals:
+            state = session.run_training(writer, prepared, ask=signals.ask, on_record=display)
+    except KeyboardInterrupt:  # the second one
+        print(f"train.py: {writer.status.message}; go on with: {again}", file=sys.stderr)
+        return 130
+    finally:
+        display.close()
+    status = writer.status  # of a full disk the run's own file may not tell
     if state is State.FAILED:
         print(f"train.py: run {run.name!r} failed: {status.message}", file=sys.stderr)
         return 1
@@ -288,11 +295,12 @@ def list_architectures() -> int:
 def evaluate_run(args: argparse.Namespace, given: dict) -> int:
     """Print a checkpoint's accuracy on the test images of its own or another data set."""
     path = next(
-        (p for p in (Path(args.evaluate), args.run_root / args.evaluate) if p.exists()), None
+        (p for p in (Path(args.evaluate), args.run_root / args.evaluate) if _exists(p)), None
     )
     if path is None:
         raise RunError(f"there is no run or weights file {args.evaluate!r} in {args.run_root}")
-    compute = resolve(given.get("device", "auto"), given.get("precision", "auto"))
+    checked = with_fields(RunConfig(), given)
+    compute = resolve(checked.device, checked.precision)
     network = load_network(path, compute)
     others = {path: value for path, value in given.items() if path.startswith("data.")}
     choice = with_fields(network.config, others).data
@@ -338,7 +346,18 @@ def _warn(config: RunConfig) -> None:
 def _with_flag(error: Exception) -> str:
     """The message with the flag in front that a person has to change."""
     flag = FLAGS.get(getattr(error, "field", ""))
-    return f"{flag}: {str(error).partition(': ')[2]}" if flag else str(error)
+    return _one_line(f"{flag}: {str(error).partition(': ')[2]}" if flag else str(error))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long for a path
+        return False
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _duration(seconds: float) -> str:

@@ -150,8 +150,12 @@ def start_box(config: RunConfig, costs: dict) -> None:
     busy = state.worker().current is not None
     label = "Add to queue" if busy else "Start training"
     if total and total > LONG_S:
-        if st.button(label, key="start", type="primary"):
-            confirm_long(config, total)
+        with st.popover(label, key="start", type="primary"):
+            st.write(
+                f"This takes about **{state.duration(total)}** on this machine. "
+                "It can be paused and resumed."
+            )
+            st.button("Start anyway", key="start_anyway", on_click=start, args=(config,))
     else:
         st.button(label, key="start", type="primary", on_click=start, args=(config,))
     if busy:
@@ -188,14 +192,6 @@ def await_rate(config: RunConfig, macs: float) -> None:
         st.caption("Measuring how fast this machine is…")
     else:
         st.caption("The time is estimated once no other run is training.")
-
-
-@st.dialog("This will take a while")
-def confirm_long(config: RunConfig, total: float) -> None:
-    st.write(f"About **{state.duration(total)}** on this machine. It can be paused and resumed.")
-    if st.button("Start anyway", key="start_anyway", type="primary"):
-        start(config)
-        st.rerun()
 
 
 def start(config: RunConfig) -> None:

@@ -200,8 +200,13 @@ def actions(run: Run) -> None:
         with st.popover("Rename"):
             st.text_input("New name", value=run.name, key="new_name", max_chars=80)
             st.button("Rename", key="rename", on_click=rename, args=(run,))
-        if st.button("Delete", key="delete"):
-            confirm_delete(run)
+        with st.popover("Delete", key="delete"):
+            st.write(
+                f"**{run.name}**: {state.percent(status.final_acc)} after "
+                f"{state.duration(status.seconds)} of training. Its weights and records cannot be "
+                "brought back."
+            )
+            st.button("Delete for good", key="delete_for_good", on_click=delete, args=(run,))
     if problem := st.session_state.pop("run_problem", None):
         st.error(problem)
 
@@ -241,24 +246,17 @@ def rename(run: Run) -> None:
         st.session_state["run"] = renamed.name
 
 
-@st.dialog("Delete this run?")
-def confirm_delete(run: Run) -> None:
-    status = run.status()
-    st.write(
-        f"**{run.name}**, {state.percent(status.final_acc)} after {status.epoch} epochs and "
-        f"{state.duration(status.seconds)} of training. Its weights and records cannot be "
-        "brought back."
-    )
-    if st.button("Delete for good", key="delete_for_good", type="primary"):
-        try:
-            if status.state is State.QUEUED:
-                state.worker().cancel(run)
-            runs.delete(run)
-        except (RunError, OSError) as error:
-            st.error(str(error) if isinstance(error, RunError) else "It could not be deleted.")
-            return
-        st.session_state.pop("run", None)
-        st.rerun()
+def delete(run: Run) -> None:
+    try:
+        if run.status().state is State.QUEUED:
+            state.worker().cancel(run)
+        runs.delete(run)
+    except RunError as error:
+        st.session_state["run_problem"] = str(error)
+    except OSError:
+        st.session_state["run_problem"] = "It could not be deleted: a file of it is in use."
+    else:
+        st.session_state["run"] = None
 
 
 page()

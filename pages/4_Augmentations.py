@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import streamlit as st
+from PIL.Image import Image
 
 from engine import data, predict
 from engine.data import ImageData
 from engine.errors import DataError
-from pages.ui import images, preview, state
+from pages.ui import images, preview, preview_charts, state
+from pages.ui.classify import markdown, plain
 from pages.ui.controls import OWN_IMAGES, keep
 from pages.ui.preview import Knobs, Walk
 
-LARGE, SMALL = 192, 80  # screen pixels
 MAX_UPLOAD_MB = 20
 MAX_SEED = 2**31 - 1
 FIT = {"crop": "Cut to a square", "pad": "Show all of it"}
-# widget key: value at the start
-VIEW = {"aug_image": 1, "aug_seed": 0, "aug_fit": "crop", "aug_mixing": "both"}
+# widget key: value at the start. With this seed chance shows something at every step.
+VIEW = {"aug_image": 1, "aug_seed": 607, "aug_fit": "crop", "aug_mixing": "mixup"}
 TRAINING = {
     "aug_padding": Knobs.padding,
     "aug_flip": Knobs.flip_p,
@@ -27,6 +28,7 @@ TRAINING = {
     "alpha": Knobs.mixup_alpha,
     "aug_cutmix_alpha": Knobs.cutmix_alpha,
 }
+ALPHA = "λ ~ Beta(α, α): small values mix little, 1 mixes evenly."
 RESNET = ("Deep Residual Learning for Image Recognition", "1512.03385")
 ERASING = ("Random Erasing Data Augmentation", "1708.04896")
 MIXUP = ("mixup: Beyond Empirical Risk Minimization", "1710.09412")
@@ -57,19 +59,19 @@ def page() -> None:
     names = [*chosen.classes, "your image"]
     batch, labels = preview.choose_batch(chosen, form["aug_image"] - 1, own)
     knobs = Knobs(*(form[key] for key in TRAINING))
-    mixup, cutmix, whole = (
+    blended, pasted, whole = (
         preview.walk(knobs.pipeline(chosen, mixing), batch, labels, form["aug_seed"])
         for mixing in ("mixup", "cutmix", form["aug_mixing"])
     )
     with place:
-        original(mixup, names, len(chosen.train_labels))
+        original(blended, names, len(chosen.train_labels))
     for card in (crop, flip, erasing):
         with grid.cell():
-            card(mixup)
+            card(blended)
     with grid.cell():
-        mixed_by_mixup(mixup, names)
+        mixup(blended, names)
     with grid.cell():
-        mixed_by_cutmix(cutmix, names)
+        cutmix(pasted, names)
     whole_batch(whole, names)
 
 
@@ -86,7 +88,7 @@ def choose() -> ImageData | None:
         try:
             chosen = state.images(source("shapes" if name == missing else name))
         except DataError as error:
-            st.error(f"These images cannot be read: {error}")
+            st.error(f"These images cannot be read: {plain(error)}")
             return None
         count = len(chosen.train_labels)
         st.session_state["aug_image"] = min(st.session_state["aug_image"], count)
@@ -154,19 +156,15 @@ def own_image() -> np.ndarray | None:
     )
     if upload is None:
         return None
-    fit = st.segmented_control(
-        "Make it 32 × 32",
-        list(FIT),
-        key="aug_fit",
-        format_func=FIT.get,
-        required=True,
-        **keep(),
-    )
     try:
-        return decoded(upload.file_id, fit, upload.getvalue())
+        image = decoded(upload.file_id, st.session_state["aug_fit"], upload.getvalue())
     except DataError as error:
-        st.error(f"This image cannot be used: {error}")
+        st.error(f"This image cannot be used: {plain(error)}")
         return None
+    st.segmented_control(
+        "Make it 32 × 32", list(FIT), key="aug_fit", format_func=FIT.get, required=True, **keep()
+    )
+    return image
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -179,20 +177,16 @@ def decoded(file_id: str, fit: str, _content: bytes) -> np.ndarray:
 
 def original(walked: Walk, names: list[str], count: int) -> None:
     name = names[int(walked.stages["input"].targets_a[0])]
-    st.image(walked.picture("input"), width=LARGE, alt=f"the original image: {name}")
-    which = "" if name == names[-1] else f", image {st.session_state['aug_image']:,} of {count:,}"
-    st.markdown(f"**{name}**{which}, 32 × 32 pixels")
+    picture = images.beside(walked.picture("input"))
+    st.image(picture, width="stretch", alt=f"the original image: {name}")
+    which = "" if name == names[-1] else f"image {st.session_state['aug_image']:,} of {count:,}, "
+    st.markdown(f"**{markdown(name)}**, {which}32 × 32 px")
 
 
 def crop(walked: Walk) -> None:
     st.subheader("2 · Random crop", anchor=False)
     text = preview.moved_text(walked)
-    with pictures():
-        st.image(walked.picture("crop"), width=LARGE, alt=f"the image after the crop: {text}")
-        with st.container(width=LARGE // 2 + 10, gap="xsmall"):
-            st.image(preview.crop_window(walked), alt="the padded image, what is kept is framed")
-            st.caption("padded; the frame is kept")
-    st.markdown(f"**{text.capitalize()}**")
+    show(preview.cropped(walked), text.capitalize(), "the padded image, its frame is kept")
     st.slider("Padding (pixels)", 0, 16, step=1, key="aug_padding", **keep())
     explain(
         "Pads the image with black and cuts out 32 × 32 again at random, so that it does not "
@@ -204,101 +198,94 @@ def crop(walked: Walk) -> None:
 def flip(walked: Walk) -> None:
     st.subheader("3 · Flip", anchor=False)
     text = "Mirrored" if walked.params.flip.flipped[0] else "Not mirrored this time"
-    st.image(walked.picture("flip"), width=LARGE, alt=f"the image after the flip: {text}")
-    st.markdown(f"**{text}**")
+    show(preview.flipped(walked), text, "before this step")
     st.slider("Probability", 0.0, 1.0, step=0.05, format="percent", key="aug_flip", **keep())
-    explain(
-        "Swaps left and right by chance: a ship is a ship whichever way it sails.",
-        RESNET,
-    )
+    explain("Swaps left and right by chance: a ship is a ship whichever way it sails.", RESNET)
 
 
 def erasing(walked: Walk) -> None:
     st.subheader("4 · Random erasing", anchor=False)
-    text, area = preview.erased_text(walked), preview.erased_share(walked)
-    st.image(preview.erased(walked), width=LARGE, alt=f"the image after erasing: {text}")
-    st.markdown(f"**{text}**")
+    show(preview.erased(walked), preview.erased_text(walked), "before this step")
     st.slider("Probability", 0.0, 1.0, step=0.05, format="percent", key="aug_erase", **keep())
-    st.slider("Area", 0.0, 1.0, step=0.01, format="percent", key="aug_area", **keep())
+    st.slider(
+        "Area (share of the image)",
+        0.0,
+        1.0,
+        step=0.01,
+        format="percent",
+        key="aug_area",
+        **keep(),
+    )
     st.slider("Height ÷ width", 0.1, 5.0, step=0.1, format="%.1f", key="aug_ratio", **keep())
     explain(
         "Hides a rectangle under the mean colour, so that the network cannot rely on one telling "
         "detail.",
         ERASING,
     )
-    eraser = walked.pipeline.erasing
-    often = preview.erased_often(eraser)
-    st.markdown(
-        f"**Areas** of {preview.SAMPLES:,} tries: {often:.0%} erase something"
-        + (f"; this image: {area:.1%}" if area else "")
-    )
+    eraser, area = walked.pipeline.erasing, preview.erased_share(walked)
+    often = preview_charts.erased_often(eraser)
+    st.markdown(f"**Areas erased** in {often:,} of {preview_charts.SAMPLES:,} images")
     st.vega_lite_chart(
-        preview.area_rows(eraser, area),
-        preview.AREA_SPEC,
+        preview_charts.area_rows(eraser, area),
+        preview_charts.AREA_SPEC,
         alt=f"how often each erased area comes; in this image {area:.1%} is erased",
     )
 
 
-def mixed_by_mixup(walked: Walk, names: list[str]) -> None:
+def mixup(walked: Walk, names: list[str]) -> None:
     st.subheader("5a · Mixup", anchor=False)
-    stage = walked.stages["mixup"]
-    mixed(walked, "mixup", walked.picture("mixup"), names)
-    st.markdown(f"**λ = {stage.lam:.3f}**: so much of the image itself, the rest of its partner")
-    st.slider("α", 0.05, 2.0, step=0.05, key="alpha", **keep())
+    lam = walked.last.lam
+    text = f"{lam:.1%} this image, {1 - lam:.1%} its partner"
+    show(preview.mixed(walked), text, partners(walked, names))
+    st.slider("Mixup α", 0.05, 2.0, step=0.05, key="alpha", help=ALPHA, **keep())
     explain(
         "Blends two images and asks for both classes in the same shares, so that the network "
-        "learns to change its mind gradually.",
+        "changes its mind gradually from one to the other.",
         MIXUP,
     )
-    label_and_density(walked, "mixup", walked.pipeline.mixup.alpha, names)
+    label_and_density(walked, walked.pipeline.mixup.alpha, names)
 
 
-def mixed_by_cutmix(walked: Walk, names: list[str]) -> None:
+def cutmix(walked: Walk, names: list[str]) -> None:
     st.subheader("5b · CutMix", anchor=False)
-    stage = walked.stages["cutmix"]
-    mixed(walked, "cutmix", preview.pasted(walked), names)
-    st.markdown(f"**{preview.box_text(walked.params.cutmix)}**, λ = {stage.lam:.3f} is kept")
-    st.slider("α", 0.05, 2.0, step=0.05, key="aug_cutmix_alpha", **keep())
+    text = preview.box_text(walked.params.cutmix)
+    show(preview.mixed(walked), text, partners(walked, names))
+    st.slider("CutMix α", 0.05, 2.0, step=0.05, key="aug_cutmix_alpha", help=ALPHA, **keep())
     explain(
         "Pastes a box of another image and asks for both classes by their area, so that the "
         "network learns from parts as well.",
         CUTMIX,
     )
-    label_and_density(walked, "cutmix", walked.pipeline.cutmix.alpha, names)
+    label_and_density(walked, walked.pipeline.cutmix.alpha, names)
 
 
-def mixed(walked: Walk, step: str, picture, names: list[str]) -> None:
-    """The mixed image, and the two that it was made of."""
-    stage, partner = walked.stages[step], preview.partner_of(walked)
-    first, second = names[int(stage.targets_a[0])], names[int(stage.targets_b[0])]
-    with pictures():
-        st.image(picture, width=LARGE, alt=f"the mixed image, {first} and {second}")
-        with st.container(width=SMALL, gap="xsmall"):
-            for index, name in ((0, first), (partner, second)):
-                small = walked.picture("erasing", index, scale=5)
-                st.image(small, width=SMALL, alt=f"one of the two: {name}")
-                st.caption(name)
+def partners(walked: Walk, names: list[str]) -> str:
+    first, second = (names[int(t[0])] for t in (walked.last.targets_a, walked.last.targets_b))
+    return f"this image ({first}), its partner ({second})"
 
 
-def label_and_density(walked: Walk, step: str, alpha: float, names: list[str]) -> None:
-    stage = walked.stages[step]
+def show(picture: Image, outcome: str, beside: str) -> None:
+    """A step's picture, what chance did this time, and what the small pictures are."""
+    st.image(picture, width="stretch", alt=f"{outcome}. At the right: {beside}")
+    st.markdown(f"**{outcome}**  \n:small[Right: {markdown(beside)}]")
+
+
+def label_and_density(walked: Walk, alpha: float, names: list[str]) -> None:
+    stage = walked.last
     parts = preview.soft_label(stage, names)
-    st.markdown("**Soft label**, what the network should answer")
+    st.markdown("**Soft label**: the answer asked for")
     st.vega_lite_chart(
-        preview.label_rows(parts),
-        preview.LABEL_SPEC,
+        preview_charts.label_rows(parts),
+        preview_charts.LABEL_SPEC,
         alt=f"soft label: {preview.label_text(parts)}",
     )
-    st.markdown(f"**Where λ comes from**: Beta(α, α) with α = {alpha:g}")
+    cut = "" if walked.params.cutmix is None else "; an edge that cuts the box raises it"
+    st.markdown(f"**λ = {stage.lam:.3f}**, drawn from Beta({alpha:g}, {alpha:g}){cut}")
     st.vega_lite_chart(
-        preview.beta_rows(alpha, stage.lam),
-        preview.BETA_SPEC,
+        preview_charts.beta_rows(alpha, stage.lam),
+        preview_charts.BETA_SPEC,
         alt=f"density of Beta({alpha:g}, {alpha:g}); this batch has λ = {stage.lam:.3f}",
     )
-
-
-def pictures() -> st.delta_generator.DeltaGenerator:
-    return st.container(horizontal=True, gap="small")
 
 
 def explain(sentence: str, paper: tuple[str, str]) -> None:
@@ -322,12 +309,8 @@ def whole_batch(walked: Walk, names: list[str]) -> None:
     )
     text = preview.batch_text(walked)
     st.write(text)
-    with st.container(key="aug_batch"):
-        st.image(
-            images.contact_sheet(walked.pixels(walked.last.name), columns=8, scale=4, gap=6),
-            width="stretch",
-            alt=f"the batch after all steps. {text}",
-        )
+    sheet = images.contact_sheet(walked.pixels(walked.last.name), columns=8, scale=4, gap=6)
+    st.image(sheet, width="stretch", alt=f"the batch after all steps. {text}")
     mean, std = map(preview.channels_text, (walked.pipeline.mean, walked.pipeline.std))
     st.caption(
         f"Shown in natural colours. The network reads every pixel minus the mean ({mean}) over the "

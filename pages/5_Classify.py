@@ -7,12 +7,11 @@ import contextlib
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
-from engine.errors import DataError
 from engine.predict import MAX_BYTES
-from engine.runs import State
 from pages.ui import cards, classify, state
-from pages.ui.classify import Choice
+from pages.ui.classify import Choice, Ready
 
+FEW = 20  # classes that are listed without asking
 MINE, TESTS = "Your pictures", "Random test images"
 
 
@@ -55,7 +54,7 @@ def link(target: str, label: str) -> None:
         st.page_link(target, label=label)
 
 
-def choose(choices: dict[str, Choice]) -> list[Choice]:
+def choose(choices: dict[str, Choice]) -> list[Ready]:
     """The one or two networks chosen, loaded and ready; those that cannot be loaded are named."""
     left, right = st.columns(2)
     with left:
@@ -84,31 +83,39 @@ def choose(choices: dict[str, Choice]) -> list[Choice]:
     return ready
 
 
-def loaded(choice: Choice) -> list[Choice]:
+def loaded(choice: Choice) -> list[Ready]:
     """The choice itself if its network can be loaded; else nothing, and the reason on the page."""
     try:
-        classify.load(choice)
+        ready = classify.load(choice)
         st.caption(classify.facts(choice))
     except (ValueError, OSError) as error:
-        st.error(f"{choice.title} cannot be used: {classify.plain(error)}")
+        why = classify.markdown(classify.plain(error))
+        st.error(f"{choice.title} cannot be used: {why}")
         return []
-    return [choice]
+    return [ready]
 
 
-def known_classes(networks: list[Choice]) -> None:
-    known = {choice.title: classify.load(choice).classes for choice in networks}
+def known_classes(networks: list[Ready]) -> None:
+    known = {ready.choice.title: ready.classes for ready in networks}
     if len(set(known.values())) == 1:
         known = {"": next(iter(known.values()))}
     for title, classes in known.items():
-        label = f"{len(classes)} classes" + (f" of {title}" if title else "")
-        with st.expander(f"It knows {label}" if not title else label, expanded=len(classes) <= 20):
-            st.html(cards.class_list(classes))
+        heading = f"{title} knows" if title else "Knows"
+        if len(classes) <= FEW:
+            st.html(cards.class_list(classes, heading))
+        else:
+            with st.expander(f"{heading} {len(classes)} classes"):
+                st.html(cards.class_list(classes))
     if len(known) > 1:
-        st.caption("The two know different classes: they agree where their labels are the same.")
+        first, second = known.values()
+        if set(first).isdisjoint(second):
+            st.caption("The two know no class in common, so agreement is not counted.")
+        else:
+            st.caption("The two know different classes; they agree where both name the same.")
 
 
 def options() -> tuple[int, str]:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, gap="medium"):
         k = st.slider(
             "Likeliest classes to show", 1, 10, 5, key="topk", width=260, persist_state="session"
         )
@@ -124,14 +131,16 @@ def options() -> tuple[int, str]:
     return k, fit
 
 
-def own_pictures(networks: list[Choice], k: int, fit: str, *, shown: bool) -> None:
+def own_pictures(networks: list[Ready], k: int, fit: str, *, shown: bool) -> None:
     # No list of types: Streamlit would end the whole page for one file with another ending.
     files = st.file_uploader(
-        "PNG, JPEG, WebP or BMP pictures",
+        f"PNG, JPEG, WebP or BMP pictures, up to {classify.MAX_PICTURES} at once",
         accept_multiple_files=True,
         key="upload",
         max_upload_size=MAX_BYTES // 2**20,
     )
+    if not files:
+        classify.forget_uploads()
     if not shown or not files:
         return
     if len(files) > classify.MAX_PICTURES:
@@ -140,25 +149,25 @@ def own_pictures(networks: list[Choice], k: int, fit: str, *, shown: bool) -> No
             "taken."
         )
         files = files[: classify.MAX_PICTURES]
-    with st.empty():
-        pictures, refused = classify.read_uploads(
-            files, lambda done, total: st.progress(done / total, "Reading the pictures…")
-        )
-        st.write("")
+    bar = st.empty()
+    pictures, refused = classify.read_uploads(
+        files, lambda done, total: bar.progress(done / total, "Reading the pictures…")
+    )
+    bar.empty()
     for name, why in refused:
-        st.error(f"{classify.code(name)} was not classified: {why}.")
+        st.error(f"{classify.code(name)} was not classified: {classify.markdown(why)}.")
     results(networks, pictures, refused, k, fit)
 
 
-def test_images(networks: list[Choice], k: int) -> None:
+def test_images(networks: list[Ready], k: int) -> None:
     if not networks:
         return
     st.session_state.setdefault("draw", 0)
     st.button("New images", key="new_images", on_click=draw_again)
     try:
-        pictures = classify.draw_tests(networks[0], st.session_state["draw"])
+        pictures = classify.draw_tests(networks[0].choice, st.session_state["draw"])
     except (ValueError, OSError) as error:
-        st.info(str(error) if isinstance(error, DataError) else classify.plain(error))
+        st.info(classify.markdown(classify.plain(error)))
         return
     results(networks, pictures, [], k, "crop")
 
@@ -167,12 +176,12 @@ def draw_again() -> None:
     st.session_state["draw"] += 1
 
 
-def results(networks: list[Choice], pictures: list, refused: list, k: int, fit: str) -> None:
+def results(networks: list[Ready], pictures: list, refused: list, k: int, fit: str) -> None:
     """Figures over all pictures, a card for each, and the CSV."""
     if not networks or not (pictures or refused):
         return
-    said = [classify.answers(choice, pictures, fit, k) for choice in networks] if pictures else []
-    rows = [(picture, list(each)) for picture, each in zip(pictures, zip(*said), strict=True)]
+    said = [ready.answers(pictures, fit, k) for ready in networks]
+    rows = [(picture, [each[i] for each in said]) for i, picture in enumerate(pictures)]
     if rows:
         figures(networks, rows)
         st.html(cards.cards(rows, fit))
@@ -187,22 +196,22 @@ def results(networks: list[Choice], pictures: list, refused: list, k: int, fit: 
     )
 
 
-def figures(networks: list[Choice], rows: list) -> None:
+def figures(networks: list[Ready], rows: list) -> None:
     """Counts that only several pictures have."""
     if len(rows) < 2:
         return
-    count = len(rows)
+    count, truths = len(rows), {picture.truth for picture, _ in rows}
     with st.container(horizontal=True, gap="large", key="figures"):
-        if rows[0][0].truth:
-            for number, choice in enumerate(networks):
+        for number, ready in enumerate(networks):
+            of = f": {ready.choice.title}" if len(networks) > 1 else ""
+            if truths <= set(ready.classes):
                 right = sum(said[number].label == picture.truth for picture, said in rows)
-                label = "Right" if len(networks) == 1 else f"Right: {choice.title}"
-                st.metric(label, f"{right} of {count}", width="content")
-        if len(networks) > 1:
+                st.metric(f"Right{of}", f"{right} of {count}", width="content")
+            unsure = sum(said[number].unsure for _, said in rows)
+            st.metric(f"May be none{of}", f"{unsure} of {count}", width="content")
+        if cards.comparable(rows[0][1]):
             same = sum(cards.agree(said) for _, said in rows)
             st.metric("Both agree", f"{same} of {count}", width="content")
-        unsure = sum(any(answer.unsure for answer in said) for _, said in rows)
-        st.metric("May be none of the classes", f"{unsure} of {count}", width="content")
 
 
 def explain() -> None:

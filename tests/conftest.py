@@ -23,6 +23,7 @@ from engine.device import resolve
 from engine.models import build_model
 from engine.training import loop, session
 from engine.training.loop import Trainer
+from engine.training.records import EpochRecord, StepRecord
 from engine.worker import Worker
 
 WAIT_S = 120  # a guard against hanging for ever, not a measure of speed
@@ -139,16 +140,12 @@ def lasting():
     """lasting(records): what of the kept records must not depend on how fast the machine was."""
 
     def keep(records) -> list[dict]:
-        rows = [r if isinstance(r, dict) else r.to_dict() for r in records if _is_kept(r)]
-        return [
-            {k: v for k, v in row.items() if k not in ("seconds", "images_per_s")} for row in rows
-        ]
+        kept = [r for r in records if isinstance(r, (dict, StepRecord, EpochRecord))]
+        rows = [r if isinstance(r, dict) else r.to_dict() for r in kept]
+        clocks = ("seconds", "images_per_s")
+        return [{k: v for k, v in row.items() if k not in clocks} for row in rows]
 
     return keep
-
-
-def _is_kept(record) -> bool:
-    return isinstance(record, dict) or hasattr(record, "to_dict")
 
 
 @pytest.fixture(scope="session")
@@ -186,6 +183,19 @@ def worker():
     yield worker
     worker.close()
     assert not worker._thread.is_alive(), "the worker's thread did not end"
+
+
+@pytest.fixture
+def at_step(monkeypatch):
+    """at_step("a", 2, action) calls action in the training thread after run a's second step."""
+    actions, step = {}, Trainer._step
+
+    def step_and_act(trainer, *args):
+        step(trainer, *args)
+        actions.pop((trainer.store.folder.name, trainer.position.step), lambda: None)()
+
+    monkeypatch.setattr(Trainer, "_step", step_and_act)
+    return lambda name, number, action: actions.__setitem__((name, number), action)
 
 
 @pytest.fixture
@@ -279,13 +289,9 @@ def command_config():
     """command_config(words): the RunConfig that train.py makes of its arguments."""
 
     def parse(words) -> RunConfig:
-        with mock.patch.object(train, "train") as made:
-            made.side_effect = lambda args, given: made.configs.append(
-                with_fields(RunConfig(), given)
-            )
-            made.configs = []
+        with mock.patch.object(train, "train", return_value=0) as called:
             train.main(list(words))
-        (config,) = made.configs
-        return config
+        _args, given = called.call_args.args
+        return with_fields(RunConfig(), given)
 
     return parse

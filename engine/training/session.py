@@ -36,6 +36,8 @@ from engine.training.records import EpochRecord, Progress, Record, Started, Step
 
 # What a consumer's `ask` may answer, and the state that the run is left in.
 ENDINGS = {"pause": State.PAUSED, "stop": State.STOPPED, "interrupt": State.INTERRUPTED}
+# How a RuntimeError tells it: MPS, the CPU's allocator elsewhere and on Windows, C++ itself.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
 @dataclass(frozen=True)
@@ -163,9 +165,8 @@ def _train(writer, prepared, ask, on_record) -> State:
     trainer = Trainer(config, prepared.splits, prepared.pipeline, model, prepared.compute, store)
     writer.log(f"config {config.to_dict()}")
     writer.log(f"machine {prepared.compute.describe()}")
-    ending = None
-    board = None
-    with contextlib.closing(trainer.fit()) as records:
+    records, board, ending = trainer.fit(), None, None
+    try:
         for record in records:
             if isinstance(record, Started):
                 board = SummaryWriter(writer.run.path, purge_step=record.epochs_done + 1)
@@ -181,10 +182,24 @@ def _train(writer, prepared, ask, on_record) -> State:
             ending = ask() or writer.run.requested()
             if ending:
                 break
-    board.close()
+        records.close()
+    except BaseException as error:
+        # Not close, which saves: a resume must give a record out again that was not written.
+        records.throw(error)
+    finally:
+        if board is not None:
+            board.close()
     state = ENDINGS[ending] if ending else State.FINISHED
-    writer.update(state=state, phase="", eta_seconds=None)
-    writer.log(f"{state} at step {trainer.position.step} of {trainer.steps}")
+    saved = trainer.position
+    writer.update(
+        state=state,
+        phase="",
+        step=saved.step,
+        epoch=min(saved.epochs_done + 1, config.epochs),
+        seconds=saved.seconds,
+        eta_seconds=None,
+    )
+    writer.log(f"{state} at step {saved.step} of {trainer.steps}")
     return state
 
 
@@ -200,8 +215,7 @@ def explain(error: BaseException) -> str:
     """One line for a person: what went wrong, and what to try."""
     text = (str(error).strip().splitlines() or [""])[0]
     memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError)
-        and any(sign in str(error) for sign in ("can't allocate memory", "bad_alloc"))
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
     )
     if memory:
         return "out of memory: try a smaller batch size or width, or precision bf16"
@@ -277,8 +291,9 @@ def _initial_weights(config: RunConfig, root: Path) -> tuple[dict[str, Tensor], 
     """Weights of the run or file that `config.pretrained` names."""
     given = Path(config.pretrained)
     for path in (given, given / "last.safetensors", root / given / "last.safetensors"):
-        if path.is_file():
-            return load_weights(path)
+        with contextlib.suppress(OSError):  # too long for a path
+            if path.is_file():
+                return load_weights(path)
     raise CheckpointError(
         f"pretrained: {config.pretrained!r} is neither a run with weights nor a .safetensors file"
     )

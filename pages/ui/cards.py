@@ -35,6 +35,7 @@ class Answer:
 
     network: str
     top: list[tuple[str, float]]  # likeliest first
+    classes: tuple[str, ...]  # all that it knows
 
     @property
     def label(self) -> str:
@@ -49,6 +50,11 @@ def shown_name(name: str) -> str:
     """A file name without what could hide or turn text: control characters, a NUL, bidi marks."""
     plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
     return (plain if len(plain) <= 80 else f"{plain[:60]}…{plain[-19:]}") or "(no name)"
+
+
+def comparable(answers: list[Answer]) -> bool:
+    """Whether there are two answers that could be the same."""
+    return len(answers) == 2 and not set(answers[0].classes).isdisjoint(answers[1].classes)
 
 
 def agree(answers: list[Answer]) -> bool:
@@ -77,10 +83,9 @@ def cards(results: Iterable[tuple[Picture, list[Answer]]], fit: str) -> str:
     return f'<div class="cards{" compared" if compared else ""}">{body}</div>'
 
 
-def class_list(classes: Iterable[str]) -> str:
-    return (
-        f'<div class="classes">{"".join(f"<span>{escape(name)}</span>" for name in classes)}</div>'
-    )
+def class_list(classes: Iterable[str], heading: str = "") -> str:
+    chips = "".join(f"<span>{escape(name)}</span>" for name in classes)
+    return f'<div class="classes">{escape(heading)}{chips}</div>'
 
 
 def _card(picture: Picture, answers: list[Answer], fit: str) -> str:
@@ -88,17 +93,16 @@ def _card(picture: Picture, answers: list[Answer], fit: str) -> str:
     head = f'<span class="name">{name}</span><span class="about">{escape(picture.about)}</span>'
     if picture.truth:
         head += f"<span>truth: <b>{escape(picture.truth)}</b></span>"
-    if len(answers) > 1:
-        head += (
-            '<span class="good">Both agree</span>'
-            if agree(answers)
-            else '<span class="bad">They differ</span>'
-        )
+    if comparable(answers):
+        same = agree(answers)
+        kind, text = ("good", "Both agree") if same else ("bad", "They differ")
+        head += f'<span class="{kind}">{text}</span>'
     seen = data_address(picture.inputs[fit])
     figures = _figure(seen, f"{name} as the network sees it", "32×32 input", pixels=True)
     if picture.thumb:
         figures = _figure(picture.thumb, name, "Original", pixels=picture.small) + figures
-    sections = "".join(_section(a, picture.truth, named=len(answers) > 1) for a in answers)
+    warned = any(answer.unsure for answer in answers)  # keeps the bars of two at one height
+    sections = "".join(_section(a, picture.truth, len(answers) > 1, warned) for a in answers)
     return (
         f'<article class="card"><header>{head}</header><div class="pictures">{figures}</div>'
         f'<div class="answers">{sections}</div></article>'
@@ -107,20 +111,20 @@ def _card(picture: Picture, answers: list[Answer], fit: str) -> str:
 
 def _figure(address: str, alt: str, caption: str, *, pixels: bool) -> str:
     kind = ' class="pixels"' if pixels else ""
-    return f'<figure><img{kind} src="{address}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
+    image = f'<img{kind} src="{address}" alt="{alt}">'
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
 
-def _section(answer: Answer, truth: str, *, named: bool) -> str:
+def _section(answer: Answer, truth: str, named: bool, warned: bool) -> str:
     mark = ""
-    if truth:
-        right = answer.label == truth
-        mark = (
-            ' <span class="good">✓ right</span>' if right else ' <span class="bad">✗ wrong</span>'
-        )
+    if truth in answer.classes:
+        kind, text = ("good", "✓ right") if answer.label == truth else ("bad", "✗ wrong")
+        mark = f' <span class="{kind}">{text}</span>'
     parts = [f'<div class="network">{escape(answer.network)}</div>'] if named else []
     parts.append(f'<div class="verdict">{escape(answer.label)}{mark}</div>')
-    if answer.unsure:
-        parts.append('<div class="unsure">May be none of these classes</div>')
+    if warned:
+        warning = "May be none of these classes" if answer.unsure else "&nbsp;"
+        parts.append(f'<div class="unsure">{warning}</div>')
     rows = "".join(_row(label, probability) for label, probability in answer.top)
     return f"<section>{''.join(parts)}<ol>{rows}</ol></section>"
 

@@ -16,23 +16,33 @@ from PIL import Image
 
 from engine import data, runs
 from engine.data.images import FITS
+from engine.data.types import IMAGE_SIZE
 from engine.errors import DataError, RunError
 from engine.predict import Predictor, best, decode_image, to_image, to_input
 from engine.runs import Run, Status
 from pages.ui import state, tables
-from pages.ui.cards import SMALL, THUMB, Answer, Picture, agree, data_address, shown_name
+from pages.ui.cards import (
+    SMALL,
+    THUMB,
+    Answer,
+    Picture,
+    agree,
+    comparable,
+    data_address,
+    shown_name,
+)
 
 SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints" / "pretrained"
 KINDS = {"best": "best.safetensors", "last": "last.safetensors"}
 MAX_PICTURES = 64  # at once
 DRAWN = 12  # test images at once
-SIDE = 32
 
 
 @dataclass(frozen=True)
 class Choice:
     """A weights file that can be chosen."""
 
+    name: str  # the run's, with "pretrained/" before a shipped one's
     run: Run
     kind: str  # a key of KINDS
     status: Status
@@ -44,7 +54,7 @@ class Choice:
 
     @property
     def title(self) -> str:
-        return f"{self.run.name} · {self.kind}"
+        return f"{self.name} · {self.kind}"
 
     @property
     def label(self) -> str:
@@ -60,12 +70,13 @@ def choices() -> dict[str, Choice]:
     for prefix, listed in (("pretrained/", shipped), ("", runs.list_runs(state.RUN_ROOT))):
         for run in listed:
             for kind in KINDS:
-                if choice := _choice(run, kind):
-                    found[f"{prefix}{run.name}/{kind}"] = choice
+                name = f"{prefix}{run.name}"
+                if choice := _choice(name, run, kind):
+                    found[f"{name}/{kind}"] = choice
     return found
 
 
-def _choice(run: Run, kind: str) -> Choice | None:
+def _choice(name: str, run: Run, kind: str) -> Choice | None:
     try:
         about = (run.path / KINDS[kind]).stat()
     except OSError:
@@ -74,7 +85,7 @@ def _choice(run: Run, kind: str) -> Choice | None:
         status = run.status()
     except RunError:  # weights are all that is needed
         status = Status()
-    return Choice(run, kind, status, (about.st_mtime_ns, about.st_size))
+    return Choice(name, run, kind, status, (about.st_mtime_ns, about.st_size))
 
 
 @st.cache_resource(max_entries=4, show_spinner="Loading the network…")
@@ -83,23 +94,36 @@ def predictor(weights: str, changed: tuple[int, int]) -> Predictor:
     return Predictor.load(Path(weights))
 
 
-def load(choice: Choice) -> Predictor:
+@dataclass(frozen=True)
+class Ready:
+    """A choice with its network in memory: it answers even if its files are deleted meanwhile."""
+
+    choice: Choice
+    predictor: Predictor
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.predictor.classes
+
+    def answers(self, pictures: list[Picture], fit: str, k: int) -> list[Answer]:
+        """What the network says of each picture."""
+        if not pictures:
+            return []
+        pixels = b"".join(picture.inputs[fit].tobytes() for picture in pictures)
+        version = (str(self.choice.weights), self.choice.changed)
+        rows = _probabilities(version, pixels, self.predictor)
+        return [Answer(self.choice.title, best(row, self.classes, k), self.classes) for row in rows]
+
+
+def load(choice: Choice) -> Ready:
     """Raises ValueError or OSError when the file went away or does not fit."""
-    return predictor(str(choice.weights), choice.changed)
+    return Ready(choice, predictor(str(choice.weights), choice.changed))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _probabilities(weights: str, changed: tuple[int, int], pixels: bytes) -> np.ndarray:
-    inputs = np.frombuffer(pixels, np.uint8).reshape(-1, SIDE, SIDE, 3)
-    return predictor(weights, changed).probabilities([Image.fromarray(i) for i in inputs])
-
-
-def answers(choice: Choice, pictures: list[Picture], fit: str, k: int) -> list[Answer]:
-    """What one network says of each picture."""
-    pixels = b"".join(picture.inputs[fit].tobytes() for picture in pictures)
-    rows = _probabilities(str(choice.weights), choice.changed, pixels)
-    classes = load(choice).classes
-    return [Answer(choice.title, best(row, classes, k)) for row in rows]
+def _probabilities(version: tuple, pixels: bytes, _predictor: Predictor) -> np.ndarray:
+    inputs = np.frombuffer(pixels, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3)
+    return _predictor.probabilities([Image.fromarray(i) for i in inputs])
 
 
 def facts(choice: Choice) -> str:
@@ -107,7 +131,7 @@ def facts(choice: Choice) -> str:
     config, info, status = tables.config_of(choice.run), choice.run.dataset_info(), choice.status
     parts = [config.model.arch] if config else []
     if info:
-        parts.append(f"trained on {dataset_title(str(info.get('name')))}")
+        parts.append(f"trained on {markdown(dataset_title(str(info.get('name'))))}")
     images = "test" if status.val_is_test else "held-out"
     if choice.kind == "best" and status.best_acc is not None:
         accuracy = f"{state.percent(status.best_acc)} on {images} images after epoch "
@@ -116,7 +140,9 @@ def facts(choice: Choice) -> str:
             accuracy += ", which was chosen by this figure, so it reads too high"
         parts.append(accuracy)
     elif choice.kind == "last" and status.final_acc is not None:
-        parts.append(f"{state.percent(status.final_acc)} on {images} images at its last epoch")
+        parts.append(
+            f"{state.percent(status.final_acc)} on {images} images after its last whole epoch"
+        )
     if status.state is runs.State.RUNNING:
         parts.append(f"training now (epoch {status.epoch} of {status.epochs})")
     return " · ".join(parts)
@@ -169,6 +195,10 @@ def read_uploads(
     return pictures, [item for item in found if not isinstance(item, Picture)]
 
 
+def forget_uploads() -> None:
+    st.session_state.pop("classify_read", None)
+
+
 def draw_tests(choice: Choice, draw: int) -> list[Picture]:
     """Random test images of the network's own data set, the same ones for the same `draw`.
 
@@ -209,7 +239,7 @@ def to_csv(results: list[tuple[Picture, list[Answer]]], refused: list, fit: str)
                 row[f"class {rank}{mark}"] = label
                 row[f"probability {rank}{mark}"] = round(probability, 6)
             row[f"may be none{mark}"] = "yes" if answer.unsure else "no"
-        if len(said) > 1:
+        if comparable(said):
             row["agree"] = "yes" if agree(said) else "no"
         rows.append(row)
     rows += [{"picture": name, "error": why} for name, why in refused]
@@ -222,10 +252,14 @@ def code(text: str) -> str:
     return f"{fence} {text} {fence}" if text.strip() else "` `"
 
 
+def markdown(text: str) -> str:
+    """Text from outside for a line of Markdown, with its marks taken literally."""
+    return re.sub(r"([\\`*_{}\[\]<>$~#|:])", r"\\\1", text)
+
+
 def plain(error: Exception) -> str:
-    """An error's first line without any folder of this computer, as Markdown."""
+    """An error's first line without any folder of this computer; not yet Markdown."""
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     for root in (state.RUN_ROOT, state.DATA_ROOT, SHIPPED):
         text = text.replace(f"{root.resolve().parent}{os.sep}", "")
-    text = re.sub(r"(?<![\w.])(?:[A-Za-z]:)?[\\/](?:[^\s\\/'\"]+[\\/])+", "", text)
-    return re.sub(r"([\\`*_{}\[\]<>$~#|:])", r"\\\1", text)
+    return re.sub(r"(?<![\w.])(?:[A-Za-z]:)?[\\/](?:[^\s\\/'\"]+[\\/])+", "", text)

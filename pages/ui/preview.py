@@ -1,4 +1,4 @@
-"""What the training pipeline does to one batch: in pictures, words, rows and chart specs.
+"""What the training pipeline does to one batch, in pictures and words.
 
 Pure: no `st.` call, and nothing of a run is read or changed. The randomness is keyed like that of
 a run, so the same seed keeps the same chance while a parameter moves.
@@ -6,8 +6,6 @@ a run, so the same seed keeps the same chance while a parameter moves.
 
 from __future__ import annotations
 
-import functools
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +32,7 @@ from engine.randomness import Purpose, keyed_generator
 from pages.ui import images
 
 BATCH = 32  # images mixed with one another and shown together
-SIDE = 6  # screen pixels along an image's pixel, where one image is looked at
 MIXING = {"none": "None", "mixup": "Mixup", "cutmix": "CutMix", "both": "Either, by chance"}
-OWN, PARTNER = "this image", "partner"
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ class Walk:
         """uint8 [B, 3, 32, 32] after the step `name`, in natural colours."""
         return _pixels(self.stages[name], self.pipeline)
 
-    def picture(self, name: str, index: int = 0, scale: int = SIDE) -> Image.Image:
+    def picture(self, name: str, scale: int = images.LARGE, index: int = 0) -> Image.Image:
         """One image of the batch after the step `name`."""
         return images.enlarge(self.pixels(name)[index], scale)
 
@@ -113,34 +109,42 @@ def _pixels(stage: Stage, pipeline: Pipeline) -> np.ndarray:
 # ---------------------------------------------------------------------------- pictures
 
 
-def crop_window(walked: Walk) -> Image.Image:
-    """The first image with its padding, and a frame around what the crop keeps."""
+def cropped(walked: Walk) -> Image.Image:
+    """After the crop; beside it the padded image, a frame around what the crop keeps."""
     padding, chance = walked.pipeline.crop.padding, walked.params.crop
-    image = walked.pixels("input")[0]
-    height, width = image.shape[1:]
-    scale = max(2, 128 // (height + 2 * padding))
-    padded = np.pad(image, ((0, 0), (padding, padding), (padding, padding)))
-    top, left = int(chance.top[0]) * scale, int(chance.left[0]) * scale
-    return images.framed(images.enlarge(padded, scale), top, left, height * scale, width * scale)
+    padded = np.pad(walked.pixels("input")[0], ((0, 0), (padding, padding), (padding, padding)))
+    side = images.SMALL * images.SIZE
+    ratio = side / (images.SIZE + 2 * padding)
+    window = images.enlarge(padded, 1).resize((side, side), Image.Resampling.NEAREST)
+    place = int(chance.top[0]), int(chance.left[0]), images.SIZE, images.SIZE
+    window = images.framed(window, *(round(ratio * value) for value in place))
+    return images.beside(walked.picture("crop"), [window])
+
+
+def flipped(walked: Walk) -> Image.Image:
+    """After the flip; beside it the image before."""
+    return images.beside(walked.picture("flip"), [walked.picture("crop", images.SMALL)])
 
 
 def erased(walked: Walk) -> Image.Image:
-    """The first image after erasing, the rectangle framed."""
-    top, left, height, width = _rectangle(walked.params.erasing)
-    return _framed(walked.picture("erasing"), top, left, height, width)
+    """After erasing, the rectangle framed; beside it the image before."""
+    picture = _framed(walked.picture("erasing"), *_rectangle(walked.params.erasing))
+    return images.beside(picture, [walked.picture("flip", images.SMALL)])
 
 
-def pasted(walked: Walk) -> Image.Image:
-    """The first image after CutMix, the box framed."""
-    box = walked.params.cutmix
-    picture = walked.picture("cutmix")
-    return _framed(picture, box.top, box.left, box.bottom - box.top, box.right - box.left)
+def mixed(walked: Walk) -> Image.Image:
+    """After Mixup, or after CutMix with its box framed; beside it the two that were mixed."""
+    picture, box = walked.picture(walked.last.name), walked.params.cutmix
+    if box:
+        picture = _framed(picture, box.top, box.left, box.bottom - box.top, box.right - box.left)
+    both = (walked.picture("erasing", images.SMALL, index) for index in (0, partner_of(walked)))
+    return images.beside(picture, list(both))
 
 
 def _framed(picture: Image.Image, top: int, left: int, height: int, width: int) -> Image.Image:
     if not height * width:
         return picture
-    return images.framed(picture, top * SIDE, left * SIDE, height * SIDE, width * SIDE)
+    return images.framed(picture, *(images.LARGE * value for value in (top, left, height, width)))
 
 
 # ---------------------------------------------------------------------------- words
@@ -169,14 +173,14 @@ def erased_text(walked: Walk) -> str:
     share = erased_share(walked)
     if not share:
         return "Not erased this time"
-    return f"{height} × {width} px (height × width), {share:.1%} of the image"
+    return f"{share:.1%} erased: {height} px high, {width} px wide"
 
 
 def box_text(chance: CutMixParams) -> str:
     height, width = chance.bottom - chance.top, chance.right - chance.left
     if not height * width:
-        return "The box is empty this time"
-    return f"A box of {height} × {width} px (height × width)"
+        return "Nothing pasted this time"
+    return f"{1 - chance.lam:.1%} pasted: {height} px high, {width} px wide"
 
 
 def _rectangle(chance: ErasingParams) -> tuple[int, int, int, int]:
@@ -217,10 +221,13 @@ def batch_text(walked: Walk) -> str:
         "erased. "
     )
     if params.mixup:
-        return text + f"Mixup blends each with another: λ = {stage.lam:.3f} for the whole batch."
+        return (
+            text
+            + f"Mixup blends each with another: λ\u00a0=\u00a0{stage.lam:.3f} for the whole batch."
+        )
     if params.cutmix:
         return text + (
-            f"CutMix pastes the same box into each: λ = {stage.lam:.3f} of every image is kept."
+            f"CutMix pastes the same box into each: λ\u00a0=\u00a0{stage.lam:.3f} of every image is kept."
         )
     return text + "Nothing is mixed: every label stays whole."
 
@@ -243,181 +250,3 @@ def batch_table(walked: Walk, names: list[str]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-# ---------------------------------------------------------------------------- rows and specs
-
-SAMPLES = 4_000  # rectangles drawn for the distribution of areas
-BIN = 0.02  # share of the image
-DRAWN, MARKED = "all", "this one"
-
-
-def label_rows(parts: list[tuple[str, float]]) -> pd.DataFrame:
-    """Rows for LABEL_SPEC."""
-    rows = [
-        (f"{name} {share:.1%}", share, part)
-        for (name, share), part in zip(parts, (OWN, PARTNER), strict=False)
-    ]
-    return pd.DataFrame(rows, columns=["label", "share", "part"])
-
-
-def beta_rows(alpha: float, lam: float) -> pd.DataFrame:
-    """Rows for BETA_SPEC: the density of Beta(α, α) at 199 points, and this batch's λ."""
-    x = np.arange(1, 200) / 200
-    log_scale = math.lgamma(2 * alpha) - 2 * math.lgamma(alpha)
-    density = np.exp(log_scale + (alpha - 1) * np.log(x * (1 - x)))
-    curve = pd.DataFrame({"x": x, "density": density, "kind": DRAWN})
-    mark = {"x": lam, "kind": MARKED, "text": f"λ = {lam:.3f}"}
-    return pd.concat([curve, pd.DataFrame([mark])], ignore_index=True)
-
-
-@functools.lru_cache(maxsize=64)
-def _areas(erasing: RandomErasing) -> tuple[np.ndarray, float]:
-    """Shares of SAMPLES images by erased area in steps of BIN, and the share erased at all."""
-    chance = erasing.sample((SAMPLES, 3, 32, 32), keyed_generator(0, Purpose.AUGMENT))
-    area = (chance.height * chance.width).numpy() / (32 * 32)
-    counts, _ = np.histogram(area[area > 0], bins=round(1 / BIN), range=(0, 1))
-    return counts / SAMPLES, float((area > 0).mean())
-
-
-def erased_often(erasing: RandomErasing) -> float:
-    """Share of images that are erased at all, by trial."""
-    return _areas(erasing)[1]
-
-
-def area_rows(erasing: RandomErasing, area: float) -> pd.DataFrame:
-    """Rows for AREA_SPEC: how often each area comes, and this image's if it was erased."""
-    shares, _ = _areas(erasing)
-    start = np.arange(len(shares)) * BIN
-    rows = pd.DataFrame({"x": start, "end": start + BIN, "share": shares, "kind": DRAWN})
-    if not area:
-        return rows
-    mark = {"x": area, "kind": MARKED, "text": f"{area:.1%}"}
-    return pd.concat([rows, pd.DataFrame([mark])], ignore_index=True)
-
-
-def _kinds(domain: list[str], field: str = "kind") -> dict[str, Any]:
-    # a fixed domain takes its colours from the theme, in order
-    return {"field": field, "type": "nominal", "scale": {"domain": domain}, "legend": None}
-
-
-def _only(kind: str) -> list[dict[str, str]]:
-    return [{"filter": f"datum.kind === '{kind}'"}]
-
-
-def _marked() -> list[dict[str, Any]]:
-    """A line at x of the one marked row, its text on the side with more room."""
-    color = _kinds([DRAWN, MARKED])
-    text = {
-        "type": "text",
-        "align": {"expr": "datum.x > 0.5 ? 'right' : 'left'"},
-        "dx": {"expr": "datum.x > 0.5 ? -6 : 6"},
-        "baseline": "top",
-        "fontSize": 13,
-        "fontWeight": "bold",
-    }
-    x = {"field": "x", "type": "quantitative"}
-    return [
-        {
-            "transform": _only(MARKED),
-            "mark": {"type": "rule", "strokeWidth": 3},
-            "encoding": {"x": x, "color": color},
-        },
-        {
-            "transform": _only(MARKED),
-            "mark": text,
-            "encoding": {"x": x, "y": {"value": 2}, "text": {"field": "text"}, "color": color},
-        },
-    ]
-
-
-LABEL_SPEC: dict[str, Any] = {
-    "height": {"step": 28},
-    "width": "container",
-    "mark": {"type": "bar", "cornerRadiusEnd": 3, "size": 16},
-    "encoding": {
-        "y": {
-            "field": "label",
-            "type": "nominal",
-            "sort": None,
-            "title": None,
-            "axis": {"labelLimit": 170, "ticks": False, "domain": False},
-        },
-        "x": {
-            "field": "share",
-            "type": "quantitative",
-            "title": "Share of the label",
-            "scale": {"domain": [0, 1]},
-            "axis": {"format": "%", "tickCount": 3},
-        },
-        "color": _kinds([OWN, PARTNER], "part"),
-        "tooltip": [
-            {"field": "label", "type": "nominal", "title": "Class"},
-            {"field": "part", "type": "nominal", "title": "From"},
-        ],
-    },
-}
-
-BETA_SPEC: dict[str, Any] = {
-    "height": 130,
-    "width": "container",
-    "layer": [
-        {
-            "transform": _only(DRAWN),
-            "mark": {"type": "area", "clip": True, "opacity": 0.35, "line": {"clip": True}},
-            "encoding": {
-                "x": {
-                    "field": "x",
-                    "type": "quantitative",
-                    "title": "λ, the share of the image itself",
-                    "scale": {"domain": [0, 1]},
-                    "axis": {"tickCount": 5},
-                },
-                "y": {
-                    "field": "density",
-                    "type": "quantitative",
-                    "title": "Density",
-                    "scale": {"domain": [0, 3]},
-                    "axis": {"tickCount": 3},
-                },
-                "color": _kinds([DRAWN, MARKED]),
-            },
-        },
-        *_marked(),
-    ],
-}
-
-AREA_SPEC: dict[str, Any] = {
-    "height": 130,
-    "width": "container",
-    "layer": [
-        {
-            "transform": _only(DRAWN),
-            "mark": {"type": "bar", "opacity": 0.6},
-            "encoding": {
-                "x": {
-                    "field": "x",
-                    "type": "quantitative",
-                    "bin": {"binned": True},
-                    "title": "Erased share of the image",
-                    "scale": {"domain": [0, 1]},
-                    "axis": {"format": "%", "tickCount": 5},
-                },
-                "x2": {"field": "end"},
-                "y": {
-                    "field": "share",
-                    "type": "quantitative",
-                    "title": "Share of images",
-                    "axis": {"format": ".1~%", "tickCount": 3},
-                },
-                "color": _kinds([DRAWN, MARKED]),
-                "tooltip": [
-                    {"field": "x", "type": "quantitative", "title": "From", "format": ".0%"},
-                    {"field": "end", "type": "quantitative", "title": "to", "format": ".0%"},
-                    {"field": "share", "type": "quantitative", "title": "Images", "format": ".1%"},
-                ],
-            },
-        },
-        *_marked(),
-    ],
-}

@@ -1,0 +1,126 @@
+"""Runs: the table, the comparison, one run in detail, and what may be done to it."""
+
+from __future__ import annotations
+
+from engine import runs
+from engine.runs import Run, State
+from pages.ui import state, tables
+
+PAGE = "pages/2_Runs.py"
+
+
+def warnings(at) -> str:
+    return "\n".join(warning.value for warning in at.warning)
+
+
+def test_the_empty_page_says_what_to_do(app):
+    at = app(PAGE)
+    assert not at.exception
+    assert "No runs yet" in at.info[0].value
+
+
+def test_the_table_has_every_run_and_names_what_was_measured(app, finished):
+    finished("a")
+    finished("b", **{"model.arch": "vgg11"})
+    at = app(PAGE)
+    table = at.dataframe[0].value
+    assert set(table["Run"]) == {"a", "b"}
+    assert set(table["Architecture"]) == {"resnet10", "vgg11"}
+    assert set(table["Measured on"]) == {"test"}
+
+
+def test_the_filter_keeps_matching_rows_only(app, finished):
+    finished("a")
+    finished("b", **{"model.arch": "vgg11"})
+    at = app(PAGE)
+    at.text_input(key="filter").set_value("vgg finished").run()
+    assert list(at.dataframe[0].value["Run"]) == ["b"]
+    at.text_input(key="filter").set_value("nothing-like-it").run()
+    assert "No run matches" in at.info[0].value
+
+
+def test_only_what_differs(app, finished):
+    finished("a")
+    finished("b", **{"model.arch": "vgg11"})
+    shown = tables.only_differing(app(PAGE).dataframe[0].value)
+    assert "Architecture" in shown and "Final" in shown
+    assert "Width" not in shown and "Data" not in shown
+
+
+def test_a_deep_link_opens_a_run_cold(app, finished):
+    finished("deep")
+    at = app(PAGE, run="deep")
+    assert not at.exception
+    assert "deep" in [s.value for s in at.subheader]
+    assert len(at.get("vega_lite_chart")) >= 2
+
+
+def test_a_deep_link_to_nothing_is_no_error(app, finished):
+    finished("here")
+    at = app(PAGE, run="not-here")
+    assert not at.exception
+    assert at.selectbox(key="run").value is None
+
+
+def test_a_run_is_renamed_and_a_taken_name_refused(app, finished):
+    finished("old")
+    finished("taken")
+    at = app(PAGE, run="old")
+    at.text_input(key="new_name").set_value("taken").run()
+    at.button(key="rename").click().run()
+    assert "exists" in at.error[0].value
+    at.text_input(key="new_name").set_value("new").run()
+    at.button(key="rename").click().run()
+    assert not at.exception
+    assert {run.name for run in runs.list_runs(state.RUN_ROOT)} == {"new", "taken"}
+
+
+def test_delete_asks_first(app, finished):
+    finished("gone")
+    at = app(PAGE, run="gone")
+    assert "cannot be brought back" in "\n".join(text.value for text in at.markdown)
+    assert (state.RUN_ROOT / "gone").exists()
+    at.button(key="delete_for_good").click().run()
+    assert not (state.RUN_ROOT / "gone").exists()
+    assert not at.exception
+
+
+def test_a_note_is_kept(app, finished):
+    run = finished("noted")
+    at = app(PAGE, run="noted")
+    at.text_area(key="note_noted").set_value("more width helps").run()
+    assert run.note() == "more width helps"
+    assert "more width helps" in list(app(PAGE).dataframe[0].value["Note"])
+
+
+def test_clone_carries_the_choices_to_train(app, finished):
+    finished("source", **{"model.arch": "vgg13", "optim.lr": 0.07})
+    at = app(PAGE, run="source")
+    at.button(key="clone").click().run()
+    assert not at.exception
+    assert at.selectbox(key="arch").value == "vgg13"
+    assert at.number_input(key="lr").value == 0.07
+
+
+def test_a_damaged_run_does_not_hide_the_others(app, finished):
+    finished("good")
+    bad = finished("bad")
+    (bad.path / "status.json").write_text("{torn")
+    at = app(PAGE)
+    assert not at.exception
+    assert list(at.dataframe[0].value["Run"]) == ["good"]
+
+
+def test_row_31_a_live_run_is_not_deleted(app, finished):
+    run = finished("live")
+    with run.hold("another process") as writer:
+        writer.update(state=State.RUNNING)
+        at = app(PAGE, run="live")
+        assert not [b for b in at.button if b.key == "delete"]
+        try:
+            runs.delete(Run(run.path))
+        except runs.RunError as error:
+            assert "in use by another process" in str(error)
+        else:
+            raise AssertionError("a live run was deleted")
+    assert run.path.exists()

@@ -1,0 +1,179 @@
+"""Train: the form makes the config that it shows; Start, stop and the queue do what they say."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from engine import runs
+from engine.config import RunConfig
+from engine.models import ARCHITECTURES
+from engine.presets import PRESETS
+from engine.runs import Run, State
+from pages.ui import controls, state
+
+PAGE = "pages/1_Train.py"
+
+
+def fill_tiny(at, tmp: str = ""):
+    """The smallest run that the form can ask for."""
+    at.number_input(key="width").set_value(0.0625)
+    at.number_input(key="limit").set_value(48)
+    at.number_input(key="holdout").set_value(40)
+    at.number_input(key="batch_size").set_value(16)
+    at.number_input(key="epochs").set_value(2)
+    return at.run()
+
+
+def state_of(name: str) -> State:
+    return Run(state.RUN_ROOT / name).status().state
+
+
+def test_without_a_gpu_it_opens_on_minute(app):
+    at = app(PAGE)
+    assert not at.exception
+    assert at.session_state["preset"] == "minute"
+    assert controls_config(at) == PRESETS["minute"].config()
+
+
+def controls_config(at) -> RunConfig:
+    """The config in the page's link, which leaves out where the data lie."""
+    link = next(block.value for block in at.code if "choices=" in block.value)
+    return controls.decode(parse_qs(urlsplit(link).query)["choices"][0])
+
+
+def test_start_trains_to_the_end_and_the_curves_appear(app, wait_for):
+    at = fill_tiny(app(PAGE))
+    at.text_input(key="run_name").set_value("tiny").run()
+    at.button(key="start").click().run()
+    assert not at.exception
+    wait_for(lambda: state_of("tiny") is State.FINISHED)
+    at.run()
+    assert len(at.get("vega_lite_chart")) >= 3
+    assert "tiny" in [s.value for s in at.subheader]
+    epochs = [r for r in state.records(Run(state.RUN_ROOT / "tiny")) if r["kind"] == "epoch"]
+    assert len(epochs) == 2
+
+
+def test_a_new_architecture_brings_its_own_activation_and_norm(app):
+    at = app(PAGE)
+    at.selectbox(key="norm").set_value("group").run()
+    at.selectbox(key="arch").set_value("convmixer256d8").run()
+    assert at.selectbox(key="activation").value == ARCHITECTURES["convmixer256d8"].activation
+    assert at.selectbox(key="norm").value == "batch"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model.arch": "vgg11", "model.activation": "mish", "model.norm": "layer"},
+        {"augment.mixup": True, "augment.mixup_alpha": 0.5, "augment.crop": False},
+        {"schedule.kind": "multi_step", "schedule.milestones": [2, 3], "epochs": 5},
+        {"optim.optimizer": "adamw", "optim.lr": 0.001, "seed": 7, "data.holdout": 500},
+    ],
+)
+def test_a_link_reproduces_the_choices_in_another_browser(app, changes):
+    at = app(PAGE, choices=json.dumps(changes))
+    assert not at.exception
+    assert controls_config(at) == controls.decode(json.dumps(changes))
+
+
+@pytest.mark.parametrize("choices", ["{", "[1]", '{"data.root": "/"}', '{"optim.lr": NaN}'])
+def test_a_damaged_link_is_named_and_left_out(app, choices):
+    at = app(PAGE, choices=choices)
+    assert not at.exception
+    assert any("link's choices" in warning.value for warning in at.warning)
+    assert at.session_state["preset"] == "minute"
+
+
+def test_what_cannot_be_trained_is_said_and_cannot_be_started(app):
+    at = app(PAGE)
+    at.number_input(key="lr").set_value(0.0).run()
+    assert "lr" in at.error[0].value
+    assert at.button(key="start").disabled
+
+
+def test_an_unwise_choice_is_warned_of(app):
+    at = app(PAGE)
+    at.segmented_control(key="sche").set_value("multi_step").run()
+    at.text_input(key="milestones").set_value("60").run()
+    assert any("past the end" in warning.value for warning in at.warning)
+
+
+def test_a_bad_name_makes_no_run(app):
+    at = fill_tiny(app(PAGE))
+    at.text_input(key="run_name").set_value("../x").run()
+    at.button(key="start").click().run()
+    assert "cannot name a run" in at.error[0].value
+    assert not runs.list_runs(state.RUN_ROOT)
+
+
+def test_a_long_run_shows_its_total_and_asks(app, monkeypatch):
+    monkeypatch.setattr(state, "epoch_seconds", lambda config, macs: 1_000.0)
+    at = app(PAGE)
+    at.segmented_control(key="preset").set_value("study").run()
+    assert "2.9 days" in "\n".join(text.value for text in at.markdown)
+    assert not [button for button in at.button if button.key == "start"]
+    at.button(key="start_anyway").click().run()
+    assert len(runs.list_runs(state.RUN_ROOT)) == 1
+    state.worker().stop(runs.list_runs(state.RUN_ROOT)[0])
+
+
+def test_runs_queue_up_and_a_waiting_one_can_be_cancelled(app, wait_for):
+    at = fill_tiny(app(PAGE))
+    at.number_input(key="epochs").set_value(2000).run()
+    at.text_input(key="run_name").set_value("one").run()
+    at.button(key="start").click().run()
+    wait_for(lambda: state_of("one") is State.RUNNING)
+    at.run()
+    assert at.button(key="start").label == "Add to queue"
+    at.text_input(key="run_name").set_value("two").run()
+    at.button(key="start").click().run()
+    at.run()
+    at.button(key="cancel_two").click().run()
+    assert state_of("two") is State.STOPPED
+    at.button(key="stop").click().run()
+    wait_for(lambda: state_of("one") is State.STOPPED)
+    assert not at.exception
+
+
+def test_a_queue_left_by_an_earlier_server_goes_on_when_asked(app, runs_root, tiny, wait_for):
+    runs.create(runs_root, "left", tiny())
+    at = app(PAGE)
+    assert any("left" in info.value for info in at.info)
+    assert state_of("left") is State.QUEUED
+    at.button(key="continue_queue").click().run()
+    wait_for(lambda: state_of("left") is State.FINISHED)
+
+
+def test_pause_then_resume_then_extend(app, wait_for):
+    at = fill_tiny(app(PAGE))
+    at.number_input(key="epochs").set_value(400).run()
+    at.text_input(key="run_name").set_value("long").run()
+    at.button(key="start").click().run()
+    wait_for(lambda: Run(state.RUN_ROOT / "long").status().step > 2)
+    at.run()
+    at.button(key="pause").click().run()
+    wait_for(lambda: state_of("long") is State.PAUSED)
+    paused_at = Run(state.RUN_ROOT / "long").status().step
+    at.run()
+    at.button(key="resume").click().run()
+    wait_for(lambda: Run(state.RUN_ROOT / "long").status().step > paused_at)
+    at.run()
+    at.button(key="stop").click().run()
+    wait_for(lambda: state_of("long") is State.STOPPED)
+    at.run()
+    at.number_input(key="extend_epochs").set_value(1).run()
+    at.button(key="extend").click().run()
+    wait_for(lambda: state_of("long-more") is State.FINISHED)
+    assert Run(state.RUN_ROOT / "long-more").config().pretrained == "long"
+
+
+def test_choices_outlive_a_visit_to_another_page(app):
+    at = app(PAGE)
+    at.selectbox(key="arch").set_value("vgg13").run()
+    at.switch_page("pages/2_Runs.py").run()
+    at.switch_page(PAGE).run()
+    assert at.selectbox(key="arch").value == "vgg13"
