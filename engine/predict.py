@@ -43,7 +43,8 @@ def load_network(path: Path, compute: Compute) -> Network:
 
     Raises CheckpointError or RunError when it is not there or does not fit its own config.
     """
-    weights = path / "last.safetensors" if path.is_dir() else path
+    is_file = path.suffix == ".safetensors" and not path.is_dir()
+    weights = path if is_file else path / "last.safetensors"
     run = Run(weights.parent)
     config, info = run.config(), run.dataset_info()
     if info is None or not weights.is_file():

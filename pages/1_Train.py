@@ -45,15 +45,21 @@ def look_around(seen: list) -> None:
 
 
 def watched_run(statuses: list):
-    """The run chosen here, or else the one that is training, or the latest that can go on."""
-    chosen = state.find_run(st.session_state.get("watching") or st.query_params.get("run"))
-    if chosen:
+    """The run chosen here; else the one that trains, and after its end still that one."""
+    form = st.session_state
+    asked = st.query_params.get("run")
+    if asked and form.get("run_taken") != asked:
+        form["run_taken"] = asked
+        watch(asked)
+    chosen = state.find_run(form.get("watching"))
+    if chosen and (form.get("pinned") == chosen.name or chosen.status().state in state.LIVE):
         return chosen
     for wanted in ((State.RUNNING,), (State.QUEUED,), (State.PAUSED, State.INTERRUPTED)):
         for run, status in statuses:
-            if status.state in wanted:
+            if status.state in wanted and not (chosen and wanted[0] is State.PAUSED):
+                form["watching"] = run.name
                 return run
-    return None
+    return chosen
 
 
 def queue(statuses: list) -> None:
@@ -89,7 +95,8 @@ def queue(statuses: list) -> None:
 
 
 def watch(name: str) -> None:
-    st.session_state["watching"] = name
+    """Stay with this run whatever else trains."""
+    st.session_state["watching"] = st.session_state["pinned"] = name
 
 
 def form() -> None:
@@ -205,7 +212,7 @@ def start(config: RunConfig) -> None:
     st.session_state["name_edited"] = False
     current = state.worker().current
     if current is None or current.path == run.path:
-        st.session_state["watching"] = run.name
+        st.session_state["watching"], st.session_state["pinned"] = run.name, None
     else:
         st.toast(f"{run.name} was added to the queue.")
 

@@ -91,7 +91,8 @@ def choose() -> ImageData | None:
             st.error(f"These images cannot be read: {plain(error)}")
             return None
         count = len(chosen.train_labels)
-        st.session_state["aug_image"] = min(st.session_state["aug_image"], count)
+        if st.session_state["aug_image"] > count:
+            st.session_state["aug_image"] = 1
         st.number_input("Image", 1, count, step=1, key="aug_image", width=140, **keep())
         st.number_input(
             "Seed",
@@ -129,7 +130,8 @@ def data_sets() -> tuple[dict[str, str], str | None]:
     }
     if data.is_available(source(OWN_IMAGES), state.DATA_ROOT):
         titles[OWN_IMAGES] = "My own images"
-    chosen = form.setdefault("dataset", next(iter(titles)))
+    chosen = form.get("dataset", next(iter(titles)))
+    form["dataset"] = chosen  # written here, or a choice made on another page would not reach this
     if chosen in titles:
         return titles, None
     # The Train page's choice stays as it is, here as there.

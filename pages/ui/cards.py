@@ -46,9 +46,14 @@ class Answer:
         return self.top[0][1] < UNSURE
 
 
+def printable(text: str) -> str:
+    """Text without what could hide, turn or break it: control characters, a NUL, bidi marks."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def shown_name(name: str) -> str:
-    """A file name without what could hide or turn text: control characters, a NUL, bidi marks."""
-    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    """A file's name as it is shown: printable, and not too long."""
+    plain = printable(name)
     return (plain if len(plain) <= 80 else f"{plain[:60]}…{plain[-19:]}") or "(no name)"
 
 

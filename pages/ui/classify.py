@@ -29,6 +29,7 @@ from pages.ui.cards import (
     agree,
     comparable,
     data_address,
+    printable,
     shown_name,
 )
 
@@ -152,7 +153,7 @@ def dataset_title(name: str) -> str:
     """Accuracies on re-encoded CIFAR-10 are lower than on the original, so it is named apart."""
     if name.lower() == "cifar10-jpeg":
         return "CIFAR-10 (JPEG)"
-    return data.DATASETS[name].title if name in data.DATASETS else Path(name).stem
+    return data.DATASETS[name].title if name in data.DATASETS else name
 
 
 # ---------------------------------------------------------------------------- pictures
@@ -207,8 +208,8 @@ def draw_tests(choice: Choice, draw: int) -> list[Picture]:
     dataset = choice.run.config().data.dataset
     if not data.is_available(dataset, state.DATA_ROOT):
         raise DataError(
-            f"The test images of {dataset_title(dataset)} are not on this computer, and this page "
-            "downloads nothing. Get them on Home, or upload pictures of your own."
+            f"The test images of {dataset_title(Path(dataset).stem)} are not on this computer, and "
+            "this page downloads nothing. Get them on Home, or upload pictures of your own."
         )
     images = state.images(dataset)
     count = len(images.test_labels)
@@ -243,7 +244,9 @@ def to_csv(results: list[tuple[Picture, list[Answer]]], refused: list, fit: str)
             row["agree"] = "yes" if agree(said) else "no"
         rows.append(row)
     rows += [{"picture": name, "error": why} for name, why in refused]
-    return tables.to_csv(pd.DataFrame(rows))
+    # A line break within a cell could begin a new one, which the defusing would not see.
+    table = pd.DataFrame(rows).map(lambda cell: printable(cell) if isinstance(cell, str) else cell)
+    return tables.to_csv(table)
 
 
 def code(text: str) -> str:

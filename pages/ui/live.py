@@ -186,4 +186,4 @@ def start_extension(run: Run, epochs: int) -> None:
     config = with_fields(config, {"pretrained": run.name})
     name = suggest_name(state.RUN_ROOT, config, base=f"{run.name[:60]}-more")
     state.worker().submit(config, name, state.RUN_ROOT)
-    st.session_state["watching"] = name
+    st.session_state["watching"], st.session_state["pinned"] = name, None

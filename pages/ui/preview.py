@@ -220,15 +220,11 @@ def batch_text(walked: Walk) -> str:
         f"Of {count} images {count - still} are moved, {mirrored} mirrored and {hidden} partly "
         "erased. "
     )
+    lam = f"λ\u00a0=\u00a0{stage.lam:.3f}"
     if params.mixup:
-        return (
-            text
-            + f"Mixup blends each with another: λ\u00a0=\u00a0{stage.lam:.3f} for the whole batch."
-        )
+        return f"{text}Mixup blends each with another: {lam} for the whole batch."
     if params.cutmix:
-        return text + (
-            f"CutMix pastes the same box into each: λ\u00a0=\u00a0{stage.lam:.3f} of every image is kept."
-        )
+        return f"{text}CutMix pastes the same box into each: {lam} of every image is kept."
     return text + "Nothing is mixed: every label stays whole."
 
 

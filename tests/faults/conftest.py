@@ -22,6 +22,7 @@ def classify_page(tmp_path, monkeypatch, shapes_root, tiny):
     """The page as it opens when one network is there, which always says "c3"."""
     monkeypatch.setattr(state, "RUN_ROOT", tmp_path / "runs")
     monkeypatch.setattr(state, "DATA_ROOT", shapes_root)
+    monkeypatch.setattr(state, "_draw_shapes", lambda: None)
     monkeypatch.setattr(classify, "SHIPPED", tmp_path / "shipped")
     config = with_fields(tiny(), {"model.num_classes": 10})
     model = build_model("resnet10", 10, width=config.model.width)

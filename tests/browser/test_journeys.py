@@ -1,0 +1,140 @@
+"""What people do with the app, in a real browser: one server, journeys in order of a first day."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from engine import runs
+from engine.runs import Run, State
+
+# A run that lasts as long as a journey needs and has batches of a few hundredths of a second.
+LONG = {"limit": "400", "holdout": "40", "batch_size": "16", "epochs": "3000"}
+CURVE = ".st-key-live_accuracy canvas, .st-key-live_accuracy svg"
+
+
+@pytest.fixture
+def start(tab, settle, server):
+    """start("name") opens Train as a newcomer, asks for a small long run and starts it."""
+
+    def go(name: str, **changes: str):
+        page = tab("/Train")
+        page.get_by_text("Validation and subset").click()
+        for key, value in (LONG | changes).items():
+            page.locator(f".st-key-{key} input").fill(value)
+            page.locator(f".st-key-{key} input").press("Enter")
+            settle(page)
+        page.locator(".st-key-run_name input").fill(name)
+        page.locator(".st-key-run_name input").press("Enter")
+        settle(page)
+        page.locator(".st-key-start button").click()
+        return page
+
+    yield go
+    for run in runs.list_runs(server.runs):
+        if run.status().state is State.RUNNING:
+            run.request("stop")
+    deadline = time.monotonic() + 60
+    while any(r.status().state is State.RUNNING for r in runs.list_runs(server.runs)):
+        assert time.monotonic() < deadline, "a run did not stop"
+        time.sleep(0.1)
+
+
+def status(server, name: str):
+    return Run(server.runs / name).status()
+
+
+def test_first_visit_start_watch_stop(start, tab, server, wait_for, photograph):
+    home = tab("/")
+    assert home.get_by_text("Nothing has been trained yet").is_visible()
+    photograph(home, "home-first")
+    page = start("journey")
+    page.wait_for_selector(CURVE)
+    first = wait_for(lambda: len(Run(server.runs / "journey").records()[0]))
+    wait_for(lambda: len(Run(server.runs / "journey").records()[0]) > first + 5)
+    page.wait_for_selector("text=/Epoch \\d+ of 3000/")
+    photograph(page, "train-live")
+    page.locator(".st-key-stop button").click()
+    page.wait_for_selector("text=/Stopping|Stopped after/", timeout=5_000)
+    wait_for(lambda: status(server, "journey").state is State.STOPPED)
+    page.wait_for_selector("text=Stopped after")
+
+
+def test_reload_second_tab_and_coming_back_see_the_same_run(start, tab, server, settle):
+    page = start("shared")
+    page.wait_for_selector(CURVE)
+    page.reload()
+    page.wait_for_selector(CURVE)
+    assert page.get_by_role("heading", name="shared").is_visible()
+    second = tab("/Train")
+    second.wait_for_selector(CURVE)
+    assert second.get_by_role("heading", name="shared").is_visible()
+    page.close()
+    second.close()
+    step = status(server, "shared").step
+    later = tab("/Train")
+    later.wait_for_selector(CURVE)
+    assert status(server, "shared").state is State.RUNNING
+    assert status(server, "shared").step > step
+
+
+def test_a_queue_of_two_trains_one_after_the_other(start, server, settle, wait_for):
+    page = start("one", epochs="2", limit="48")
+    page.wait_for_selector(CURVE)
+    page.locator(".st-key-run_name input").fill("two")
+    page.locator(".st-key-run_name input").press("Enter")
+    settle(page)
+    page.locator(".st-key-start button").click()
+    wait_for(lambda: (server.runs / "two").exists())
+    wait_for(lambda: status(server, "two").state is State.FINISHED)
+    assert status(server, "one").state is State.FINISHED
+
+
+def test_a_run_started_in_a_terminal_appears_live(tab, server, python, tiny_args, wait_for):
+    page = tab("/Train")
+    words = tiny_args(server.runs, "--name", "terminal", "-e", 3000)
+    child = python("import train; raise SystemExit(train.main(WORDS))", WORDS=words)
+    page.wait_for_selector(CURVE)
+    assert page.get_by_role("heading", name="terminal").is_visible()
+    page.locator(".st-key-stop button").click()
+    page.wait_for_selector("text=Stopped after")
+    assert child.wait() == 0
+    assert status(server, "terminal").state is State.STOPPED
+
+
+def test_a_deep_link_opens_a_run(tab, photograph):
+    page = tab("/Runs?run=terminal")
+    page.wait_for_selector(CURVE)
+    assert page.get_by_role("heading", name="terminal").is_visible()
+    photograph(page, "runs-deep-link")
+
+
+def test_a_long_training_asks_first(tab, server, settle):
+    (server.runs / ".throughput.json").unlink(missing_ok=True)
+    page = tab("/Train")
+    page.locator(".st-key-preset").get_by_text("Study").click()
+    settle(page)
+    page.wait_for_selector("text=/About .* on this machine/")
+    page.locator(".st-key-start button").click()
+    page.wait_for_selector(".st-key-start_anyway button")
+    assert not [r for r in runs.list_runs(server.runs) if r.name.startswith("resnet18")]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("place", ["", "Train", "Runs", "Augmentations", "Classify"])
+def test_every_page_in_both_themes(tab, place, dark, photograph, settle):
+    page = tab(f"/{place}", dark=dark)
+    page.wait_for_timeout(1_000)  # charts and images arrive after the script has run
+    assert page.locator("[data-testid=stException]").count() == 0
+    assert page.locator("h1").count() == 1
+    photograph(page, f"{place or 'Home'}-{'dark' if dark else 'light'}")
+
+
+def test_a_phone_can_read_every_page(tab, photograph):
+    for place in ("", "Train", "Runs", "Augmentations", "Classify"):
+        page = tab(f"/{place}", width=390)
+        page.wait_for_timeout(500)
+        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert overflow <= 0, f"{place or 'Home'} is {overflow} pixels too wide"
+        photograph(page, f"{place or 'Home'}-phone")

@@ -1,0 +1,66 @@
+"""Row 24: SIGKILL at random moments, three times: bit-identical weights, optimizer, records."""
+
+import random
+import signal
+import sys
+import time
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import train
+from engine.runs import Run, State
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL"),
+]
+
+# train.py, but it reads and saves after every step, and takes long enough over each to be hit.
+CODE = """
+import sys, time
+import train
+from engine.training import loop
+loop.READ_EVERY_S = loop.SAVE_EVERY_S = 0.0
+step = loop.Trainer._step
+def slow(trainer, *args):
+    time.sleep(0.05)
+    step(trainer, *args)
+loop.Trainer._step = slow
+sys.exit(train.main(WORDS))
+"""
+EPOCHS = 6  # 18 steps
+KILLS = ((1, 3), (5, 8), (10, 12))  # each at a random one of these steps
+RECIPE = ["-e", EPOCHS, "--mixup-aug", "--cutmix-aug", "--erase-aug", "--warmup", "1"]
+
+
+def scalars(run: Run) -> dict[str, list[tuple[int, float]]]:
+    board = EventAccumulator(str(run.path)).Reload()
+    return {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
+
+
+def test_row_24_killed_three_times_it_ends_as_if_never_killed(
+    tmp_path, python, tiny_args, wait_for, checkpoint_of, same, lasting
+):
+    assert train.main(tiny_args(tmp_path, "--name", "whole", *RECIPE)) == 0
+    chance = random.Random(24)
+    run = Run(tmp_path / "killed")
+    words = tiny_args(tmp_path, "--name", "killed", *RECIPE)
+    for low, high in KILLS:
+        child = python(CODE, WORDS=words)
+        step = chance.randint(low, high)
+        wait_for(lambda s=step: run.path.exists() and run.status().step >= s, f"step {step}")
+        time.sleep(chance.uniform(0, 0.15))  # anywhere in a step, a reading or a save
+        child.process.kill()
+        assert child.wait() == -signal.SIGKILL, f"not killed: {child.text}"
+        assert run.status().state is State.INTERRUPTED
+        words = ["--resume", "--name", "killed", "--run-root", str(tmp_path)]
+    assert train.main(words) == 0
+
+    whole = Run(tmp_path / "whole")
+    assert run.status().state is State.FINISHED
+    assert same(checkpoint_of(run.path), checkpoint_of(whole.path))
+    assert lasting(run.records()[0]) == lasting(whole.records()[0])
+    assert scalars(run) == scalars(whole), "TensorBoard has duplicates or gaps"
+    assert len(list((run.path / "resume").iterdir())) == 2
+    assert not list(run.path.glob(".*.safetensors*"))
