@@ -27,10 +27,9 @@ from engine.device import resolve
 from engine.errors import Cancelled, CheckpointError, ConfigError, DataError, RunError
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
 from engine.models.summary import count_parameters
-from engine.predict import load_network
+from engine.predict import load_network, measure
 from engine.runs import RESUMABLE, Run, State
 from engine.training import session
-from engine.training.evaluate import Tally, evaluate
 from engine.training.records import EpochRecord, Progress, Started
 
 PLAIN_EVERY_S = 30.0  # between progress lines when the output is not a terminal
@@ -310,12 +309,7 @@ def evaluate_run(args: argparse.Namespace, given: dict) -> int:
             f"{args.evaluate} knows {', '.join(network.classes)[:200]}; "
             f"{images.name} has other classes: {', '.join(images.classes)[:200]}"
         )
-    tests, labels = images.test_images.to(compute.device), images.test_labels.to(compute.device)
-    tally = Tally()
-    for _ in evaluate(
-        network.model, tests, labels, network.mean, network.std, compute, tally, tta=args.tta
-    ):
-        pass
+    tally = measure(network, images.test_images, images.test_labels, compute, tta=args.tta)
     how = ", mean with mirror images" if args.tta else ""
     print(f"{network.weights} on the test images of {images.name}{how}: loss {tally.loss:.4f}")
     print(f"accuracy {100 * tally.acc:.2f} % ({tally.correct}/{tally.count})")

@@ -155,16 +155,16 @@ def start_box(config: RunConfig, costs: dict) -> None:
         st.info(f"{data.DATASETS[dataset].title} is not here yet: the run will download it first.")
         st.page_link("app.py", label="Download it on Home")
     busy = state.worker().current is not None
-    label = "Add to queue" if busy else "Start training"
+    label, key = ("Add to queue", "queue") if busy else ("Start training", "start")
     if total and total > LONG_S:
-        with st.popover(label, key="start", type="primary"):
+        with st.popover(label, key=key, type="primary"):
             st.write(
                 f"This takes about **{state.duration(total)}** on this machine. "
                 "It can be paused and resumed."
             )
             st.button("Start anyway", key="start_anyway", on_click=start, args=(config,))
     else:
-        st.button(label, key="start", type="primary", on_click=start, args=(config,))
+        st.button(label, key=key, type="primary", on_click=start, args=(config,))
     if busy:
         st.caption("Another run is training; this one starts after it.")
     if problem := st.session_state.pop("start_problem", None):

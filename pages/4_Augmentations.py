@@ -114,7 +114,7 @@ def choose() -> ImageData | None:
             help="Set every slider to the value that training uses.",
         )
     if missing and name == missing:
-        st.info(f"{titles[name]}. Until then you see the built-in shapes.")
+        st.info(f"{titles[name]}. The built-in shapes are shown instead.")
     if len(titles) - bool(missing) < len(data.DATASETS):
         st.page_link("app.py", label="More data sets can be fetched on Home")
     return chosen
@@ -136,7 +136,7 @@ def data_sets() -> tuple[dict[str, str], str | None]:
         return titles, None
     # The Train page's choice stays as it is, here as there.
     known = data.DATASETS.get(chosen)
-    return titles | {chosen: f"{known.title if known else 'My own images'}: not here yet"}, chosen
+    return titles | {chosen: f"{known.title if known else 'My own images'} (not here)"}, chosen
 
 
 def source(name: str) -> str:

@@ -197,21 +197,23 @@ def results(networks: list[Ready], pictures: list, refused: list, k: int, fit: s
 
 
 def figures(networks: list[Ready], rows: list) -> None:
-    """Counts that only several pictures have."""
-    if len(rows) < 2:
-        return
+    """Counts that only several pictures have, a line for each network."""
     count, truths = len(rows), {picture.truth for picture, _ in rows}
-    with st.container(horizontal=True, gap="large", key="figures"):
-        for number, ready in enumerate(networks):
-            of = f": {ready.choice.title}" if len(networks) > 1 else ""
-            if truths <= set(ready.classes):
-                right = sum(said[number].label == picture.truth for picture, said in rows)
-                st.metric(f"Right{of}", f"{right} of {count}", width="content")
-            unsure = sum(said[number].unsure for _, said in rows)
-            st.metric(f"May be none{of}", f"{unsure} of {count}", width="content")
-        if cards.comparable(rows[0][1]):
-            same = sum(cards.agree(said) for _, said in rows)
-            st.metric("Both agree", f"{same} of {count}", width="content")
+    if count < 2:
+        return
+    lines = []
+    for number, ready in enumerate(networks):
+        unsure = sum(said[number].unsure for _, said in rows)
+        counts = [f"**{unsure} of {count}** may be none of these classes"]
+        if truths <= set(ready.classes):
+            right = sum(said[number].label == picture.truth for picture, said in rows)
+            counts.insert(0, f"**{right} of {count}** right")
+        of = f"{ready.choice.title}: " if len(networks) > 1 else ""
+        lines.append(of + ", ".join(counts))
+    if cards.comparable(rows[0][1]):
+        same = sum(cards.agree(said) for _, said in rows)
+        lines.append(f"The two agree on **{same} of {count}**")
+    st.markdown("  \n".join(lines))
 
 
 def explain() -> None:

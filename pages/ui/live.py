@@ -8,6 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from engine import data
 from engine.config import with_fields
 from engine.diagnose import diagnose
 from engine.errors import ConfigError, RunError
@@ -35,6 +36,7 @@ def panel(run: Run) -> None:
     by, smoothing, log = chart_options()
     tick = 1.0 if status.state in state.LIVE else None
     st.fragment(live, run_every=tick)(str(run.path), status.state, by, smoothing, log)
+    clean_accuracy(run)
 
 
 def live(path: str, seen: State, by: str, smoothing: float, log: bool) -> None:
@@ -94,6 +96,30 @@ def figures(status: Status, records: list[dict]) -> None:
         help=MIXED_NOTE,
     )
     rate.metric("Learning rate", f"{steps[-1]['lr']:.3g}" if steps else "–")
+
+
+def clean_accuracy(run: Run) -> None:
+    """Train accuracy without augmentation, when asked for: what mixed curves cannot show."""
+    config, weights = run.config(), run.path / "last.safetensors"
+    if not weights.exists():
+        return
+    with st.expander("Why is train accuracy lower than validation accuracy?"):
+        kinds = ("crop", "flip", "erasing", "mixup", "cutmix")
+        used = [name for name in kinds if getattr(config.augment, name)]
+        st.write(
+            f"The network learns from changed images ({', '.join(used)}), and train accuracy is "
+            "measured on those, while it is still learning; validation uses clean images."
+            if used
+            else "Train accuracy is measured while the network is still learning in each epoch."
+        )
+        if not data.is_available(config.data.dataset, state.DATA_ROOT):
+            st.caption("The clean train accuracy can be measured once the data set is here.")
+        elif st.button("Measure on clean training images", key="clean"):
+            accuracy = state.clean_train_accuracy(str(run.path), weights.stat().st_mtime_ns)
+            st.write(
+                f"**{state.percent(accuracy)}** on up to {state.CLEAN_IMAGES:,} clean training "
+                "images, with the last saved weights."
+            )
 
 
 def curves(records: list[dict], by: str, smoothing: float, log: bool) -> None:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -28,54 +22,6 @@ READY = "[data-testid=stApp][data-test-script-state=notRunning]"
 # root: a 404 that every multipage app logs, and no fault of this one.
 EXPECTED = ("/_stcore/health", "/_stcore/host-config")
 SCREENSHOTS = Path(__file__).parent / "screenshots"
-
-
-class Server:
-    """`streamlit run app.py` on a free port of this machine, on folders of its own."""
-
-    def __init__(self, runs: Path, data: Path, log: Path):
-        self.runs, self.data, self.log = runs, data, log
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        environment = os.environ | {
-            "PLAYGROUND_RUN_ROOT": str(self.runs),
-            "PLAYGROUND_DATA_ROOT": str(self.data),
-            "OMP_NUM_THREADS": "1",  # the browser needs the other core
-        }
-        command = [sys.executable, "-m", "streamlit", "run", "app.py"]
-        command += ["--server.headless", "true", "--server.port", str(self.port)]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log
-            )
-        end = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1)
-                return
-            except OSError:
-                if time.monotonic() > end or self.process.poll() is not None:
-                    pytest.fail(f"the server does not answer: {self.log.read_text()[-2000:]}")
-                time.sleep(0.1)
-
-    def stop(self) -> int:
-        self.process.terminate()
-        return self.process.wait(40)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, shapes_root):
-    """One server for the tests of a file; its log must hold no traceback at the end."""
-    folder = tmp_path_factory.mktemp("server")
-    server = Server(folder / "runs", shapes_root, folder / "log")
-    yield server
-    server.stop()
-    assert "Traceback" not in server.log.read_text(), server.log.read_text()[-3000:]
 
 
 @pytest.fixture(scope="session")

@@ -80,12 +80,12 @@ def test_reload_second_tab_and_coming_back_see_the_same_run(start, tab, server, 
 
 
 def test_a_queue_of_two_trains_one_after_the_other(start, server, settle, wait_for):
-    page = start("one", epochs="2", limit="48")
+    page = start("one", epochs="60", limit="48")
     page.wait_for_selector(CURVE)
     page.locator(".st-key-run_name input").fill("two")
     page.locator(".st-key-run_name input").press("Enter")
     settle(page)
-    page.locator(".st-key-start button").click()
+    page.locator(".st-key-queue button").click()
     wait_for(lambda: (server.runs / "two").exists())
     wait_for(lambda: status(server, "two").state is State.FINISHED)
     assert status(server, "one").state is State.FINISHED

@@ -128,9 +128,8 @@ def test_runs_queue_up_and_a_waiting_one_can_be_cancelled(app, wait_for):
     at.button(key="start").click().run()
     wait_for(lambda: state_of("one") is State.RUNNING)
     at.run()
-    assert at.button(key="start").label == "Add to queue"
     at.text_input(key="run_name").set_value("two").run()
-    at.button(key="start").click().run()
+    at.button(key="queue").click().run()
     at.run()
     at.button(key="cancel_two").click().run()
     assert state_of("two") is State.STOPPED
@@ -169,6 +168,17 @@ def test_pause_then_resume_then_extend(app, wait_for):
     at.button(key="extend").click().run()
     wait_for(lambda: state_of("long-more") is State.FINISHED)
     assert Run(state.RUN_ROOT / "long-more").config().pretrained == "long"
+
+
+def test_clean_train_accuracy_is_measured_when_asked_for(app, wait_for):
+    at = fill_tiny(app(PAGE))
+    at.text_input(key="run_name").set_value("clean").run()
+    at.button(key="start").click().run()
+    wait_for(lambda: state_of("clean") is State.FINISHED)
+    at.run()
+    assert not [text for text in at.markdown if "clean training images" in text.value]
+    at.button(key="clean").click().run()
+    assert [text for text in at.markdown if "clean training images" in text.value]
 
 
 def test_choices_outlive_a_visit_to_another_page(app):

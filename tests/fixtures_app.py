@@ -1,4 +1,7 @@
-"""The app under AppTest, on folders of the test's own and with a worker of its own."""
+"""The app under AppTest, on folders of the test's own and with a worker of its own.
+
+A plugin (see conftest.py in the root), because the pages' tests and the faults' both use it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from engine import worker as worker_module
 from engine.runs import State
 from pages.ui import state
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
