@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
 import shlex
 import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine import checks
 from engine.errors import ConfigError
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
 
@@ -19,40 +19,6 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine_annealing", "multi_step", "one_cycle", "constant")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 MAX_JSON_BYTES = 1_000_000  # a real config is 2 KB; anything near this is not one
-HUGE = 1e300  # a whole number from JSON can be larger than any float; no setting comes near
-
-
-def _number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> None:
-    """Reject what is not a finite number in [low, high] (or (low, high] with `above`)."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or abs(value) > HUGE or not math.isfinite(value):
-        raise ConfigError(name, f"{value!r} is not a finite number")
-    if value < low or value > high or (above and value == low):
-        edge = "above" if above else "at least"
-        raise ConfigError(name, f"{value} is out of range; use {edge} {low:g}, at most {high:g}")
-
-
-def _integer(name: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(name, f"{value!r} is not a whole number")
-    if not low <= value <= high:
-        raise ConfigError(name, f"{value} is out of range; use {low} to {high}")
-
-
-def _flag(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise ConfigError(name, f"{value!r} is not true or false")
-
-
-def _choice(name: str, value: Any, known: typing.Iterable[str]) -> None:
-    known = tuple(known)
-    if value not in known:
-        raise ConfigError(name, f"unknown value {value!r}; known: {', '.join(known)}")
-
-
-def _text(name: str, value: Any, limit: int = 4096) -> None:
-    if not isinstance(value, str) or not value.strip() or "\0" in value or len(value) > limit:
-        raise ConfigError(name, f"give a text of 1 to {limit} characters")
 
 
 @dataclass(frozen=True)
@@ -66,14 +32,14 @@ class ModelConfig:
     num_classes: int | None = None  # 2 or more; None: as many as the data set has
 
     def __post_init__(self):
-        _choice("model.arch", self.arch, ARCHITECTURES)
+        checks.choice("model.arch", self.arch, ARCHITECTURES)
         if self.activation is not None:
-            _choice("model.activation", self.activation, ACTIVATIONS)
+            checks.choice("model.activation", self.activation, ACTIVATIONS)
         if self.norm is not None:
-            _choice("model.norm", self.norm, NORMS)
-        _number("model.width", self.width, 0, 64, above=True)
+            checks.choice("model.norm", self.norm, NORMS)
+        checks.number("model.width", self.width, 0, 64, above=True)
         if self.num_classes is not None:
-            _integer("model.num_classes", self.num_classes, 2, 100_000)
+            checks.integer("model.num_classes", self.num_classes, 2, 100_000)
 
 
 @dataclass(frozen=True)
@@ -87,17 +53,17 @@ class DataConfig:
     limit: int | None = None  # train on a seeded subset of so many images; None: all
 
     def __post_init__(self):
-        _text("data.dataset", self.dataset)
-        _text("data.root", self.root)
+        checks.text("data.dataset", self.dataset)
+        checks.text("data.root", self.root)
         if self.url is not None:
-            _text("data.url", self.url)
+            checks.text("data.url", self.url)
             if not self.url.startswith(("http://", "https://")):
                 raise ConfigError(
                     "data.url", "give an address that starts with http:// or https://"
                 )
-        _integer("data.holdout", self.holdout, 0, 10_000_000)
+        checks.integer("data.holdout", self.holdout, 0, 10_000_000)
         if self.limit is not None:
-            _integer("data.limit", self.limit, 1, 10_000_000)
+            checks.integer("data.limit", self.limit, 1, 10_000_000)
 
 
 @dataclass(frozen=True)
@@ -114,9 +80,9 @@ class AugmentConfig:
 
     def __post_init__(self):
         for name in ("crop", "flip", "erasing", "mixup", "cutmix"):
-            _flag(f"augment.{name}", getattr(self, name))
-        _number("augment.mixup_alpha", self.mixup_alpha, 0, 100, above=True)
-        _number("augment.cutmix_alpha", self.cutmix_alpha, 0, 100, above=True)
+            checks.flag(f"augment.{name}", getattr(self, name))
+        checks.number("augment.mixup_alpha", self.mixup_alpha, 0, 100, above=True)
+        checks.number("augment.cutmix_alpha", self.cutmix_alpha, 0, 100, above=True)
 
 
 @dataclass(frozen=True)
@@ -131,12 +97,12 @@ class OptimConfig:
     label_smoothing: float = 0.0  # 0 to below 1
 
     def __post_init__(self):
-        _choice("optim.optimizer", self.optimizer, OPTIMIZERS)
-        _number("optim.lr", self.lr, 0, 1000, above=True)
-        _number("optim.momentum", self.momentum, 0, 0.9999)
-        _flag("optim.nesterov", self.nesterov)
-        _number("optim.weight_decay", self.weight_decay, 0, 10)
-        _number("optim.label_smoothing", self.label_smoothing, 0, 0.9999)
+        checks.choice("optim.optimizer", self.optimizer, OPTIMIZERS)
+        checks.number("optim.lr", self.lr, 0, 1000, above=True)
+        checks.number("optim.momentum", self.momentum, 0, 0.9999)
+        checks.flag("optim.nesterov", self.nesterov)
+        checks.number("optim.weight_decay", self.weight_decay, 0, 10)
+        checks.number("optim.label_smoothing", self.label_smoothing, 0, 0.9999)
         if self.nesterov and self.optimizer != "sgd":
             raise ConfigError("optim.nesterov", "is for the sgd optimizer only")
         if self.nesterov and self.momentum == 0:
@@ -154,21 +120,21 @@ class ScheduleConfig:
     warmup: float = 0.0  # epochs of linear warm-up from 0, multiplied onto the schedule
 
     def __post_init__(self):
-        _choice("schedule.kind", self.kind, SCHEDULES)
+        checks.choice("schedule.kind", self.kind, SCHEDULES)
         if not isinstance(self.milestones, tuple):
             raise ConfigError("schedule.milestones", "give a list of epochs")
         for milestone in self.milestones:
-            _integer("schedule.milestones", milestone, 1, 1_000_000)
+            checks.integer("schedule.milestones", milestone, 1, 1_000_000)
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ConfigError("schedule.milestones", "give each epoch once, in rising order")
         if self.milestones and self.kind != "multi_step":
             raise ConfigError("schedule.milestones", f"belong to multi_step, not to {self.kind}")
-        _number("schedule.gamma", self.gamma, 0, 1, above=True)
+        checks.number("schedule.gamma", self.gamma, 0, 1, above=True)
         if self.t_max is not None:
-            _integer("schedule.t_max", self.t_max, 1, 1_000_000)
+            checks.integer("schedule.t_max", self.t_max, 1, 1_000_000)
             if self.kind != "cosine_annealing":
                 raise ConfigError("schedule.t_max", f"belongs to cosine_annealing, not {self.kind}")
-        _number("schedule.warmup", self.warmup, 0, 100_000)
+        checks.number("schedule.warmup", self.warmup, 0, 100_000)
 
 
 @dataclass(frozen=True)
@@ -188,13 +154,13 @@ class RunConfig:
     pretrained: str | None = None  # run (name or folder) or .safetensors file to start from
 
     def __post_init__(self):
-        _integer("epochs", self.epochs, 1, 1_000_000)
-        _integer("batch_size", self.batch_size, 1, 1_000_000)
-        _integer("seed", self.seed, 0, 2**31 - 1)
-        _choice("precision", self.precision, PRECISIONS)
-        _text("device", self.device, 32)
+        checks.integer("epochs", self.epochs, 1, 1_000_000)
+        checks.integer("batch_size", self.batch_size, 1, 1_000_000)
+        checks.integer("seed", self.seed, 0, 2**31 - 1)
+        checks.choice("precision", self.precision, PRECISIONS)
+        checks.text("device", self.device, 32)
         if self.pretrained is not None:
-            _text("pretrained", self.pretrained)
+            checks.text("pretrained", self.pretrained)
         if self.schedule.warmup > self.epochs:
             raise ConfigError(
                 "schedule.warmup", f"{self.schedule.warmup:g} is more than all epochs"
@@ -339,7 +305,7 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
         elif typing.get_origin(hint) is tuple and isinstance(value, list):
             value = tuple(value)
         elif isinstance(value, int) and not isinstance(value, bool) and _wants_float(hint):
-            value = float(value) if abs(value) <= HUGE else value  # too large: refused below
+            value = float(value) if abs(value) <= checks.HUGE else value  # too large: refused below
         arguments[key] = value
     return cls(**arguments)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
 from engine.config import RunConfig
+from engine.models import ARCHITECTURES
 from engine.runs import Run, Status
 from pages.ui.controls import AUGMENTATIONS
 
@@ -38,10 +40,13 @@ def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
             {
                 "Run": run.name,
                 "State": status.state.value,
+                "Final": status.final_acc,
+                "Best": status.best_acc,
+                "Measured on": "test" if status.val_is_test else "held-out",
                 "Data": Path(config.data.dataset).stem,
                 "Architecture": model.arch,
-                "Activation": model.activation or "own",
-                "Norm": model.norm or "own",
+                "Activation": model.activation or ARCHITECTURES[model.arch].activation,
+                "Norm": model.norm or ARCHITECTURES[model.arch].norm,
                 "Width": model.width,
                 "Augmentations": ", ".join(n for n in AUGMENTATIONS if getattr(augment, n))
                 or "none",
@@ -51,11 +56,9 @@ def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
                 "Batch": config.batch_size,
                 "Epochs": config.epochs,
                 "Seed": config.seed,
-                "Final": status.final_acc,
-                "Best": status.best_acc,
-                "Measured on": "test" if status.val_is_test else "held-out",
                 "Seconds": round(status.seconds, 1),
                 "Parameters": status.parameters,
+                "Made": datetime.fromtimestamp(status.created),
                 "Note": run.note(),
             }
         )

@@ -1,0 +1,44 @@
+"""Checks of single settings: each raises ConfigError that names the field and what would do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from engine.errors import ConfigError
+
+HUGE = 1e300  # a whole number from JSON can be larger than any float; no setting comes near
+
+
+def number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> None:
+    """Reject what is not a finite number in [low, high] (or (low, high] with `above`)."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or abs(value) > HUGE or not math.isfinite(value):
+        raise ConfigError(name, f"{value!r} is not a finite number")
+    if value < low or value > high or (above and value == low):
+        edge = "above" if above else "at least"
+        raise ConfigError(name, f"{value} is out of range; use {edge} {low:g}, at most {high:g}")
+
+
+def integer(name: str, value: Any, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(name, f"{value!r} is not a whole number")
+    if not low <= value <= high:
+        raise ConfigError(name, f"{value} is out of range; use {low} to {high}")
+
+
+def flag(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ConfigError(name, f"{value!r} is not true or false")
+
+
+def choice(name: str, value: Any, known: Iterable[str]) -> None:
+    known = tuple(known)
+    if value not in known:
+        raise ConfigError(name, f"unknown value {value!r}; known: {', '.join(known)}")
+
+
+def text(name: str, value: Any, limit: int = 4096) -> None:
+    if not isinstance(value, str) or not value.strip() or "\0" in value or len(value) > limit:
+        raise ConfigError(name, f"give a text of 1 to {limit} characters")
