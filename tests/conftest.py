@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from unittest import mock
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
 from engine import data, runs
@@ -159,6 +161,26 @@ def checkpoint_of():
         return checkpoint.weights, state
 
     return load
+
+
+@pytest.fixture
+def scalars(tmp_path_factory):
+    """scalars(run): {tag: [(epoch, value)]}, what TensorBoard shows of a run.
+
+    It reads event files in the order of their names, which tell the second of their start. Tests
+    resume faster than a person can, so here they get names in the order of their ends.
+    """
+
+    def read(run: runs.Run) -> dict[str, list[tuple[int, float]]]:
+        folder = tmp_path_factory.mktemp("events")
+        files = sorted(run.path.glob("events.out.tfevents.*"), key=lambda f: f.stat().st_mtime_ns)
+        for number, file in enumerate(files):
+            shutil.copy(file, folder / f"events.out.tfevents.{number:04}")
+        board = EventAccumulator(str(folder)).Reload()
+        tags = board.Tags()["scalars"]
+        return {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in tags}
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
 from engine.checkpoint import describe_model, load_weights, save_weights
@@ -212,7 +211,7 @@ def test_what_is_probably_not_meant_is_a_warning_not_a_refusal(
 
 
 def test_a_stop_from_elsewhere_ends_it_and_a_resume_finishes_it(
-    tmp_path, tiny_args, capsys, at_step, every_step
+    tmp_path, tiny_args, capsys, at_step, every_step, scalars
 ):
     run = Run(tmp_path / "a")
     at_step("a", 4, lambda: run.request("stop"))
@@ -221,16 +220,9 @@ def test_a_stop_from_elsewhere_ends_it_and_a_resume_finishes_it(
     assert "stopped at step 4 of 6, saved; go on with: python train.py" in capsys.readouterr().out
     assert train.main(in_runs_of(run, "--resume", "--name", "a")) == 0
     assert run.status().state is State.FINISHED
-    board = EventAccumulator(str(run.path)).Reload()
-    assert sorted(board.Tags()["scalars"]) == [
-        "Train/acc",
-        "Train/loss",
-        "Val/acc",
-        "Val/loss",
-        "lr",
-    ]
-    for tag in board.Tags()["scalars"]:
-        assert [event.step for event in board.Scalars(tag)] == [1, 2]
+    shown = scalars(run)
+    assert sorted(shown) == ["Train/acc", "Train/loss", "Val/acc", "Val/loss", "lr"]
+    assert all([epoch for epoch, _ in points] == [1, 2] for points in shown.values())
 
 
 def test_a_moved_data_folder_is_named_on_resume(

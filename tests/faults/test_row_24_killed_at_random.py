@@ -6,7 +6,6 @@ import sys
 import time
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
 from engine.runs import Run, State
@@ -34,13 +33,8 @@ KILLS = ((1, 3), (5, 8), (10, 12))  # each at a random one of these steps
 RECIPE = ["-e", EPOCHS, "--mixup-aug", "--cutmix-aug", "--erase-aug", "--warmup", "1"]
 
 
-def scalars(run: Run) -> dict[str, list[tuple[int, float]]]:
-    board = EventAccumulator(str(run.path)).Reload()
-    return {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
-
-
 def test_row_24_killed_three_times_it_ends_as_if_never_killed(
-    tmp_path, python, tiny_args, wait_for, checkpoint_of, same, lasting
+    tmp_path, python, tiny_args, wait_for, checkpoint_of, same, lasting, scalars
 ):
     assert train.main(tiny_args(tmp_path, "--name", "whole", *RECIPE)) == 0
     chance = random.Random(24)

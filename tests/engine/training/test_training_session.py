@@ -6,7 +6,6 @@ import threading
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from engine import runs
 from engine.checkpoint import load_weights, save_weights
@@ -32,11 +31,6 @@ def trained(tmp_path_factory, tiny, sit, one_thread):
 def finished(trained, tmp_path):
     """A finished run that a test may change."""
     return Run(shutil.copytree(trained.path, tmp_path / "parent"))
-
-
-def scalars(run) -> dict[str, list[tuple[int, float]]]:
-    board = EventAccumulator(str(run.path)).Reload()
-    return {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
 
 
 def test_a_finished_run_tells_everything_in_its_files(finished):
@@ -74,7 +68,7 @@ def test_best_and_last_are_the_weights_they_say(finished, checkpoint_of, same):
     assert same(best, last) == (status.best_epoch == 2)
 
 
-def test_tensorboard_shows_the_same_figures_by_epoch(finished):
+def test_tensorboard_shows_the_same_figures_by_epoch(finished, scalars):
     shown = scalars(finished)
     assert sorted(shown) == SCALARS
     epochs = [r for r in finished.records()[0] if r["kind"] == "epoch"]
@@ -119,7 +113,7 @@ def test_a_request_in_control_json_ends_the_sitting_within_one_batch(make_run, s
 
 
 def test_a_run_left_and_taken_up_again_ends_as_one_that_was_not(
-    make_run, sit, finished, checkpoint_of, same, lasting
+    make_run, sit, finished, checkpoint_of, same, lasting, scalars
 ):
     run, counts = make_run("cut"), [0]
 
