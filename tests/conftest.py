@@ -1,11 +1,9 @@
-"""What several tests share: tiny data, configs and trainers, and Python in a process of its own."""
+"""What several tests share: tiny data, configs, runs and trainers, and ways to compare them."""
 
 from __future__ import annotations
 
-import dataclasses
-import multiprocessing
+import gc
 import shutil
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,8 +26,10 @@ from engine.training.loop import Trainer
 from engine.training.records import EpochRecord, StepRecord
 from engine.worker import Worker
 
+# A run ends with a garbage collection, which would walk all that was imported: half of the time of
+# a test that trains.
+gc.freeze()
 WAIT_S = 120  # a guard against hanging for ever, not a measure of speed
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -241,69 +241,6 @@ def sit():
             return session.run_training(writer, prepared, **options)
 
     return train
-
-
-@dataclasses.dataclass
-class Child:
-    """Python code at work in a process of its own."""
-
-    process: multiprocessing.process.BaseProcess
-    output: Path
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    @property
-    def text(self) -> str:
-        """What it wrote to stdout and stderr so far."""
-        return self.output.read_text() if self.output.exists() else ""
-
-    def wait(self) -> int:
-        """Its exit code; below 0 the signal that ended it."""
-        self.process.join(WAIT_S)
-        assert self.process.exitcode is not None, f"the process hangs: {self.text}"
-        return self.process.exitcode
-
-
-BOOT = """
-import os, sys
-target = os.open(OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-os.dup2(target, 1), os.dup2(target, 2)
-sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
-import torch
-torch.set_num_threads(1)
-"""
-
-
-@pytest.fixture(scope="session")
-def _spawner():
-    """Where the system can, forks from a process that has imported torch: 0.1 s instead of 4."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train", "engine.worker"])
-    return context
-
-
-@pytest.fixture
-def python(_spawner, tmp_path):
-    """python(code, **names) starts the code with these names set: a Child, killed at the end."""
-    children: list[Child] = []
-
-    def start(code: str, **names: object) -> Child:
-        output = tmp_path / f"output-{len(children)}"
-        values = {"__name__": "child", "OUTPUT": str(output), **names}
-        process = _spawner.Process(target=exec, args=(BOOT + code, values))
-        process.start()
-        children.append(Child(process, output))
-        return children[-1]
-
-    with mock.patch.object(sys, "path", [str(REPOSITORY), *sys.path]):
-        yield start
-    for child in children:
-        child.process.kill()
-        child.process.join()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import datetime
 from pathlib import Path
 
@@ -88,7 +89,15 @@ def only_differing(table: pd.DataFrame) -> list[str]:
 
 def to_csv(table: pd.DataFrame) -> bytes:
     """UTF-8 CSV; a text that a spreadsheet would run as a formula gets a ' in front."""
-    return table.map(_plain).rename(columns=_plain).to_csv(index=False).encode("utf-8-sig")
+    return (
+        table.map(_plain)
+        .rename(columns=_plain)
+        .to_csv(
+            index=False,
+            quoting=csv.QUOTE_NONNUMERIC,  # a bare \r in a cell would start a row
+        )
+        .encode("utf-8-sig")
+    )
 
 
 def _plain(value: object) -> object:

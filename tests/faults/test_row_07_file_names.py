@@ -9,7 +9,7 @@ from pages.ui import cards, classify
 NAMES = [
     "../../etc/passwd",
     "..\\..\\boot.ini",
-    "/root/x.png",
+    "/etc/x.png",
     "a\0b.png",
     "a\nb.png",
     "<script>alert(1)</script>.png",

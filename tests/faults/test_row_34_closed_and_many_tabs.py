@@ -1,0 +1,109 @@
+"""Row 34: a tab closed in mid-run ends nothing; fifty tabs that poll are served and forgotten."""
+
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from engine import estimate
+from engine.device import resolve
+from engine.runs import Run, State
+from pages.ui import controls
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TABS, ROUNDS = 50, 3
+MB = 2**20
+
+
+@pytest.fixture
+def known_rate(server):
+    """The server's machine is measured already: the probe would only take time."""
+    estimate.store_rate(server.runs / ".throughput.json", resolve(), 1e9)
+
+
+@pytest.fixture
+def start(server, session, tiny, known_rate, wait_for):
+    """start("a") opens Train, presses Start for a run that lasts, and gives tab and run."""
+    started = []
+
+    def go(name: str):
+        long = tiny(**{"epochs": 3_000, "data.limit": 400})
+        tab = session("Train", choices=controls.encode(long)).wait()
+        tab.ask(run_name=name, start=True)
+        tab.wait()
+        started.append(Run(server.runs / name))
+        wait_for(lambda: started[-1].status().step > 0, "the first step")
+        return tab, started[-1]
+
+    yield go
+    for run in started:
+        run.request("stop")
+        wait_for(lambda run=run: run.status().state is State.STOPPED, "the run to stop")
+
+
+@pytest.fixture
+def active(server):
+    """active(): the sessions that the server counts as connected."""
+
+    def count() -> int:
+        metrics = urllib.request.urlopen(f"{server.url}/_stcore/metrics").read().decode()
+        line = next(x for x in metrics.splitlines() if x.startswith("active_sessions "))
+        return int(line.split()[1])
+
+    return count
+
+
+def resident(process) -> int:
+    """Bytes of memory that a process has."""
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096
+
+
+def advances(run: Run, wait_for) -> None:
+    before = run.status().step
+    wait_for(lambda: run.status().step > before, "another step")
+    assert run.status().state is State.RUNNING
+
+
+def test_row_34_a_run_goes_on_when_its_tab_is_closed(start, session, active, wait_for):
+    tab, run = start("closed")
+    assert run.name in tab.texts
+    tab.close()
+    wait_for(lambda: active() == 0, "the session to be dropped")
+    advances(run, wait_for)
+    later = session("Train").wait()
+    assert run.name in later.texts
+    assert "Pause" in later.texts and later.charts >= 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the server's memory from /proc")
+def test_row_34_fifty_tabs_poll_a_run_that_goes_on(server, start, session, active, wait_for):
+    first, run = start("watched")
+    tabs = [session("Train") for _ in range(TABS)]
+    for tab in tabs:
+        assert run.name in tab.wait().texts
+    assert active() == TABS + 1
+
+    def poll() -> int:
+        for tab in tabs:
+            tab.tick()
+        for tab in tabs:
+            tab.wait()
+            assert tab.charts >= 3
+            assert any("Epoch" in text for text in tab.texts)
+        return resident(server.process)
+
+    opened = poll()
+    polled = [poll() for _ in range(ROUNDS)]
+    advances(run, wait_for)
+    assert max(polled) < 1024 * MB
+    assert polled[-1] - opened < 64 * MB, "memory grows with every look"
+
+    for tab in tabs:
+        tab.close()
+    wait_for(lambda: active() == 1, "fifty sessions to be dropped")
+    advances(run, wait_for)
+    first.tick()
+    assert first.wait().charts >= 3
+    assert resident(server.process) - polled[-1] < 64 * MB
