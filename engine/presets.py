@@ -24,13 +24,14 @@ PRESETS = {
         "Built-in shapes and a small network: done in about a minute on a laptop, no download.",
         {
             "data.dataset": "shapes",
-            "model.arch": "resnet10",
+            "model.arch": "vgg11",
             "model.width": 0.25,
+            "augment.crop": False,
             "schedule.kind": "one_cycle",
-            "optim.lr": 0.2,
+            "optim.lr": 0.1,
             "optim.nesterov": True,
-            "epochs": 4,
-            "data.limit": 10_000,
+            "batch_size": 64,
+            "epochs": 5,
         },
     ),
     "study": Preset(

@@ -36,6 +36,8 @@ class Session:
                 subprotocols=["streamlit"],
                 max_size=None,
                 proxy=None,
+                ping_interval=None,
+                close_timeout=1,
             )
         )
 
@@ -44,7 +46,10 @@ class Session:
         self._whole = not fragment
         message = BackMsg()
         run = message.rerun_script
-        run.page_name, run.page_script_hash = self._page, self._page_hash
+        if self._page_hash:
+            run.page_script_hash = self._page_hash
+        else:
+            run.page_name = self._page
         run.query_string = self._query
         run.fragment_id, run.is_auto_rerun = fragment, bool(fragment)
         for key, value in values.items():
@@ -81,11 +86,11 @@ class Session:
         self._open.close()
 
     def _note(self, element) -> None:
-        kind = element.WhichOneof("type")
-        content = getattr(element, kind) if kind else None
+        kind = element.WhichOneof("type") or ""
+        content = getattr(element, kind, None)
         if kind == "exception":
             self.errors.append(content.message)
-        self.charts += kind == "arrow_vega_lite_chart"
+        self.charts += kind.endswith("vega_lite_chart")
         if identity := getattr(content, "id", ""):
             self.widgets[identity.split("-", 2)[-1]] = identity  # "$$ID-<hash>-<key>"
         texts = (getattr(content, field, "") for field in ("body", "label", "text"))

@@ -15,6 +15,7 @@ BOTTOM = ("engine.config", "engine.data", "engine.runs", *TRAINING_AND_UP)
 BASE = ("engine.data", "engine.runs", "engine.checkpoint", "engine.predict", *TRAINING_AND_UP)
 FORBIDDEN = {
     "engine": ("streamlit", "pages", "train", "app", "argparse"),
+    "engine.checks": BOTTOM,
     "engine.errors": BOTTOM,
     "engine.files": BOTTOM,
     "engine.randomness": BOTTOM,

@@ -5,13 +5,17 @@ import threading
 import pytest
 
 from engine import data, runs
-from engine.config import with_fields
 from engine.errors import Cancelled, ConfigError, RunError
 from engine.runs import Run, State
 from engine.training import session
 from engine.worker import Worker
 
-pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
+pytestmark = pytest.mark.usefixtures("one_thread", "every_step", "short_wait")
+
+
+@pytest.fixture
+def short_wait(monkeypatch):
+    monkeypatch.setattr(runs, "LOCK_WAIT_S", 0.2)
 
 
 @pytest.fixture
@@ -276,4 +280,3 @@ def test_a_config_that_no_longer_works_fails_and_the_queue_goes_on(worker, busy,
     assert ends(later) is State.FINISHED
     assert spoiled.status().state is State.FAILED
     assert spoiled.status().message.startswith("epochs: 0 is out of range")
-    assert with_fields(later.config(), {}).epochs == 2

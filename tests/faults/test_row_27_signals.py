@@ -19,39 +19,53 @@ pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals to one process")
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
-)
-def test_row_27_a_real_process_saves_and_exits_with_the_signals_code(
-    tmp_path, tiny_args, wait_for, number, code
-):
-    words = tiny_args(tmp_path, "--name", "long", "-e", 100_000)
-    process = subprocess.Popen(
-        [sys.executable, "train.py", *words],
-        cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    run = Run(tmp_path / "long")
-    try:
-        wait_for(
-            lambda: process.poll() is not None or (run.path.exists() and run.status().step > 0)
+class Script:
+    """`python train.py` on a run that would take hours."""
+
+    def __init__(self, root: Path, words: list[str]):
+        self.run = Run(root / "long")
+        self.process = subprocess.Popen(
+            [sys.executable, "train.py", *words, "--name", "long", "-e", "100000"],
+            cwd=REPOSITORY,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
-        process.send_signal(number)
-        output, _ = process.communicate(timeout=100)
+
+    def is_training(self) -> bool:
+        assert self.process.poll() is None, self.process.communicate()[0]
+        return self.run.path.exists() and self.run.status().step > 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals to one process")
+def test_row_27_a_real_process_saves_and_exits_with_the_signals_code(tmp_path, tiny_args, wait_for):
+    scripts = {
+        number: Script(tmp_path / number.name, tiny_args(tmp_path / number.name))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        for number, script in scripts.items():
+            wait_for(script.is_training, f"{number.name}'s training")
+            script.process.send_signal(number)
+        for number, script in scripts.items():
+            check_end(script, number)
     finally:
-        process.kill()
-    assert process.returncode == code, output
+        for script in scripts.values():
+            script.process.kill()
+
+
+def check_end(script: Script, number: int) -> None:
+    output, _ = script.process.communicate(timeout=100)
+    assert script.process.returncode == 128 + number, output
     assert "finishing this batch and saving" in output
-    status = run.status()
+    run, status = script.run, script.run.status()
     assert status.state is State.INTERRUPTED
-    assert f"interrupted at step {status.step} of 300000, saved; go on with: " in output
     assert (run.path / "resume" / str(status.step)).is_dir()
-    again = f"python train.py --name long --resume --run-root {tmp_path}"
-    assert output.rstrip().endswith(again)
+    again = f"python train.py --name long --resume --run-root {run.path.parent}"
+    assert output.rstrip().endswith(
+        f"interrupted at step {status.step} of 300000, saved; go on with: {again}"
+    )
 
 
 @pytest.fixture

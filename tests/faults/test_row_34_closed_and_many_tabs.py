@@ -34,7 +34,7 @@ def start(server, session, tiny, known_rate, wait_for):
         tab.ask(run_name=name, start=True)
         tab.wait()
         started.append(Run(server.runs / name))
-        wait_for(lambda: started[-1].status().step > 0, "the first step")
+        wait_for(lambda: started[-1].records()[0], "the first point of its curves")
         return tab, started[-1]
 
     yield go
