@@ -109,6 +109,14 @@ def data_sets() -> None:
         elif fetch and fetch.error and not here:
             st.warning(fetch.error)
     if not fetching:
+        with st.expander("Use a mirror"):
+            st.text_input(
+                "Address of the archive",
+                key="mirror",
+                placeholder="https://…/cifar-10-python.tar.gz",
+                help="Accepted only if the file is the known one, bit for bit.",
+                persist_state="session",
+            )
         st.caption(
             "The official server is slow these days (up to an hour for 170 MB). The built-in "
             "shapes need no download, and your own folder of images works as well."
@@ -116,7 +124,8 @@ def data_sets() -> None:
 
 
 def download(name: str) -> None:
-    background.start(name, state.DATA_ROOT)
+    mirror = st.session_state.get("mirror", "").strip()
+    background.start(name, state.DATA_ROOT, mirror or None)
 
 
 def download_progress(name: str) -> None:

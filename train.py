@@ -232,7 +232,7 @@ class Display:
                 initial=record.step,
                 unit="step",
                 dynamic_ncols=True,
-                bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {postfix}",
+                bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}",
             )
         elif isinstance(record, Progress):
             self._progress(record)

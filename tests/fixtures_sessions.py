@@ -68,10 +68,11 @@ class Session:
             message.ParseFromString(self._socket.recv(timeout=ANSWER_S))
             kind = message.WhichOneof("type")
             if kind == "new_session":
-                self._page_hash = message.new_session.page_script_hash
                 self.texts, self.charts = [], 0
                 if self._whole:
                     self.timers = {}
+            elif kind == "navigation":
+                self._page_hash = message.navigation.page_script_hash
             elif kind == "auto_rerun":
                 self.timers[message.auto_rerun.fragment_id] = message.auto_rerun.interval
             elif kind == "delta":

@@ -10,11 +10,12 @@ from engine.runs import Run, State
 from engine.training import session
 from engine.worker import Worker
 
-pytestmark = pytest.mark.usefixtures("one_thread", "every_step", "short_wait")
+pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
 
 @pytest.fixture
 def short_wait(monkeypatch):
+    """Who holds a run is not waited for as long as a person would be made to wait."""
     monkeypatch.setattr(runs, "LOCK_WAIT_S", 0.2)
 
 
@@ -137,7 +138,9 @@ def test_a_cancelled_run_is_never_trained(worker, busy, submit, ends, order):
     assert "cancelled" not in order
 
 
-def test_commands_that_come_too_early_or_too_late_are_refused(worker, busy, submit, ends):
+def test_commands_that_come_too_early_or_too_late_are_refused(
+    worker, busy, submit, ends, short_wait, wait_for
+):
     waiting = submit("waiting")
     with pytest.raises(RunError, match="'busy' is in use by the app"):
         worker.cancel(busy.run)
@@ -148,6 +151,7 @@ def test_commands_that_come_too_early_or_too_late_are_refused(worker, busy, subm
         worker.resume(waiting)
     busy.released.set()
     assert ends(waiting) is State.FINISHED
+    wait_for(lambda: not waiting.is_alive(), "the worker to let it go")
     with pytest.raises(RunError, match="'waiting' is finished; only an unfinished run"):
         worker.resume(waiting)
     with pytest.raises(RunError, match="'waiting' is finished, not queued"):
@@ -260,7 +264,9 @@ def test_a_run_deleted_while_it_waits_is_passed_over_and_does_not_come_back(busy
     assert not gone.path.exists()
 
 
-def test_a_run_taken_by_another_process_is_left_to_it(worker, busy, submit, ends, order):
+def test_a_run_taken_by_another_process_is_left_to_it(
+    worker, busy, submit, ends, order, short_wait
+):
     taken, later = submit("taken"), submit("later")
     with taken.hold("train.py") as writer:
         writer.begin((State.QUEUED,))

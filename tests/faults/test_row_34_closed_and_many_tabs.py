@@ -104,6 +104,6 @@ def test_row_34_fifty_tabs_poll_a_run_that_goes_on(server, start, session, activ
         tab.close()
     wait_for(lambda: active() == 1, "fifty sessions to be dropped")
     advances(run, wait_for)
-    first.tick()
+    first.ask()
     assert first.wait().charts >= 3
     assert resident(server.process) - polled[-1] < 64 * MB
