@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import shutil
@@ -214,7 +215,11 @@ class Signals:
         if self.received:
             raise KeyboardInterrupt
         self.received = number
-        tqdm.write("finishing this batch and saving; Ctrl-C again ends at once", file=sys.stderr)
+        # RuntimeError: the signal came in the middle of a write to the same stream.
+        with contextlib.suppress(OSError, RuntimeError):
+            tqdm.write(
+                "finishing this batch and saving; Ctrl-C again ends at once", file=sys.stderr
+            )
 
 
 class Display:
@@ -226,6 +231,10 @@ class Display:
         self.next_line = time.monotonic() + PLAIN_EVERY_S
 
     def __call__(self, record) -> None:
+        with contextlib.suppress(BrokenPipeError):  # nobody reads any more; the training goes on
+            self._show(record)
+
+    def _show(self, record) -> None:
         if isinstance(record, Started) and sys.stderr.isatty():
             self.bar = tqdm(
                 total=record.steps,
@@ -293,9 +302,8 @@ def list_architectures() -> int:
 
 def evaluate_run(args: argparse.Namespace, given: dict) -> int:
     """Print a checkpoint's accuracy on the test images of its own or another data set."""
-    path = next(
-        (p for p in (Path(args.evaluate), args.run_root / args.evaluate) if _exists(p)), None
-    )
+    places = (args.run_root / args.evaluate, Path(args.evaluate))
+    path = next((p for p in places if args.evaluate and _exists(p)), None)
     if path is None:
         raise RunError(f"there is no run or weights file {args.evaluate!r} in {args.run_root}")
     checked = with_fields(RunConfig(), given)
@@ -311,6 +319,9 @@ def evaluate_run(args: argparse.Namespace, given: dict) -> int:
         )
     tally = measure(network, images.test_images, images.test_labels, compute, tta=args.tta)
     how = ", mean with mirror images" if args.tta else ""
+    own = choice.dataset == network.config.data.dataset and network.config.data.holdout == 0
+    if own and network.weights.stem == "best":
+        how += " (which selected these weights)"
     print(f"{network.weights} on the test images of {images.name}{how}: loss {tally.loss:.4f}")
     print(f"accuracy {100 * tally.acc:.2f} % ({tally.correct}/{tally.count})")
     return 0
@@ -361,8 +372,11 @@ def _duration(seconds: float) -> str:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal can show × or any path
     try:
-        sys.exit(main())
+        code = main()
+        sys.stdout.flush()
+        sys.exit(code)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

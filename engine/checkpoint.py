@@ -29,6 +29,7 @@ class Checkpoint:
 
     step: int
     weights: dict[str, Tensor]
+    header: dict[str, str]  # which network they fit
     state: dict[str, Any]  # optimizer, scaler, sums, best so far, position
 
 
@@ -166,14 +167,14 @@ class CheckpointStore:
         for folder in reversed(folders):
             if not _is_intact(folder):
                 continue
-            weights, _ = load_weights(folder / "weights.safetensors")
+            weights, header = load_weights(folder / "weights.safetensors")
             try:
                 state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
             except Exception as error:  # checksums held, so another version wrote it
                 raise CheckpointError(
                     f"{folder.name}/state.pt: cannot be read ({error})"
                 ) from error
-            return Checkpoint(state["step"], weights, state)
+            return Checkpoint(state["step"], weights, header, state)
         if folders:
             raise CheckpointError("every checkpoint of this run is damaged; start it anew")
         return None

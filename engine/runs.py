@@ -97,7 +97,10 @@ class Run:
 
     def config(self) -> RunConfig:
         values = self._config_file()
-        return RunConfig.from_dict({k: v for k, v in values.items() if k not in CONFIG_EXTRAS})
+        try:
+            return RunConfig.from_dict({k: v for k, v in values.items() if k not in CONFIG_EXTRAS})
+        except ConfigError as error:
+            raise RunError(f"run {self.name!r}: config.json cannot be used: {error}") from error
 
     def dataset_info(self) -> dict[str, Any] | None:
         """{"name", "classes", "mean", "std"} once the data was loaded."""
@@ -142,7 +145,7 @@ class Run:
 
     def log(self) -> str:
         try:
-            return (self.path / "train.log").read_text(errors="replace")
+            return (self.path / "train.log").read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return ""
 
@@ -166,7 +169,7 @@ class Run:
         """The command that waits to be carried out, if any."""
         try:
             command = json.loads((self.path / "control.json").read_text())["command"]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):  # Windows refuses while it is replaced
             return None
         return command if command in ("pause", "stop") else None
 
@@ -240,7 +243,12 @@ class RunWriter:
 
     def __init__(self, run: Run):
         self.run = run
-        self._status = run._status_file()
+        try:
+            self._status = run._status_file()
+        except RunError:
+            # Lost in a power cut, since progress is not synced: the checkpoints tell the rest.
+            run._config_file()
+            self._status = Status(state=State.INTERRUPTED)
 
     @property
     def status(self) -> Status:
@@ -268,10 +276,14 @@ class RunWriter:
         """Store the config as it was resolved, with what the data set says of itself."""
         write_atomic(self.run.path / "config.json", _config_json(config, dataset_info))
 
-    def append(self, records: list[dict[str, Any]]) -> None:
+    def append(self, records: list[dict[str, Any]], *, durable: bool = False) -> None:
+        """Add records; with `durable`, they and all before them survive a power cut."""
         lines = "".join(json.dumps(record) + "\n" for record in records)
         with (self.run.path / "metrics.jsonl").open("ab") as file:
             file.write(lines.encode())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
 
     def trim(self, step: int, epochs_done: int) -> None:
         """Drop records past the checkpoint that a resume starts from, and a torn last line."""
@@ -285,7 +297,8 @@ class RunWriter:
 
     def log(self, text: str) -> None:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        with (self.run.path / "train.log").open("a", encoding="utf-8") as file:
+        path = self.run.path / "train.log"
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:  # of odd paths
             file.write(f"{stamp} {text.rstrip()}\n")
 
 
@@ -298,7 +311,10 @@ def check_free(root: Path, name: str) -> None:
 
 def _taken(root: Path) -> set[str]:
     """Names in use, in lower case, because some file systems do not tell case apart."""
-    return {path.name.lower() for path in root.iterdir()} if root.is_dir() else set()
+    try:
+        return {path.name.lower() for path in root.iterdir()} if root.is_dir() else set()
+    except OSError as error:  # not ours to read, or no path at all
+        raise RunError(f"cannot read the folder of runs {root}: {error.strerror}") from error
 
 
 def create(root: Path, name: str, config: RunConfig) -> Run:

@@ -143,6 +143,8 @@ class Worker:
         """Take up the queued runs that an earlier process left under `root`, oldest first."""
         left = []
         for run in runs.list_runs(Path(root)):
+            if self._current and run.path == self._current.path:
+                continue  # about to start
             with contextlib.suppress(RunError):
                 status = run.status()
                 if status.state is State.QUEUED:
@@ -159,8 +161,8 @@ class Worker:
 
     def _enqueue(self, run: Run, *, first: bool = False) -> bool:
         with self._changed:
-            mine = {*self._queue, self._current.path if self._current else None}
-            if run.path in mine:
+            # Not the current one: it may be resumed while the thread is still letting go of it.
+            if run.path in self._queue:
                 return False
             self._queue.insert(0 if first else len(self._queue), run.path)
             self._changed.notify_all()

@@ -11,7 +11,7 @@ from engine.config import RunConfig
 from engine.device import resolve
 from engine.errors import ConfigError, RunError
 from engine.presets import PRESETS
-from engine.runs import State, suggest_name
+from engine.runs import Run, State, suggest_name
 from pages.ui import charts, controls, live, state
 from pages.ui.strip import augmentation_strip
 
@@ -65,7 +65,7 @@ def watched_run(statuses: list):
 def queue(statuses: list) -> None:
     """The runs that wait, and those that an earlier server left waiting."""
     waiting = [run for run, status in statuses if status.state is State.QUEUED]
-    mine = {run.path for run in state.worker().waiting()}
+    mine = [run.path for run in state.worker().waiting()]
     current = state.worker().current
     left = [r for r in waiting if r.path not in mine and not (current and current.path == r.path)]
     if left:
@@ -77,6 +77,8 @@ def queue(statuses: list) -> None:
     others = [(r, s) for r, s in statuses if s.state in (*state.LIVE, State.PAUSED)]
     if len(others) < 2:
         return
+    turns = {path: turn for turn, path in enumerate(mine)}
+    others.sort(key=lambda pair: (pair[1].state is not State.RUNNING, turns.get(pair[0].path, -1)))
     with st.expander(f"Queue: {len(waiting)} waiting", expanded=True):
         for run, status in others:
             with st.container(horizontal=True, vertical_alignment="center"):
@@ -124,7 +126,7 @@ def form() -> None:
             config = controls.read(str(state.DATA_ROOT))
             costs = state.model_costs(config.model, config.batch_size)
         except ConfigError as error:
-            st.error(f"This cannot be trained. {error}")
+            st.error(f"This cannot be trained. {controls.explain(error)}")
             st.button("Start training", key="start", type="primary", disabled=True)
             return
         overview(config, costs)
@@ -133,10 +135,13 @@ def form() -> None:
 
 def overview(config: RunConfig, costs: dict) -> None:
     """What the choices mean before a single step is taken."""
-    first, second, third = st.columns(3)
-    first.metric("Parameters", f"{costs['parameters'] / 1e6:.2f} M")
-    second.metric("Multiply-adds", f"{costs['macs'] / 1e6:,.0f} M", help="For one image.")
-    third.metric("Memory", f"{costs['bytes'] / 1e9:.1f} GB", help="To train with this batch size.")
+    gigabytes = costs["bytes"] / 1e9
+    memory = f"{gigabytes:,.1f} GB" if gigabytes >= 1 else f"{max(1, gigabytes * 1e3):.0f} MB"
+    with st.container(horizontal=True):  # wraps where three do not fit abreast
+        narrow = {"width": "content"}
+        st.metric("Parameters", f"{costs['parameters'] / 1e6:.2f} M", **narrow)
+        st.metric("Multiply-adds", f"{costs['macs'] / 1e6:,.0f} M", help="For one image.", **narrow)
+        st.metric("Memory", memory, help="To train with this batch size.", **narrow)
     rows = charts.curve_rows(config.schedule, config.optim, config.epochs)
     st.vega_lite_chart(
         rows, charts.line_spec("lr"), alt="the learning rate that the run will follow"
@@ -147,8 +152,9 @@ def overview(config: RunConfig, costs: dict) -> None:
 
 def start_box(config: RunConfig, costs: dict) -> None:
     total = estimate_line(config, costs)
-    if not st.session_state.get("name_edited"):
-        st.session_state["run_name"] = suggest_name(state.RUN_ROOT, config)
+    form, suggested = st.session_state, suggest_name(state.RUN_ROOT, config)
+    if not form.get("name_edited") and form.get("run_name") != suggested:
+        form["name_before"], form["run_name"] = form.get("run_name"), suggested
     st.text_input("Name", key="run_name", on_change=name_edited, max_chars=80)
     dataset = config.data.dataset
     if dataset in data.DATASETS and not data.is_available(dataset, state.DATA_ROOT):
@@ -162,9 +168,9 @@ def start_box(config: RunConfig, costs: dict) -> None:
                 f"This takes about **{state.duration(total)}** on this machine. "
                 "It can be paused and resumed."
             )
-            st.button("Start anyway", key="start_anyway", on_click=start, args=(config,))
+            st.button("Start anyway", key="start_anyway", on_click=start, args=(config, suggested))
     else:
-        st.button(label, key=key, type="primary", on_click=start, args=(config,))
+        st.button(label, key=key, type="primary", on_click=start, args=(config, suggested))
     if busy:
         st.caption("Another run is training; this one starts after it.")
     if problem := st.session_state.pop("start_problem", None):
@@ -185,8 +191,9 @@ def estimate_line(config: RunConfig, costs: dict) -> float | None:
         st.fragment(await_rate, run_every=2.0)(config, costs["macs"])
         return None
     total = seconds * config.epochs
+    epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     st.write(
-        f"About **{state.duration(total)}** on this machine: {config.epochs} epochs of "
+        f"About **{state.duration(total)}** on this machine: {epochs} of "
         f"{state.duration(seconds)}. {state.compute_text()}"
     )
     return total
@@ -201,15 +208,35 @@ def await_rate(config: RunConfig, macs: float) -> None:
         st.caption("The time is estimated once no other run is training.")
 
 
-def start(config: RunConfig) -> None:
-    """Submit the form. Twice the same gives the same run."""
-    name = st.session_state["run_name"].strip()
+def start(config: RunConfig, suggested: str) -> None:
+    """Submit the form. Twice the same gives the same run.
+
+    A quick click comes before the page has followed the last change: then the form counts, not
+    what the button was drawn with, and the name box may still hold the suggestion before.
+    """
+    form = st.session_state
     try:
+        now = controls.read(str(state.DATA_ROOT))
+        if now != config:
+            costs = state.model_costs(now.model, now.batch_size)
+            seconds = state.epoch_seconds(now, costs["macs"])
+            if seconds and seconds * now.epochs > LONG_S:
+                return  # the page, drawn anew, asks first
+            config, suggested = now, suggest_name(state.RUN_ROOT, now)
+        edited = form.get("name_edited")
+        if not edited and (same := live_twin(config)):  # a slow double click
+            st.toast(f"{same.name} is this very training; change something, or give it a name.")
+            return
+        name = form["run_name"].strip() if edited else suggested
         run = state.worker().submit(config, name, state.RUN_ROOT)
-    except (ConfigError, RunError) as error:
-        st.session_state["start_problem"] = str(error)
+    except ConfigError as error:
+        form["start_problem"] = controls.explain(error)
+        return
+    except RunError as error:
+        form["start_problem"] = str(error)
         return
     st.session_state["name_edited"] = False
+    st.session_state["started"] = run.name, config
     current = state.worker().current
     if current is None or current.path == run.path:
         st.session_state["watching"], st.session_state["pinned"] = run.name, None
@@ -217,8 +244,17 @@ def start(config: RunConfig) -> None:
         st.toast(f"{run.name} was added to the queue.")
 
 
+def live_twin(config: RunConfig) -> Run | None:
+    """The run that this session started last, if it has the same choices and is still live."""
+    name, choices = st.session_state.get("started", (None, None))
+    run = state.find_run(name)
+    status = state.status_of(run) if run and choices == config else None
+    return run if status and status.state in state.LIVE else None
+
+
 def name_edited() -> None:
-    st.session_state["name_edited"] = bool(st.session_state["run_name"].strip())
+    name = st.session_state["run_name"].strip()
+    st.session_state["name_edited"] = bool(name) and name != st.session_state.get("name_before")
 
 
 page()

@@ -64,5 +64,5 @@ def split(
 
 
 def epoch_permutation(n: int, seed: int, epoch: int) -> LongTensor:
-    """The order in which `epoch` (from 0) visits `n` training images: int64 [n], on the CPU."""
+    """The order in which `epoch` (from 1) visits `n` training images: int64 [n], on the CPU."""
     return torch.randperm(n, generator=keyed_generator(seed, Purpose.PERMUTATION, epoch))

@@ -1,8 +1,10 @@
 """What a data set is once it is loaded."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -27,6 +29,14 @@ class ImageData:
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
+
+    def matches(self, described: dict[str, Any]) -> bool:
+        """Whether classes, mean and std are the ones that a run stored of its data set."""
+        if described.get("classes") != list(self.classes):
+            return False
+        now, then = (*self.mean, *self.std), (*described["mean"], *described["std"])
+        # The last digits of a sum may differ between platforms.
+        return all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(now, then, strict=True))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.augment import Pipeline
-from engine.checkpoint import CheckpointStore
+from engine.checkpoint import CheckpointStore, apply_weights
 from engine.config import RunConfig
 from engine.data.batches import Splits, epoch_permutation
 from engine.device import Compute
@@ -61,6 +61,8 @@ class Trainer:
     ):
         self.config, self.splits, self.pipeline, self.compute = config, splits, pipeline, compute
         self.store = store
+        if compute.device.type == "cuda":
+            torch.backends.cudnn.deterministic = True  # or a resume would differ in the last bits
         self.model = model.to(compute.device, memory_format=compute.memory_format).train()
         self.optimizer = make_optimizer(self.model, config.optim)
         self.scaler = compute.grad_scaler()
@@ -262,9 +264,10 @@ class Trainer:
         if checkpoint is None:
             return False
         state = dict(checkpoint.state)
-        self.model.load_state_dict(checkpoint.weights)
+        apply_weights(self.model, checkpoint.weights, checkpoint.header, self.store.header)
         self.optimizer.load_state_dict(state.pop("optimizer"))
-        self.scaler.load_state_dict(state.pop("scaler"))
+        if scaler := state.pop("scaler"):  # empty without fp16: a resume may be on another device
+            self.scaler.load_state_dict(scaler)
         self.latest = tuple(state.pop("latest"))
         self.position = Position(**state)
         self.pending.extend(StepRecord(**values) for values in self.position.pending)

@@ -27,7 +27,7 @@ from engine.data import ImageData
 from engine.data import Progress as DataProgress
 from engine.data.batches import Splits, split
 from engine.device import Compute, resolve
-from engine.errors import CheckpointError, TrainingFailed
+from engine.errors import CheckpointError, DataError, TrainingFailed
 from engine.models import build_model
 from engine.models.summary import count_parameters
 from engine.runs import Run, RunWriter, State
@@ -81,6 +81,13 @@ def prepare(
         progress=progress,
         cancelled=cancelled,
     )
+    begun = run is not None and has_checkpoint(run.path)
+    known = run.dataset_info() if begun else None
+    if known and not info.matches(known):
+        raise DataError(
+            f"the images of {info.name} are not those that run {run.name!r} began with: bring "
+            "those back, or start a new run from its weights (pretrained)"
+        )
     config = with_fields(config, {"model.num_classes": len(info.classes)})
     model = config.model
     splits = split(
@@ -94,8 +101,7 @@ def prepare(
         model.arch, model.num_classes, model.activation, model.norm, model.width
     )
     header = describe_model(model)
-    fresh = run is None or not has_checkpoint(run.path)
-    initial = _initial_weights(config, root) if config.pretrained and fresh else None
+    initial = _initial_weights(config, root) if config.pretrained and not begun else None
     pipeline = make_pipeline(config, info)
     prepared = Prepared(config, info, splits, pipeline, compute, parameters, header, initial)
     if initial:
@@ -174,7 +180,8 @@ def _train(writer, prepared, ask, on_record) -> State:
             elif isinstance(record, StepRecord):
                 writer.append([record.to_dict()])
             elif isinstance(record, EpochRecord):
-                writer.append([record.to_dict()])
+                # On disk before the checkpoint after it, from which a resume would not repeat it.
+                writer.append([record.to_dict()], durable=True)
                 _note_epoch(writer, board, record)
             else:
                 _note_progress(writer, record)
@@ -250,7 +257,8 @@ def _note_start(writer: RunWriter, prepared: Prepared, started: Started) -> None
         parameters=prepared.parameters,
         compute=prepared.compute.describe(),
     )
-    writer.log(f"starting at step {started.step} of {started.steps}")
+    images = "the test set" if prepared.splits.val_is_test else "held-out training images"
+    writer.log(f"starting at step {started.step} of {started.steps}; validation on {images}")
 
 
 def _note_progress(writer: RunWriter, progress: Progress) -> None:

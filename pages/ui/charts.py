@@ -26,14 +26,19 @@ DASHES = [[1, 0], [5, 4]]
 def curve_spec(measure: str, by: str, log: bool = False) -> dict[str, Any]:
     """Train and validation curves of one run. Rows: x, value, series (one of SPLITS)."""
     base = alt.Chart(pd.DataFrame({"x": [0.0], "value": [0.0], "series": ["train"]}))
-    lines = base.mark_line(strokeWidth=2, point={"size": 18} if by == "epoch" else False)
-    chart = lines.encode(
+    base = base.encode(
         x=alt.X("x:Q", title=by.capitalize(), axis=alt.Axis(tickMinStep=1, format="~s")),
         y=_y(measure, log),
         color=alt.Color("series:N", scale=alt.Scale(domain=SPLITS), legend=_legend()),
         tooltip=_tooltips(measure, by),
     )
-    return _spec(chart)
+    # By step only validation shows points: measured once an epoch, and one alone draws no line.
+    # The others are unseen rather than filtered out: an empty layer makes Vega warn at every tick.
+    shown = "true" if by == "epoch" else "datum.series === 'validation'"
+    points = base.mark_point(size=18, filled=True).encode(
+        opacity=alt.when(shown).then(alt.value(1)).otherwise(alt.value(0))
+    )
+    return _spec(alt.layer(base.mark_line(strokeWidth=2), points))
 
 
 @functools.cache
@@ -57,14 +62,15 @@ def overlay_spec(measure: str, names: tuple[str, ...], log: bool = False) -> dic
     empty = {"x": [0.0], "value": [0.0], "low": [0.0], "high": [0.0]}
     base = alt.Chart(pd.DataFrame({**empty, "series": [""], "split": ["train"]}))
     color = alt.Color("series:N", scale=alt.Scale(domain=list(names)), legend=_legend())
-    x = alt.X("x:Q", title="Epoch", axis=alt.Axis(tickMinStep=1))
+    x = alt.X("x:Q", title="Epoch", axis=alt.Axis(tickMinStep=1, format="~s"))
     band = base.mark_area(opacity=0.18).encode(
         x=x, y=alt.Y("low:Q", title=AXES[measure]), y2="high:Q", color=color, detail="split:N"
     )
     dash = alt.StrokeDash(
         "split:N", scale=alt.Scale(domain=SPLITS[::-1], range=DASHES), legend=_legend()
     )
-    lines = base.mark_line(strokeWidth=2).encode(
+    # points, as a run of one epoch has no line
+    lines = base.mark_line(strokeWidth=2, point={"size": 18}).encode(
         x=x,
         y=_y(measure, log),
         color=color,
@@ -152,7 +158,7 @@ def thin(points: list[tuple], limit: int = MAX_POINTS) -> list[tuple]:
 
 def _y(measure: str, log: bool) -> alt.Y:
     scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
-    form = "%" if measure == "accuracy" else "~g"
+    form = ".4~p" if measure == "accuracy" else "~g"
     return alt.Y("value:Q", title=AXES[measure], scale=scale, axis=alt.Axis(format=form))
 
 
@@ -166,7 +172,7 @@ def _tooltips(measure: str, by: str, series: str = "series") -> list[alt.Tooltip
 
 
 def _legend() -> alt.Legend:
-    return alt.Legend(title=None, orient="top", labelLimit=260)
+    return alt.Legend(title=None, orient="top", labelLimit=260, symbolOpacity=1)
 
 
 def _spec(chart: alt.Chart | alt.LayerChart, height: int = 280) -> dict[str, Any]:

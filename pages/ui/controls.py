@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import streamlit as st
@@ -77,6 +78,9 @@ def read(root: str) -> RunConfig:
     values["model.activation"] = _unless(form["activation"], own.activation)
     values["model.norm"] = _unless(form["norm"], own.norm)
     path = form["dataset_path"].strip()
+    if form["dataset"] == OWN_IMAGES and not os.path.exists(path):
+        found = f"there is nothing at {path}" if path else "no folder or zip is named yet"
+        raise ConfigError("data.dataset", f"{found}; give the path of a folder or zip")
     values["data.dataset"] = path if form["dataset"] == OWN_IMAGES else form["dataset"]
     values["data.root"] = root
     values["data.limit"] = form["limit"] or None
@@ -101,7 +105,7 @@ def prepare_form(first: str) -> None:
             form["preset"] = None
             return
         except ConfigError as error:
-            st.warning(f"The link's choices do not fit and were left out: {error}")
+            st.warning(f"The link's choices do not fit and were left out. {explain(error)}")
     if "arch" not in form:
         form["preset"] = first
         fill(PRESETS[first].config())
@@ -142,6 +146,31 @@ def decode(choices: str) -> RunConfig:
         if path not in allowed:
             raise ConfigError(str(path)[:60], "unknown setting")
     return with_fields(RunConfig(), values)
+
+
+# what the form calls a field, where that is not the field's own name
+FIELD_LABELS = {
+    "model.arch": "Architecture",
+    "data.dataset": "Data set",
+    "data.holdout": "Held-out training images",
+    "data.limit": "Train on at most so many images",
+    "optim.lr": "Learning rate",
+    "schedule.kind": "Schedule",
+    "schedule.milestones": "Drop after epochs",
+    "schedule.gamma": "Factor of a drop",
+    "schedule.t_max": "Epochs to reach 0",
+    "schedule.warmup": "Warm-up epochs",
+    "augment.mixup_alpha": "Mixup α",
+    "augment.cutmix_alpha": "CutMix α",
+    "pretrained": "Start from the weights of",
+}
+
+
+def explain(error: ConfigError) -> str:
+    """An error in the form's own words: optim.lr is Learning rate there."""
+    plain = error.field.rpartition(".")[2].replace("_", " ").capitalize()
+    label = FIELD_LABELS.get(error.field, plain)
+    return f"{label}: {str(error).removeprefix(f'{error.field}: ')}."
 
 
 def _unless(value: str, own: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -28,18 +29,22 @@ DATA_ROOT = Path(os.environ.get("PLAYGROUND_DATA_ROOT", "data"))
 ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from a font server
 # The sidebar names a page after its file; the first one is people's home.
 HOME_LABEL = """<style>
-[data-testid="stSidebarNavItems"] > li:first-child span { font-size: 0; }
-[data-testid="stSidebarNavItems"] > li:first-child span::after { content: "Home"; font-size: 14px; }
+[data-testid="stSidebarNavItems"] > li:first-child p { font-size: 0; }
+[data-testid="stSidebarNavItems"] > li:first-child p::after {
+  content: "Home"; font-size: 0.875rem; line-height: 2;
+}
 </style>"""
 LIVE = (State.QUEUED, State.RUNNING)
 
 _probe = threading.Lock()
+_frozen_modules = 0  # imported when the garbage collector was last told to pass them over
 
 
 def start_page(title: str) -> None:
     """Call first on every page: browser title, icon, layout, heading."""
     st.set_page_config(page_title=f"{title} · CIFAR-10 playground", page_icon=ICON, layout="wide")
     _once_per_process()
+    _freeze()
     st.html(HOME_LABEL)
     st.title(title)
 
@@ -51,13 +56,23 @@ def worker() -> Worker:
 
 @st.cache_resource
 def _once_per_process() -> None:
-    # Streamlit collects garbage after every script run; with torch's objects in reach that takes
-    # 140 ms and stalls the training thread. Frozen objects are passed over.
-    gc.collect()
-    gc.freeze()
     # The built-in images take seconds to draw: have them ready before the first Start. Not a
     # daemon: ending the process amid torch's kernels aborts it, and this is over soon.
     threading.Thread(target=_draw_shapes, name="draw-shapes", daemon=False).start()
+
+
+def _freeze() -> None:
+    """Take what was imported since the last call out of the garbage collector's reach.
+
+    Streamlit collects garbage after every script run; with torch's objects in reach that takes
+    140 ms and stalls the training thread. Frozen objects are passed over. Much is imported late:
+    by the first page, and by the first training.
+    """
+    global _frozen_modules
+    if len(sys.modules) != _frozen_modules:
+        _frozen_modules = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 def _draw_shapes() -> None:
@@ -209,4 +224,5 @@ def duration(seconds: float) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    return "–" if fraction is None else f"{100 * fraction:.2f} %"
+    # a half is rounded up, as the browser does: 93.775 is often a little less in binary
+    return "–" if fraction is None else f"{100 * fraction + 1e-9:.2f} %"

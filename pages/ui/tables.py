@@ -59,7 +59,7 @@ def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
                 "Seed": config.seed,
                 "Seconds": round(status.seconds, 1),
                 "Parameters": status.parameters,
-                "Made": datetime.fromtimestamp(status.created),
+                "Made": datetime.fromtimestamp(int(status.created)),
                 "Note": run.note(),
             }
         )

@@ -15,17 +15,22 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL"),
 ]
 
-# train.py, but it reads and saves after every step, and takes long enough over each to be hit.
+# train.py, but it reads after every step and saves after some, and takes long enough over each to
+# be hit. After the record of the epoch FATAL and before its checkpoint, it kills itself.
 CODE = """
-import sys, time
+import os, signal, sys, time
 import train
-from engine.training import loop
-loop.READ_EVERY_S = loop.SAVE_EVERY_S = 0.0
-step = loop.Trainer._step
+from engine.training import loop, session
+loop.READ_EVERY_S, loop.SAVE_EVERY_S = 0.0, 0.15
+step, note = loop.Trainer._step, session._note_epoch
 def slow(trainer, *args):
     time.sleep(0.05)
     step(trainer, *args)
-loop.Trainer._step = slow
+def note_and_die(writer, board, record):
+    note(writer, board, record)
+    if record.epoch == FATAL:
+        os.kill(os.getpid(), signal.SIGKILL)
+loop.Trainer._step, session._note_epoch = slow, note_and_die
 sys.exit(train.main(WORDS))
 """
 EPOCHS = 6  # 18 steps
@@ -33,23 +38,25 @@ KILLS = ((1, 3), (5, 8), (10, 12))  # each at a random one of these steps
 RECIPE = ["-e", EPOCHS, "--mixup-aug", "--cutmix-aug", "--erase-aug", "--warmup", "1"]
 
 
-def test_row_24_killed_three_times_it_ends_as_if_never_killed(
+def test_row_24_killed_again_and_again_it_ends_as_if_never_killed(
     tmp_path, python, tiny_args, wait_for, checkpoint_of, same, lasting, scalars
 ):
     assert train.main(tiny_args(tmp_path, "--name", "whole", *RECIPE)) == 0
     chance = random.Random(24)
     run = Run(tmp_path / "killed")
     words = tiny_args(tmp_path, "--name", "killed", *RECIPE)
+    again = ["--resume", "--name", "killed", "--run-root", str(tmp_path)]
     for low, high in KILLS:
-        child = python(CODE, WORDS=words)
+        child = python(CODE, WORDS=words, FATAL=None)
         step = chance.randint(low, high)
         wait_for(lambda s=step: run.path.exists() and run.status().step >= s, f"step {step}")
         time.sleep(chance.uniform(0, 0.15))  # anywhere in a step, a reading or a save
         child.process.kill()
         assert child.wait() == -signal.SIGKILL, f"not killed: {child.text}"
         assert run.status().state is State.INTERRUPTED
-        words = ["--resume", "--name", "killed", "--run-root", str(tmp_path)]
-    assert train.main(words) == 0
+        words = again
+    assert python(CODE, WORDS=again, FATAL=5).wait() == -signal.SIGKILL
+    assert train.main(again) == 0
 
     whole = Run(tmp_path / "whole")
     assert run.status().state is State.FINISHED

@@ -1,6 +1,8 @@
 """Row 34: a tab closed in mid-run ends nothing; fifty tabs that poll are served and forgotten."""
 
+import gc
 import sys
+import types
 import urllib.request
 from pathlib import Path
 
@@ -9,18 +11,18 @@ import pytest
 from engine import estimate
 from engine.device import resolve
 from engine.runs import Run, State
-from pages.ui import controls
+from pages.ui import controls, state
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-TABS, ROUNDS = 50, 3
+TABS, ROUNDS = 50, 2
 MB = 2**20
+NOISE = 128 * MB  # what the training and the allocator take and give back meanwhile
 
 
 @pytest.fixture
-def known_rate(server):
-    """The server's machine is measured already: the probe would only take time."""
-    estimate.store_rate(server.runs / ".throughput.json", resolve(), 1e9)
+def known_rate(server, one_thread):
+    """The machine is measured already, or the server would do it first, beside the tabs."""
+    for precision in ("auto", "fp32"):
+        estimate.store_rate(server.runs / ".throughput.json", resolve("auto", precision), 1e15)
 
 
 @pytest.fixture
@@ -29,7 +31,8 @@ def start(server, session, tiny, known_rate, wait_for):
     started = []
 
     def go(name: str):
-        long = tiny(**{"epochs": 3_000, "data.limit": 400})
+        large = {"data.limit": 450, "batch_size": 225, "model.width": 0.0625}
+        long = tiny(epochs=3_000, **large)  # spends its time in kernels, not in Python
         tab = session("Train", choices=controls.encode(long)).wait()
         tab.ask(run_name=name, start=True)
         tab.wait()
@@ -80,6 +83,7 @@ def test_row_34_a_run_goes_on_when_its_tab_is_closed(start, session, active, wai
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the server's memory from /proc")
 def test_row_34_fifty_tabs_poll_a_run_that_goes_on(server, start, session, active, wait_for):
     first, run = start("watched")
+    alone = resident(server.process)
     tabs = [session("Train") for _ in range(TABS)]
     for tab in tabs:
         assert run.name in tab.wait().texts
@@ -97,8 +101,8 @@ def test_row_34_fifty_tabs_poll_a_run_that_goes_on(server, start, session, activ
     opened = poll()
     polled = [poll() for _ in range(ROUNDS)]
     advances(run, wait_for)
-    assert max(polled) < 1024 * MB
-    assert polled[-1] - opened < 64 * MB, "memory grows with every look"
+    assert max(polled) - alone < 10 * MB * TABS
+    assert polled[-1] - opened < NOISE, "memory grows with every look"
 
     for tab in tabs:
         tab.close()
@@ -106,4 +110,21 @@ def test_row_34_fifty_tabs_poll_a_run_that_goes_on(server, start, session, activ
     advances(run, wait_for)
     first.ask()
     assert first.wait().charts >= 3
-    assert resident(server.process) - polled[-1] < 64 * MB
+    assert resident(server.process) - polled[-1] < NOISE
+
+
+def test_row_34_the_collection_after_every_look_passes_over_what_was_imported(monkeypatch):
+    """Streamlit collects all garbage after every tick of every tab; imports come late."""
+
+    def reached(known: object) -> bool:
+        return any(each is known for each in gc.get_objects())
+
+    for name in ("early", "late"):
+        module = types.ModuleType(name)
+        monkeypatch.setitem(sys.modules, name, module)
+        assert reached(module)
+        state._freeze()
+        assert not reached(module)
+    fresh = types.ModuleType("fresh")
+    state._freeze()
+    assert reached(fresh), "what comes and goes must still be collected"

@@ -1,0 +1,121 @@
+"""What a terminal, a power cut or a changed data set must not do to a run."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import train
+from engine.config import with_fields
+from engine.errors import DataError, RunError
+from engine.runs import Run, State
+from engine.training import session
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def stopped(make_run, sit, one_thread, every_step):
+    """A run that was stopped in its first epoch."""
+    run, answers = make_run(), iter([None, None])
+    assert sit(run, ask=lambda: next(answers, "stop")) is State.STOPPED
+    return run
+
+
+def test_images_that_changed_since_a_run_began_are_refused(stopped):
+    values = json.loads((stopped.path / "config.json").read_text())
+    values["dataset_info"]["mean"][0] += 0.01
+    (stopped.path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(DataError, match="not those that run 'a' began with"):
+        session.prepare(stopped.config(), stopped.path.parent, stopped)
+
+
+def test_a_checkpoint_of_another_network_is_refused_item_by_item(stopped, sit):
+    values = json.loads((stopped.path / "config.json").read_text())
+    values["model"]["arch"] = "vgg11"
+    (stopped.path / "config.json").write_text(json.dumps(values))
+    assert sit(stopped) is State.FAILED
+    message = stopped.status().message
+    assert message.startswith("these weights do not fit: arch is resnet10, the network has vgg11")
+
+
+def test_a_run_whose_status_was_lost_can_go_on(stopped, sit):
+    (stopped.path / "status.json").write_bytes(b"")
+    assert sit(stopped) is State.FINISHED
+    assert stopped.status().step == 6
+
+
+def test_a_folder_without_a_config_still_has_no_writer(tmp_path):
+    with pytest.raises(RunError, match="there is no run"), Run(tmp_path).hold("test"):
+        pytest.fail("held")
+
+
+def test_a_checkpoint_made_without_fp16_goes_on_with_it(make_trainer, tiny, tmp_path, one_thread):
+    records = make_trainer(tmp_path).fit()
+    next(records), next(records)
+    records.close()
+    trainer = make_trainer(tmp_path, with_fields(tiny(), {"precision": "fp16"}))
+    assert trainer._restore()
+
+
+def test_a_run_resumed_while_its_thread_lets_go_of_it_is_trained(
+    worker, make_run, monkeypatch, wait_for
+):
+    run, train_it = make_run(), worker._train
+
+    def pause_then_resume(given):
+        monkeypatch.setattr(worker, "_train", train_it)
+        with given.hold("test") as writer:
+            writer.update(state=State.PAUSED)
+        worker.resume(given)  # the lock is free, and the thread not yet done with the run
+
+    monkeypatch.setattr(worker, "_train", pause_then_resume)
+    worker._enqueue(run)
+    wait_for(lambda: run.status().state is State.FINISHED, "the resumed run to be trained")
+
+
+def test_output_that_nobody_reads_does_not_end_the_training(tmp_path, tiny_args):
+    words = [sys.executable, "train.py", *tiny_args(tmp_path, "--name", "a")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        child.stdout.close()
+        child.wait()
+    assert Run(tmp_path / "a").status().state is State.FINISHED
+
+
+def test_a_terminal_without_the_multiplication_sign_gets_the_list(tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    words = [sys.executable, "train.py", "--list"]
+    done = subprocess.run(words, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "convmixer" in done.stdout
+
+
+def test_a_folder_of_runs_that_cannot_be_read_is_one_line(tiny_args, capsys):
+    assert train.main(tiny_args("x" * 300, "--name", "a")) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("train.py: cannot read the folder of runs") and err.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are always Unicode")
+def test_a_folder_whose_name_is_not_unicode_can_hold_runs(tmp_path, tiny_args, one_thread):
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    words = [sys.executable, "train.py", *tiny_args(root, "--name", "a")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, cwd=REPOSITORY, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert Run(root / "a").status().state is State.FINISHED
+
+
+def test_the_best_weights_measured_on_what_selected_them_say_so(
+    make_run, tiny, sit, capsys, one_thread
+):
+    run = make_run(config=tiny(**{"data.holdout": 0}))
+    assert sit(run) is State.FINISHED
+    for file, said in (("best.safetensors", True), ("last.safetensors", False)):
+        assert train.main(["--evaluate", str(run.path / file)]) == 0
+        assert ("which selected these weights" in capsys.readouterr().out) is said
