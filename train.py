@@ -164,7 +164,8 @@ def resume(args: argparse.Namespace, given: dict) -> int:
 def _train(run: Run, writer: runs.RunWriter, prepared: session.Prepared) -> int:
     signals = Signals()
     display = Display(prepared)
-    _introduce(run, prepared)
+    with contextlib.suppress(BrokenPipeError):  # see Display
+        _introduce(run, prepared)
     words = ["python", "train.py", "--name", run.name, "--resume"]
     if run.path.parent != Path("checkpoints"):
         words += ["--run-root", str(run.path.parent)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.config import FLAGS, RunConfig, get_field
+from engine.models import ARCHITECTURES
 
 # Where a run reads and computes does not make it another experiment.
 PLACES = {"data.root", "data.url", "device"}
@@ -13,7 +14,7 @@ FACTORS = tuple(path for path in FLAGS if path not in PLACES and path != "seed")
 
 def factors(config: RunConfig) -> dict[str, Any]:
     """The fields that make a run the experiment it is, all but its seed."""
-    return {path: get_field(config, path) for path in FACTORS}
+    return {path: _value(config, path) for path in FACTORS}
 
 
 def differing(configs: list[RunConfig]) -> list[str]:
@@ -21,7 +22,7 @@ def differing(configs: list[RunConfig]) -> list[str]:
     found = []
     for path in FACTORS:
         used = [c for c in configs if _is_used(c, path)]
-        values = {repr(get_field(c, path)) for c in used}
+        values = {repr(_value(c, path)) for c in used}
         if len(values) > 1:
             found.append(path)
     return found
@@ -38,6 +39,15 @@ def seed_groups(configs: dict[str, RunConfig]) -> list[list[str]]:
         else:
             groups.append([name])
     return groups
+
+
+def _value(config: RunConfig, path: str) -> Any:
+    """A field; None where an activation or norm is the architecture's own, named or not."""
+    value = get_field(config, path)
+    if path in ("model.activation", "model.norm"):
+        own = getattr(ARCHITECTURES[config.model.arch], path.removeprefix("model."))
+        return None if value == own else value
+    return value
 
 
 def _is_used(config: RunConfig, path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 
@@ -52,19 +53,23 @@ def epoch_seconds(macs: float, rate: float, train_images: int, val_images: int) 
 
 def load_rate(path: Path, compute: Compute) -> float | None:
     """The rate that was stored for this device and precision, if any."""
-    try:
-        return json.loads(path.read_text()).get(_key(compute))
-    except (OSError, ValueError, AttributeError):
-        return None
+    return _rates(path).get(_key(compute))
 
 
 def store_rate(path: Path, compute: Compute, rate: float) -> None:
-    try:
-        rates = json.loads(path.read_text())
-    except (OSError, ValueError):
-        rates = {}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps({**rates, _key(compute): rate}), durable=False)
+    write_atomic(path, json.dumps({**_rates(path), _key(compute): rate}), durable=False)
+
+
+def _rates(path: Path) -> dict[str, float]:
+    """What is stored; of a damaged file what can be used, so that it is measured again."""
+    try:
+        stored = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(stored, dict):
+        return {}
+    return {key: r for key, r in stored.items() if isinstance(r, float) and 0 < r < math.inf}
 
 
 def _key(compute: Compute) -> str:

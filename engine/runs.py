@@ -97,10 +97,7 @@ class Run:
 
     def config(self) -> RunConfig:
         values = self._config_file()
-        try:
-            return RunConfig.from_dict({k: v for k, v in values.items() if k not in CONFIG_EXTRAS})
-        except ConfigError as error:
-            raise RunError(f"run {self.name!r}: config.json cannot be used: {error}") from error
+        return RunConfig.from_dict({k: v for k, v in values.items() if k not in CONFIG_EXTRAS})
 
     def dataset_info(self) -> dict[str, Any] | None:
         """{"name", "classes", "mean", "std"} once the data was loaded."""
@@ -305,6 +302,8 @@ class RunWriter:
 def check_free(root: Path, name: str) -> None:
     """Raise unless `name` can be a new run's: ConfigError for a bad one, RunError for a taken."""
     check_name(name)
+    if not str(root).isprintable():  # TensorBoard writes to Unicode names only
+        raise RunError(f"the folder of runs {str(root)!r} has a strange name; choose another")
     if name.lower() in _taken(root):
         raise RunError(f"run {name!r} exists in {root}; choose another name, or resume it")
 

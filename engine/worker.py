@@ -13,7 +13,7 @@ from pathlib import Path
 from engine import runs
 from engine.config import RunConfig, with_fields
 from engine.device import resolve
-from engine.errors import Cancelled, RunError
+from engine.errors import Cancelled, ConfigError, RunError
 from engine.models.summary import count_parameters
 from engine.runs import RESUMABLE, Run, State
 from engine.training import session
@@ -95,7 +95,7 @@ class Worker:
             if run.status().state not in (State.QUEUED, State.RUNNING):
                 return False
             known = run.config()
-        except RunError:
+        except (RunError, ConfigError):
             return False
         # A started run knows its number of classes; the form leaves that to the data.
         return with_fields(known, {"model.num_classes": config.model.num_classes}) == config

@@ -165,9 +165,6 @@ def details(names: list[str], chosen: list[str]) -> None:
     if len(chosen) == 1 and st.session_state.get("opened_from_table") != chosen[0]:
         st.session_state["opened_from_table"] = chosen[0]
         st.session_state["run"] = chosen[0]
-    asked = st.query_params.get("run")
-    if asked and asked not in names:
-        st.warning(f"There is no run named {asked[:80]} here. It may have been renamed or deleted.")
     name = st.selectbox(
         "Run",
         names,

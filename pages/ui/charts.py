@@ -69,15 +69,18 @@ def overlay_spec(measure: str, names: tuple[str, ...], log: bool = False) -> dic
     dash = alt.StrokeDash(
         "split:N", scale=alt.Scale(domain=SPLITS[::-1], range=DASHES), legend=_legend()
     )
-    # points, as a run of one epoch has no line
-    lines = base.mark_line(strokeWidth=2, point={"size": 18}).encode(
+    lines = base.mark_line(strokeWidth=2).encode(
         x=x,
         y=_y(measure, log),
         color=color,
         strokeDash=dash,
         tooltip=[alt.Tooltip("series:N", title="Run"), *_tooltips(measure, "epoch", "split")],
     )
-    return _spec(alt.layer(band, lines), height=380)
+    # a run of one epoch has no line; no dash here, or its legend would show points as well
+    points = base.mark_point(size=24, filled=True, opacity=1).encode(
+        x=x, y=_y(measure, log), color=color
+    )
+    return _spec(alt.layer(band, points, lines), height=380)
 
 
 def run_rows(
@@ -115,14 +118,14 @@ def overlay_rows(
     """Rows for overlay_spec. groups: label -> the epoch records of each of its runs.
 
     Of several runs the mean is drawn, with one standard deviation (n - 1) either side, over the
-    epochs that all of them have.
+    epochs that all of them have; a run without a finished epoch does not count yet.
     """
     key = {"accuracy": "acc", "loss": "loss"}[measure]
     rows = []
     for label, runs in groups.items():
         for split in splits:
             field = f"{'train' if split == 'train' else 'val'}_{key}"
-            curves = [{r["epoch"]: r[field] for r in records} for records in runs]
+            curves = [{r["epoch"]: r[field] for r in records} for records in runs if records]
             shared = sorted(set.intersection(*map(set, curves))) if curves else []
             table = pd.DataFrame({i: [c[e] for e in shared] for i, c in enumerate(curves)})
             mean, spread = table.mean(axis=1), table.std(axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -78,7 +78,7 @@ def read(root: str) -> RunConfig:
     values["model.activation"] = _unless(form["activation"], own.activation)
     values["model.norm"] = _unless(form["norm"], own.norm)
     path = form["dataset_path"].strip()
-    if form["dataset"] == OWN_IMAGES and not os.path.exists(path):
+    if form["dataset"] == OWN_IMAGES and not _exists(path):
         found = f"there is nothing at {path}" if path else "no folder or zip is named yet"
         raise ConfigError("data.dataset", f"{found}; give the path of a folder or zip")
     values["data.dataset"] = path if form["dataset"] == OWN_IMAGES else form["dataset"]
@@ -173,6 +173,13 @@ def explain(error: ConfigError) -> str:
     return f"{label}: {str(error).removeprefix(f'{error.field}: ')}."
 
 
+def _exists(path: str) -> bool:
+    try:
+        return bool(path) and Path(path).exists()
+    except (OSError, ValueError):  # too long, or with a NUL in it
+        return False
+
+
 def _unless(value: str, own: str) -> str | None:
     return None if value == own else value
 
@@ -247,9 +254,10 @@ def model_inputs() -> None:
     with right:
         st.number_input(
             "Width",
-            min_value=0.05,
-            max_value=8.0,
+            min_value=0.0,
+            max_value=64.0,
             step=0.25,
+            format="%g",
             key="width",
             help="Multiplies every channel count.",
             **keep(),
@@ -267,10 +275,11 @@ def augment_inputs() -> None:
     )
     for name in ("mixup", "cutmix"):
         if name in st.session_state["augment"]:
+            alpha = st.session_state[f"{name}_alpha"]
             st.slider(
                 f"{AUGMENTATIONS[name]} α",
-                0.05,
-                2.0,
+                min(0.05, alpha),  # a run of the command line may have any
+                max(2.0, alpha),
                 step=0.05,
                 key=f"{name}_alpha",
                 help="λ ~ Beta(α, α): small values mix little, 1 mixes evenly.",
@@ -296,7 +305,9 @@ def recipe_inputs() -> None:
                 "Drop after epochs", key="milestones", placeholder="60, 120, 160", **keep()
             )
         with right:
-            st.number_input("Factor of a drop", 0.01, 1.0, step=0.05, key="gamma", **keep())
+            st.number_input(
+                "Factor of a drop", 0.0, 1.0, step=0.05, format="%g", key="gamma", **keep()
+            )
     if st.session_state["sche"] == "cosine_annealing":
         st.number_input(
             "Epochs to reach 0", min_value=0, step=1, key="t_max", help="0: all epochs.", **keep()
@@ -309,7 +320,7 @@ def _fine_inputs() -> None:
     left, right = st.columns(2)
     with left:
         st.segmented_control("Optimizer", OPTIMIZERS, key="optimizer", required=True, **keep())
-        st.number_input("Momentum", 0.0, 0.999, step=0.05, format="%g", key="momentum", **keep())
+        st.number_input("Momentum", 0.0, 0.9999, step=0.05, format="%g", key="momentum", **keep())
         st.toggle("Nesterov", key="nesterov", help="For SGD.", **keep())
         st.number_input("Seed", min_value=0, max_value=2**31 - 1, step=1, key="seed", **keep())
     with right:
@@ -317,7 +328,15 @@ def _fine_inputs() -> None:
         st.number_input(
             "Weight decay", min_value=0.0, step=1e-4, format="%g", key="weight_decay", **keep()
         )
-        st.number_input("Label smoothing", 0.0, 0.9, step=0.05, key="label_smoothing", **keep())
+        st.number_input(
+            "Label smoothing",
+            0.0,
+            0.9999,
+            step=0.05,
+            format="%g",
+            key="label_smoothing",
+            **keep(),
+        )
         st.number_input("Warm-up epochs", min_value=0.0, step=1.0, key="warmup", **keep())
     st.text_input(
         "Start from the weights of",

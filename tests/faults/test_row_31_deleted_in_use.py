@@ -51,7 +51,7 @@ def test_row_31_a_run_in_training_is_left_alone_and_its_holder_named(
     assert [each.name for each in runs.list_runs(run.path.parent)] == ["busy"]
     assert run.status().state is State.RUNNING
     release()
-    wait_for(lambda: run.status().state is State.FINISHED, "the run to end")
+    wait_for(lambda: run.status().state is State.FINISHED and not run.is_alive(), "its end")
     assert [r["step"] for r in run.records()[0] if r["kind"] == "step"] == [1, 2, 3, 4, 5, 6]
     CHANGES[change](run)
     assert not run.path.exists()

@@ -16,21 +16,26 @@ from engine.runs import Run, State
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
 # What another server does, as far as its runs can tell: it trains one run, others wait.
-SERVER = """
+SLOW = """
 import time
+from engine.training import loop
+loop.READ_EVERY_S = 0.0
+step = loop.Trainer._step
+def slow(trainer, *args):
+    time.sleep(0.05)
+    step(trainer, *args)
+loop.Trainer._step = slow
+"""
+SERVER = f"""{SLOW}
 from pathlib import Path
 from engine.config import RunConfig
-from engine.training import loop
 from engine.worker import get_worker
-loop.READ_EVERY_S = 0.0
 for name, config in RUNS:
     get_worker("cpu").submit(RunConfig.from_json(config), name, Path(ROOT))
 time.sleep(1000)
 """
-COMMAND = """
+COMMAND = f"""{SLOW}
 import train
-from engine.training import loop
-loop.READ_EVERY_S = 0.0
 raise SystemExit(train.main(WORDS))
 """
 
@@ -48,6 +53,11 @@ def other_server(python, tiny, tmp_path, wait_for):
     one, two = Run(tmp_path / "one"), Run(tmp_path / "two")
     wait_for(lambda: two.path.exists() and one.status().step > 0, "the other server's training")
     return child, one, two
+
+
+def ended(run: Run) -> State | None:
+    """Its last state, once nobody holds it any more."""
+    return None if run.is_alive() else run.status().state
 
 
 def goes_on(run: Run, wait_for) -> None:
@@ -96,12 +106,12 @@ def test_row_32_a_queue_that_two_servers_took_up_is_trained_once(
 ):
     _, one, two = other_server
     assert [run.name for run in worker.continue_queue(tmp_path)] == ["two"]
-    wait_for(lambda: two.status().state is State.FINISHED, "the queued run")
+    wait_for(lambda: ended(two) is State.FINISHED, "the queued run")
     assert re.match(rf"the app, process {os.getpid()} on", two.holder())
     before = (two.path / "metrics.jsonl").read_bytes(), two.log()
     goes_on(one, wait_for)
     one.request("stop")  # now the other server finds it in its queue
-    wait_for(lambda: one.status().state is State.STOPPED, "the other server's run")
+    wait_for(lambda: ended(one) is State.STOPPED, "the other server's run")
     third = worker.submit(two.config(), "third", tmp_path)
     wait_for(lambda: third.status().state is State.FINISHED, "a run after it")
     assert ((two.path / "metrics.jsonl").read_bytes(), two.log()) == before

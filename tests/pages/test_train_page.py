@@ -91,7 +91,7 @@ def test_a_damaged_link_is_named_and_left_out(app, choices):
 def test_what_cannot_be_trained_is_said_and_cannot_be_started(app):
     at = app(PAGE)
     at.number_input(key="lr").set_value(0.0).run()
-    assert "lr" in at.error[0].value
+    assert "Learning rate" in at.error[0].value
     assert at.button(key="start").disabled
 
 
