@@ -16,6 +16,10 @@ from pages.ui import charts, controls, live, state
 from pages.ui.strip import augmentation_strip
 
 LONG_S = 3600.0  # a run that takes longer asks first
+# On a phone Start is far below the curves that it brings. A constant: nothing goes into it.
+SCROLL_UP = """<script>
+document.querySelector('[data-testid="stMain"]').scrollTo({ top: 0, behavior: "smooth" });
+</script>"""
 
 
 def page() -> None:
@@ -25,6 +29,8 @@ def page() -> None:
     statuses = state.statuses()
     watched = watched_run(statuses)
     if watched:
+        if st.session_state.pop("just_started", False):
+            st.html(SCROLL_UP, unsafe_allow_javascript=True)
         live.panel(watched)
         queue(statuses)
         st.divider()
@@ -240,6 +246,7 @@ def start(config: RunConfig, suggested: str) -> None:
     current = state.worker().current
     if current is None or current.path == run.path:
         st.session_state["watching"], st.session_state["pinned"] = run.name, None
+        st.session_state["just_started"] = True
     else:
         st.toast(f"{run.name} was added to the queue.")
 
