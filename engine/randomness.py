@@ -17,7 +17,6 @@ class Purpose(IntEnum):
     Numbers are part of a run's reproducibility: append, never renumber.
     """
 
-    INIT = 0
     PERMUTATION = 1
     AUGMENT = 2
     SPLIT = 3

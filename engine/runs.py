@@ -347,8 +347,10 @@ def open_run(root: Path, name: str) -> Run:
 
 def rename(run: Run, name: str) -> Run:
     """Give a run that is not being trained a new, free name."""
-    with run.hold("the app"):  # waits out a reader, refuses when somebody trains it
+    with run.hold("the app") as writer:  # waits out a reader, refuses when somebody trains it
         check_free(run.path.parent, name)
+        if writer.status.state is State.QUEUED:  # the queue knows it by its old name
+            raise RunError(f"run {run.name!r} is queued; rename it once it has ended")
     target = run.path.with_name(name)
     replace(run.path, target)  # after the lock is let go: Windows cannot move a file in use
     return Run(target)

@@ -14,7 +14,7 @@ TRAINING_AND_UP = ("engine.training", "engine.worker")
 BOTTOM = ("engine.config", "engine.data", "engine.runs", *TRAINING_AND_UP)
 BASE = ("engine.data", "engine.runs", "engine.checkpoint", "engine.predict", *TRAINING_AND_UP)
 FORBIDDEN = {
-    "engine": ("streamlit", "pages", "train", "app", "argparse"),
+    "engine": ("streamlit", "pages", "train", "terminal", "app", "argparse"),
     "engine.checks": BOTTOM,
     "engine.errors": BOTTOM,
     "engine.files": BOTTOM,
@@ -29,6 +29,7 @@ FORBIDDEN = {
     "engine.predict": ("engine.worker",),
     "engine.training": ("engine.worker",),
     "train": ("streamlit", "pages", "app"),
+    "terminal": ("streamlit", "pages", "app", "train"),
     "pages": ("torch", "torchvision", "train"),
     "pages.ui.charts": ("streamlit",),
 }
@@ -87,7 +88,7 @@ def is_sys(value: ast.expr) -> bool:
 def modules() -> dict[str, Path]:
     """Dotted name and file of every module that the rules are about."""
     files = [*REPOSITORY.glob("engine/**/*.py"), *REPOSITORY.glob("pages/**/*.py")]
-    files += [path for path in (REPOSITORY / "train.py", REPOSITORY / "app.py") if path.exists()]
+    files += [REPOSITORY / name for name in ("train.py", "terminal.py", "app.py")]
     return {
         ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
         for path in files

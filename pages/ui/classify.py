@@ -19,7 +19,7 @@ from engine.data.images import FITS
 from engine.data.types import IMAGE_SIZE
 from engine.errors import DataError, RunError
 from engine.predict import Predictor, best, decode_image, to_image, to_input
-from engine.runs import Run, Status
+from engine.runs import Run, State, Status
 from pages.ui import state, tables
 from pages.ui.cards import (
     SMALL,
@@ -58,6 +58,11 @@ class Choice:
         return f"{self.name} · {self.kind}"
 
     @property
+    def is_complete(self) -> bool:
+        """Shipped, or trained to its end."""
+        return self.name.startswith("pretrained/") or self.status.state is State.FINISHED
+
+    @property
     def label(self) -> str:
         """The title, with a warning where the epoch was chosen by its test accuracy."""
         chosen = self.kind == "best" and self.status.val_is_test
@@ -65,7 +70,7 @@ class Choice:
 
 
 def choices() -> dict[str, Choice]:
-    """Every weights file by "run/kind": shipped ones, then own runs, newest first."""
+    """Every weights file by "run/kind": shipped ones, then own: finished first, then newest."""
     shipped = sorted(runs.list_runs(SHIPPED), key=lambda run: run.name)
     found = {}
     for prefix, listed in (("pretrained/", shipped), ("", runs.list_runs(state.RUN_ROOT))):
@@ -74,7 +79,8 @@ def choices() -> dict[str, Choice]:
                 name = f"{prefix}{run.name}"
                 if choice := _choice(name, run, kind):
                     found[f"{name}/{kind}"] = choice
-    return found
+    # Sorting keeps the order of equals; a run stopped in its first epoch is a poor first network.
+    return dict(sorted(found.items(), key=lambda item: not item[1].is_complete))
 
 
 def _choice(name: str, run: Run, kind: str) -> Choice | None:

@@ -17,7 +17,7 @@ from engine.data import ImageData
 from engine.data.batches import split
 from engine.device import resolve
 from engine.errors import RunError
-from engine.models import build_model
+from engine.models import build_on_meta
 from engine.models.summary import summarize
 from engine.predict import load_network, measure
 from engine.runs import Run, State, Status
@@ -155,7 +155,7 @@ def clean_train_accuracy(path: str, changed: int) -> float:
 @st.cache_data(max_entries=128, show_spinner=False)
 def model_costs(model: ModelConfig, batch_size: int) -> dict[str, float]:
     """Parameters, multiply-accumulates an image, and bytes that training a batch takes."""
-    network = build_model(
+    network = build_on_meta(  # a link may ask for more weights than there is memory
         model.arch, model.num_classes or 10, model.activation, model.norm, model.width
     )
     summary = summarize(network, batch_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from datetime import datetime
 from pathlib import Path
 
@@ -101,6 +102,8 @@ def to_csv(table: pd.DataFrame) -> bytes:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    # As spreadsheets read it: full-width signs count, what cannot be seen does not.
+    seen = (c for c in unicodedata.normalize("NFKC", value) if c.isprintable() and c != " ")
+    return f"'{value}" if next(seen, None) in ("=", "+", "-", "@") else value

@@ -1,5 +1,6 @@
 """The Classify page: which networks it offers, what it shows of pictures and of test images."""
 
+import csv
 import io
 import os
 import re
@@ -361,11 +362,12 @@ def test_the_csv_has_a_row_a_picture_and_both_networks(network):
     text = classify.to_csv([(picture, answers)], [("bad.png", "damaged")], "pad").decode(
         "utf-8-sig"
     )
-    head, row, refused = text.splitlines()
-    assert head.startswith("picture,about,fit,network (1),class 1 (1),probability 1 (1)")
-    assert row.startswith("x.png,60×40 pixels,pad,a · best,cat,0.75,dog,0.25,no,b · best,cat,0.75")
-    assert row.rstrip(",").endswith("yes")
-    assert refused.startswith("bad.png,") and refused.endswith(",damaged")
+    head, row, refused = csv.reader(io.StringIO(text))
+    assert head[:5] == ["picture", "about", "fit", "network (1)", "class 1 (1)"]
+    first = ["x.png", "60×40 pixels", "pad", "a · best", "cat", "0.75", "dog", "0.25", "no"]
+    assert row[:12] == [*first, "b · best", "cat", "0.75"]
+    assert [cell for cell in row if cell][-1] == "yes"
+    assert refused[0] == "bad.png" and refused[-1] == "damaged"
 
 
 @pytest.mark.parametrize(

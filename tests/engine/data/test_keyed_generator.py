@@ -42,7 +42,6 @@ def test_a_part_out_of_range_is_refused(part):
 
 def test_the_purposes_are_numbered_apart_and_for_good():
     assert [(p.name, p.value) for p in Purpose][:5] == [
-        ("INIT", 0),
         ("PERMUTATION", 1),
         ("AUGMENT", 2),
         ("SPLIT", 3),

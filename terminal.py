@@ -1,0 +1,124 @@
+"""What train.py shows in a terminal, and the signals that it takes there."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import sys
+import time
+
+from tqdm import tqdm
+
+from engine import data
+from engine.training.records import EpochRecord, Progress, Record, Started
+
+PLAIN_EVERY_S = 30.0  # between progress lines when the output is not a terminal
+
+
+class Signals:
+    """Ctrl-C and SIGTERM end the run at the next step; a second Ctrl-C ends it at once."""
+
+    def __init__(self):
+        self.received = 0
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *error) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def ask(self) -> str | None:
+        return "interrupt" if self.received else None
+
+    def _handle(self, number: int, frame: object) -> None:
+        if self.received:
+            raise KeyboardInterrupt
+        self.received = number
+        # RuntimeError: the signal came in the middle of a write to the same stream.
+        with contextlib.suppress(OSError, RuntimeError):
+            tqdm.write(
+                "finishing this batch and saving; Ctrl-C again ends at once", file=sys.stderr
+            )
+
+
+class Display:
+    """Live progress: a bar in a terminal, plain lines elsewhere, one line an epoch in both."""
+
+    def __init__(self, epochs: int):
+        self.epochs = epochs
+        self.bar: tqdm | None = None
+        self.next_line = time.monotonic() + PLAIN_EVERY_S
+
+    def __call__(self, record: Record) -> None:
+        with contextlib.suppress(BrokenPipeError):  # nobody reads any more; the training goes on
+            self._show(record)
+
+    def _show(self, record: Record) -> None:
+        if isinstance(record, Started) and sys.stderr.isatty():
+            self.bar = tqdm(
+                total=record.steps,
+                initial=record.step,
+                unit="step",
+                dynamic_ncols=True,
+                bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}",
+            )
+        elif isinstance(record, Progress):
+            self._progress(record)
+        elif isinstance(record, EpochRecord):
+            tqdm.write(
+                f"epoch {record.epoch}/{self.epochs}  train loss {record.train_loss:.4f} "
+                f"acc {record.train_acc:.4f}  val loss {record.val_loss:.4f} "
+                f"acc {record.val_acc:.4f}  lr {record.lr:.4g}  {record.seconds:.1f} s"
+            )
+            sys.stdout.flush()
+
+    def _progress(self, now: Progress) -> None:
+        left = _duration(now.eta_seconds) if now.eta_seconds is not None else "?"
+        text = f"loss {now.loss:.3f} acc {now.acc:.3f} {now.images_per_s:.0f} images/s, {left} left"
+        if self.bar is not None:
+            self.bar.set_description_str(f"epoch {now.epoch}/{self.epochs} {now.phase}")
+            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.n = now.step
+            self.bar.refresh()
+        elif time.monotonic() >= self.next_line:
+            self.next_line = time.monotonic() + PLAIN_EVERY_S
+            print(f"epoch {now.epoch}/{self.epochs} step {now.step} {text}", flush=True)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class DataBar:
+    """Progress of a download or import: one line rewritten in a terminal, few lines elsewhere."""
+
+    def __init__(self):
+        self.next_line = time.monotonic() + 1  # what takes less than a second needs no line
+
+    def __call__(self, now: data.Progress) -> None:
+        ended = now.total is not None and now.done >= now.total
+        if time.monotonic() < self.next_line and not ended:
+            return
+        live = sys.stderr.isatty()
+        self.next_line = time.monotonic() + (0.2 if live else PLAIN_EVERY_S)
+        total = f"/{now.total}" if now.total else ""
+        text = f"{now.message} {now.done}{total} {now.unit}"
+        if now.rate:
+            text += f", {now.rate:.0f} {now.unit}/s"
+            text += f", {_duration((now.total - now.done) / now.rate)} left" if now.total else ""
+        if live:
+            columns = shutil.get_terminal_size().columns - 1
+            print(f"\r{text[:columns]:<{columns}}", end="\n" if ended else "", file=sys.stderr)
+        elif not ended:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
