@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from streamlit import config as options
 
+from engine.predict import MAX_BYTES
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTINGS = tomllib.loads((REPOSITORY / ".streamlit" / "config.toml").read_text())
 THEMES = SETTINGS["theme"]
@@ -43,8 +45,8 @@ def test_it_listens_here_and_answers_to_its_own_names_only():
         ("server.enableStaticServing", False),
         ("server.enableAgentApi", False),
         ("server.corsAllowedOrigins", []),
-        ("server.trustedUserHeaders", None),
-        ("global.developmentMode", False),
+        ("server.trustedUserHeaders", {}),
+        ("global.developmentMode", None),
         ("browser.gatherUsageStats", False),
         ("client.showErrorDetails", "none"),
         ("client.showErrorLinks", False),
@@ -57,8 +59,6 @@ def test_no_protection_is_given_up(path, safe):
 
 
 def test_the_server_s_upload_limit_is_that_of_a_picture():
-    from engine.predict import MAX_BYTES
-
     assert SETTINGS["server"]["maxUploadSize"] * 2**20 >= MAX_BYTES
 
 

@@ -119,6 +119,7 @@ def test_row_34_the_collection_after_every_look_passes_over_what_was_imported(mo
     def reached(known: object) -> bool:
         return any(each is known for each in gc.get_objects())
 
+    monkeypatch.setattr(state, "_frozen_modules", 0)
     for name in ("early", "late"):
         module = types.ModuleType(name)
         monkeypatch.setitem(sys.modules, name, module)
