@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from engine.config import ModelConfig
 from engine.errors import CheckpointError
 from engine.files import replace, sync_folder, write_atomic
+from engine.models import ARCHITECTURES
 
 SCHEMA = 1
 KEEP = 2  # resume folders: the newest, and one to fall back on
@@ -35,11 +36,12 @@ class Checkpoint:
 
 def describe_model(model: ModelConfig) -> dict[str, str]:
     """The header that weights carry, so that a file alone tells which network it fits."""
+    own = ARCHITECTURES[model.arch]
     return {
         "schema": str(SCHEMA),
         "arch": model.arch,
-        "activation": model.activation or "default",
-        "norm": model.norm or "default",
+        "activation": model.activation or own.activation,
+        "norm": model.norm or own.norm,
         "width": f"{model.width:g}",
         "num_classes": str(model.num_classes),
     }

@@ -104,7 +104,7 @@ def test_the_header_alone_tells_the_network():
     plain = describe_model(ModelConfig("vgg11", num_classes=7, width=0.5))
     chosen = describe_model(ModelConfig("vgg11", "mish", "group", 0.5, 7))
     assert (plain["arch"], plain["num_classes"], plain["width"]) == ("vgg11", "7", "0.5")
-    assert (plain["activation"], plain["norm"]) == ("default", "default")
+    assert (plain["activation"], plain["norm"]) == ("relu", "batch")
     assert (chosen["activation"], chosen["norm"]) == ("mish", "group")
 
 
