@@ -12,11 +12,6 @@ PLACES = {"data.root", "data.url", "device"}
 FACTORS = tuple(path for path in FLAGS if path not in PLACES and path != "seed")
 
 
-def factors(config: RunConfig) -> dict[str, Any]:
-    """The fields that make a run the experiment it is, all but its seed."""
-    return {path: _value(config, path) for path in FACTORS}
-
-
 def differing(configs: list[RunConfig]) -> list[str]:
     """The factors in which not all configs agree; parameters of switched-off parts do not count."""
     found = []

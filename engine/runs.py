@@ -305,7 +305,7 @@ def check_free(root: Path, name: str) -> None:
     if not str(root).isprintable():  # TensorBoard writes to Unicode names only
         raise RunError(f"the folder of runs {str(root)!r} has a strange name; choose another")
     if name.lower() in _taken(root):
-        raise RunError(f"run {name!r} exists in {root}; choose another name, or resume it")
+        raise RunError(f"run {name!r} exists already; choose another name, or resume it")
 
 
 def _taken(root: Path) -> set[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import os
 import sys
+from multiprocessing import forkserver
 from pathlib import Path
 from unittest import mock
 
@@ -54,6 +56,11 @@ def _spawner():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["train", "engine.worker"])
+    # Python 3.11's server looks for what it preloads on its own path only, and fails silently.
+    known = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), known]))
+    with mock.patch.dict(os.environ, {"PYTHONPATH": path}):
+        forkserver.ensure_running()
     return context
 
 
