@@ -99,7 +99,12 @@ def test_a_run_in_use_is_neither_deleted_nor_renamed(make_run):
 
 
 def test_a_renamed_run_keeps_everything(make_run, tiny):
-    renamed = runs.rename(make_run("a"), "b")
+    run = make_run("a")
+    with pytest.raises(RunError, match="is queued"):  # the queue knows it by its name
+        runs.rename(run, "b")
+    with run.hold("test") as writer:
+        writer.update(state=State.STOPPED)
+    renamed = runs.rename(run, "b")
     assert (renamed.name, renamed.config()) == ("b", tiny())
     assert [run.name for run in runs.list_runs(renamed.path.parent)] == ["b"]
     make_run("c")
