@@ -31,7 +31,7 @@ PRESETS = {
             "optim.lr": 0.1,
             "optim.nesterov": True,
             "batch_size": 64,
-            "epochs": 5,
+            "epochs": 4,
         },
     ),
     "study": Preset(
