@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import time
 
 import pytest
+from PIL import Image
 
 from engine import runs
 from engine.runs import Run, State
@@ -108,6 +110,23 @@ def test_a_deep_link_opens_a_run(tab, photograph):
     page.wait_for_selector(CURVE)
     assert page.get_by_role("heading", name="terminal").is_visible()
     photograph(page, "runs-deep-link")
+
+
+def test_good_and_bad_uploads_side_by_side(tab, photograph):
+    page = tab("/Classify")
+    picture = io.BytesIO()
+    Image.new("RGB", (60, 40), "orange").save(picture, "PNG")
+    page.locator(".st-key-upload [data-testid=stFileUploaderDropzoneInput]").set_input_files(
+        [
+            {"name": "good.png", "mimeType": "image/png", "buffer": picture.getvalue()},
+            {"name": "bad.png", "mimeType": "image/png", "buffer": b"no picture at all"},
+        ]
+    )
+    page.wait_for_selector("article.card")
+    assert page.locator("article.card").count() == 1
+    assert page.locator("article.card .bar").count() == 5
+    assert page.get_by_text("not a PNG").is_visible()
+    photograph(page, "classify-uploads")
 
 
 def test_a_long_training_asks_first(tab, server, settle):
