@@ -24,6 +24,7 @@ from engine.errors import Cancelled, CheckpointError, ConfigError, DataError, Ru
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
 from engine.models.summary import count_parameters
 from engine.predict import load_network, measure
+from engine.presets import PRESETS
 from engine.runs import RESUMABLE, Run, State
 from engine.training import session
 from terminal import DataBar, Display, Signals
@@ -37,6 +38,7 @@ OPTIONS = {
     "model.activation": ([], str, f"{', '.join(ACTIVATIONS)}; default: the architecture's own"),
     "model.norm": ([], str, f"{', '.join(NORMS)}; default: the architecture's own"),
     "model.width": ([], float, "multiplier on every channel count"),
+    "model.whitening": ([], bool, "a patch-whitening layer first (speedrun has its own)"),
     "data.dataset": ([], str, f"{', '.join(data.DATASETS)}, or a path to class folders or a zip"),
     "data.root": ([], str, "folder for archives, downloads and decoded caches"),
     "data.url": ([], str, "mirror of the archive, accepted only if its MD5 matches"),
@@ -46,17 +48,22 @@ OPTIONS = {
     "epochs": (["-e"], int, "passes over the training images"),
     "optim.lr": (["--learning-rate"], float, "peak learning rate"),
     "optim.optimizer": ([], str, ", ".join(OPTIMIZERS)),
-    "optim.momentum": ([], float, "SGD's momentum"),
+    "optim.momentum": ([], float, "SGD's or Muon's momentum"),
     "optim.nesterov": ([], bool, "Nesterov momentum"),
     "optim.weight_decay": (["--wd"], float, "weight decay"),
     "optim.label_smoothing": ([], float, "label smoothing"),
+    "optim.head_lr": ([], float, "factor on the last layer's learning rate"),
+    "optim.bias_lr": ([], float, "factor on the learning rate of biases and norms"),
+    "optim.ema": ([], float, "decay of the moving average of the weights; 0: none"),
     "schedule.kind": ([], str, ", ".join(SCHEDULES)),
     "schedule.milestones": (["-m"], int, "epoch of a multi_step drop; repeat for each"),
     "schedule.gamma": ([], float, "factor of a multi_step drop"),
     "schedule.t_max": ([], int, "epochs for cosine_annealing to reach 0; default: all"),
     "schedule.warmup": ([], float, "epochs of linear warm-up"),
     "augment.crop": ([], bool, "no random crop"),
+    "augment.crop_padding": ([], int, "pixels that the random crop may move an image"),
     "augment.flip": ([], bool, "no horizontal flip"),
+    "augment.alternating_flip": ([], bool, "flip at random in epoch 1, then every other epoch"),
     "augment.erasing": ([], bool, "random erasing"),
     "augment.mixup": ([], bool, "mixup"),
     "augment.mixup_alpha": ([], float, "mixup's Beta(alpha, alpha)"),
@@ -66,6 +73,7 @@ OPTIONS = {
     "device": ([], str, "auto, cpu, mps, cuda or cuda:N"),
     "seed": ([], int, "of weights, order and augmentation"),
     "pretrained": ([], str, "run or .safetensors file whose weights to start from"),
+    "tta": ([], bool, "measure the last epoch (or --evaluate) with test-time augmentation too"),
 }
 
 
@@ -91,11 +99,13 @@ def make_parser() -> Parser:
             options |= {"type": kind, "metavar": path.split(".")[-1].upper()}
             options["help"] += f" (default {default})" if default is not None else ""
         parser.add_argument(*spellings, flag, **options)
+    parser.add_argument(
+        "--preset", choices=PRESETS, help="choices to start from; other flags change them"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run --name")
     parser.add_argument("--run-root", type=Path, default=Path("checkpoints"), help="folder of runs")
     parser.add_argument("--list", action="store_true", help="print the architectures and end")
     parser.add_argument("--evaluate", metavar="RUN", help="print a run's accuracy and end")
-    parser.add_argument("--tta", action="store_true", help="evaluate with mirror images as well")
     return parser
 
 
@@ -111,8 +121,8 @@ def main(arguments: list[str] | None = None) -> int:
             return list_architectures()
         if args.evaluate is not None:
             return evaluate_run(args, given)
-        if args.tta:
-            raise ConfigError("tta", "belongs to --evaluate")
+        if args.preset and args.resume:
+            raise ConfigError("preset", "is for a new run; a resumed run keeps its own choices")
         return resume(args, given) if args.resume else train(args, given)
     except (ConfigError, DataError, RunError, CheckpointError) as error:
         print(f"train.py: {_with_flag(error)}", file=sys.stderr)
@@ -124,7 +134,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(args: argparse.Namespace, given: dict) -> int:
     """Check everything, then make the run and train it."""
-    config = with_fields(RunConfig(), given)
+    start = PRESETS[args.preset].config() if args.preset else RunConfig()
+    config = with_fields(start, given)
     name = runs.suggest_name(args.run_root, config) if args.name is None else args.name
     runs.check_free(args.run_root, name)
     _warn(config)
@@ -182,6 +193,8 @@ def _train(run: Run, writer: runs.RunWriter, prepared: session.Prepared) -> int:
             f"final {100 * status.final_acc:.2f} %, best {100 * status.best_acc:.2f} % "
             f"(epoch {status.best_epoch}) on {_validated_on(prepared)}{chosen}"
         )
+    if status.tta_acc is not None:
+        print(f"final {100 * status.tta_acc:.2f} % with test-time augmentation")
     if state is not State.FINISHED:
         print(f"{state} at step {status.step} of {status.steps}, saved; go on with: {again}")
     return 128 + signals.received if state is State.INTERRUPTED else 0
@@ -210,8 +223,9 @@ def evaluate_run(args: argparse.Namespace, given: dict) -> int:
             f"{args.evaluate} knows {', '.join(network.classes)[:200]}; "
             f"{images.name} has other classes: {', '.join(images.classes)[:200]}"
         )
-    tally = measure(network, images.test_images, images.test_labels, compute, tta=args.tta)
-    how = ", mean with mirror images" if args.tta else ""
+    tta = checked.tta
+    tally = measure(network, images.test_images, images.test_labels, compute, tta=tta)
+    how = ", with test-time augmentation" if tta else ""
     own = choice.dataset == network.config.data.dataset and network.config.data.holdout == 0
     if own and network.weights.stem == "best":
         how += " (which selected these weights)"

@@ -44,6 +44,7 @@ def describe_model(model: ModelConfig) -> dict[str, str]:
         "norm": model.norm or own.norm,
         "width": f"{model.width:g}",
         "num_classes": str(model.num_classes),
+        "whitening": str(model.whitening or own.whitening).lower(),
     }
 
 
@@ -122,8 +123,17 @@ class CheckpointStore:
         self.folder, self.header = folder, header
         self.resume = folder / "resume"
 
-    def save(self, step: int, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+    def save(
+        self,
+        step: int,
+        weights: dict[str, Tensor],
+        state: dict[str, Any],
+        result: dict[str, Tensor] | None = None,
+    ) -> None:
         """Write resume/<step>/ under a temporary name, sync it, rename it, drop older ones.
+
+        result: the weights for last.safetensors, where they are not those that are trained (a
+        moving average of them).
 
         Raises CheckpointError (disk full, folder not writable); what was there stays intact.
         """
@@ -133,7 +143,8 @@ class CheckpointStore:
         try:
             # First, so that last.safetensors is never older than what a resume goes on from: the
             # resume of a run that died in its final save has nothing left to do.
-            write_atomic(self.folder / "last.safetensors", content)
+            last = content if result is None else _serialize(result, self.header)
+            write_atomic(self.folder / "last.safetensors", last)
             self.resume.mkdir(exist_ok=True)
             self._remove_leftovers()
             staging.mkdir()

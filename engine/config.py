@@ -15,8 +15,8 @@ from engine import checks
 from engine.errors import ConfigError
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("cosine_annealing", "multi_step", "one_cycle", "constant")
+OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
+SCHEDULES = ("cosine_annealing", "multi_step", "one_cycle", "triangular", "constant")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 MAX_JSON_BYTES = 1_000_000  # a real config is 2 KB; anything near this is not one
 
@@ -30,6 +30,12 @@ class ModelConfig:
     norm: str | None = None  # a name in engine.models.NORMS
     width: float = 1.0  # multiplier on every channel count, above 0
     num_classes: int | None = None  # 2 or more; None: as many as the data set has
+    whitening: bool = False  # a patch-whitening layer first; speedrun has its own in any case
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of build_model; 10 classes while the data set is not known."""
+        return {**vars(self), "num_classes": self.num_classes or 10}
 
     def __post_init__(self):
         checks.choice("model.arch", self.arch, ARCHITECTURES)
@@ -38,6 +44,7 @@ class ModelConfig:
         if self.norm is not None:
             checks.choice("model.norm", self.norm, NORMS)
         checks.number("model.width", self.width, 0, 64, above=True)
+        checks.flag("model.whitening", self.whitening)
         if self.num_classes is not None:
             checks.integer("model.num_classes", self.num_classes, 2, 100_000)
 
@@ -70,8 +77,10 @@ class DataConfig:
 class AugmentConfig:
     """Which augmentations are on, in the order they are applied."""
 
-    crop: bool = True  # random 32×32 crop of the image padded by 4 pixels
+    crop: bool = True  # random 32×32 crop of the padded image
+    crop_padding: int = 4  # pixels on each side, 1 to 16
     flip: bool = True  # horizontal flip, probability 0.5
+    alternating_flip: bool = False  # flip at random in epoch 1, then every other epoch
     erasing: bool = False  # random erasing, probability 0.5
     mixup: bool = False
     mixup_alpha: float = 0.2  # λ ~ Beta(α, α), above 0
@@ -79,8 +88,11 @@ class AugmentConfig:
     cutmix_alpha: float = 1.0  # λ ~ Beta(α, α), above 0
 
     def __post_init__(self):
-        for name in ("crop", "flip", "erasing", "mixup", "cutmix"):
+        for name in ("crop", "flip", "alternating_flip", "erasing", "mixup", "cutmix"):
             checks.flag(f"augment.{name}", getattr(self, name))
+        checks.integer("augment.crop_padding", self.crop_padding, 1, 16)
+        if self.alternating_flip and not self.flip:
+            raise ConfigError("augment.alternating_flip", "needs the flip, which is off")
         checks.number("augment.mixup_alpha", self.mixup_alpha, 0, 100, above=True)
         checks.number("augment.cutmix_alpha", self.cutmix_alpha, 0, 100, above=True)
 
@@ -91,10 +103,13 @@ class OptimConfig:
 
     optimizer: str = "sgd"  # one of OPTIMIZERS
     lr: float = 0.1  # peak learning rate, above 0
-    momentum: float = 0.9  # SGD's momentum, 0 to below 1
-    nesterov: bool = False  # SGD only
-    weight_decay: float = 5e-4  # 0 or more; decoupled for adamw, in the gradient otherwise
+    momentum: float = 0.9  # SGD's or Muon's momentum, 0 to below 1
+    nesterov: bool = False  # SGD only; Muon always is
+    weight_decay: float = 5e-4  # 0 or more; decoupled for adamw and muon, else in the gradient
     label_smoothing: float = 0.0  # 0 to below 1
+    head_lr: float = 1.0  # factor on the last layer's learning rate, 0 to 10,000
+    bias_lr: float = 1.0  # factor on the learning rate of biases and norms, 0 to 10,000
+    ema: float = 0.0  # decay of the moving average that is validated and kept, 0 (off) to below 1
 
     def __post_init__(self):
         checks.choice("optim.optimizer", self.optimizer, OPTIMIZERS)
@@ -103,6 +118,9 @@ class OptimConfig:
         checks.flag("optim.nesterov", self.nesterov)
         checks.number("optim.weight_decay", self.weight_decay, 0, 10)
         checks.number("optim.label_smoothing", self.label_smoothing, 0, 0.9999)
+        checks.number("optim.head_lr", self.head_lr, 0, 10_000)
+        checks.number("optim.bias_lr", self.bias_lr, 0, 10_000)
+        checks.number("optim.ema", self.ema, 0, 0.99999)
         if self.nesterov and self.optimizer != "sgd":
             raise ConfigError("optim.nesterov", "is for the sgd optimizer only")
         if self.nesterov and self.momentum == 0:
@@ -152,6 +170,7 @@ class RunConfig:
     precision: str = "auto"  # one of PRECISIONS
     device: str = "auto"  # auto, cpu, mps, cuda or cuda:N
     pretrained: str | None = None  # run (name or folder) or .safetensors file to start from
+    tta: bool = False  # measure the last epoch with test-time augmentation as well
 
     def __post_init__(self):
         checks.integer("epochs", self.epochs, 1, 1_000_000)
@@ -159,6 +178,7 @@ class RunConfig:
         checks.integer("seed", self.seed, 0, 2**31 - 1)
         checks.choice("precision", self.precision, PRECISIONS)
         checks.text("device", self.device, 32)
+        checks.flag("tta", self.tta)
         if self.pretrained is not None:
             checks.text("pretrained", self.pretrained)
         if self.schedule.warmup > self.epochs:
@@ -180,7 +200,7 @@ class RunConfig:
                 "rises again after" if self.schedule.t_max < self.epochs else "reaches 0 only at"
             )
             found.append(f"with t_max {self.schedule.t_max} the learning rate {after} that epoch")
-        if self.optim.optimizer != "sgd" and self.optim.lr > 0.01:
+        if self.optim.optimizer.startswith("adam") and self.optim.lr > 0.01:
             found.append(f"lr {self.optim.lr:g} is high for {self.optim.optimizer}; 0.001 is usual")
         if self.model.arch.startswith("convmixer") and self.model.norm == "instance":
             found.append("convmixer ends in its norm: with instance norm it cannot see the image")
@@ -236,6 +256,7 @@ FLAGS = {
     "model.activation": "--activation",
     "model.norm": "--norm",
     "model.width": "--width",
+    "model.whitening": "--whitening",
     "data.dataset": "--dataset",
     "data.root": "--data-root",
     "data.url": "--data-url",
@@ -249,13 +270,18 @@ FLAGS = {
     "optim.nesterov": "--nesterov",
     "optim.weight_decay": "--weight-decay",
     "optim.label_smoothing": "--label-smoothing",
+    "optim.head_lr": "--head-lr",
+    "optim.bias_lr": "--bias-lr",
+    "optim.ema": "--ema",
     "schedule.kind": "--sche",
     "schedule.milestones": "--milestones",
     "schedule.gamma": "--sche-gamma",
     "schedule.t_max": "--sche-t-max",
     "schedule.warmup": "--warmup",
     "augment.crop": "--no-crop",
+    "augment.crop_padding": "--crop-padding",
     "augment.flip": "--no-flip",
+    "augment.alternating_flip": "--alternating-flip",
     "augment.erasing": "--erase-aug",
     "augment.mixup": "--mixup-aug",
     "augment.mixup_alpha": "--mixup-alpha",
@@ -265,6 +291,7 @@ FLAGS = {
     "device": "--device",
     "seed": "--seed",
     "pretrained": "--pretrained",
+    "tta": "--tta",
 }
 
 

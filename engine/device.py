@@ -55,7 +55,7 @@ def resolve(device: str = "auto", precision: str = "auto") -> Compute:
     """Turn the two settings into a device and precision that exist here, or raise ConfigError."""
     chosen = _device(device)
     if precision == "auto":
-        precision = _fastest_precision(chosen)
+        precision = fastest_precision(chosen)
     return Compute(chosen, precision)
 
 
@@ -80,7 +80,8 @@ def _device(name: str) -> torch.device:
     return torch.device(device.type)
 
 
-def _fastest_precision(device: torch.device) -> str:
+def fastest_precision(device: torch.device) -> str:
+    """What "auto" becomes: bf16 or fp16 where the hardware has it, otherwise fp32."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if device.type == "cpu":

@@ -50,9 +50,7 @@ def load_network(path: Path, compute: Compute) -> Network:
     if info is None or not weights.is_file():
         raise CheckpointError(f"{path.name}: this run has no weights yet; train it first")
     choice = config.model
-    model = build_model(
-        choice.arch, choice.num_classes, choice.activation, choice.norm, choice.width
-    )
+    model = build_model(**choice.arguments)
     apply_weights(model, *load_weights(weights), describe_model(choice))
     model = model.to(compute.device, memory_format=compute.memory_format).eval()
     try:

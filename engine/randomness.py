@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     AUGMENT = 2
     SPLIT = 3
     SHAPES = 4
+    FLIP = 5
 
 
 def keyed_generator(*key: int) -> torch.Generator:

@@ -62,6 +62,7 @@ class Status:
     eta_seconds: float | None = None
     seconds: float = 0.0  # spent training so far, over all its sittings
     final_acc: float | None = None  # validation accuracy after the last finished epoch
+    tta_acc: float | None = None  # final_acc with test-time augmentation, if asked for
     best_acc: float | None = None
     best_epoch: int | None = None
     val_is_test: bool = True  # best_acc was then selected on test data

@@ -8,6 +8,7 @@ from engine.config import OptimConfig, ScheduleConfig
 
 # One-cycle: share of the run that rises, and the first and last rate as parts of the peak.
 ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = 0.3, 1 / 25, 1 / 25e4
+TRIANGLE_RISE, TRIANGLE_START, TRIANGLE_END = 0.23, 0.2, 0.07  # likewise
 
 
 def learning_rate(
@@ -18,7 +19,8 @@ def learning_rate(
     cosine_annealing: SGDR without restarts (Loshchilov & Hutter, arXiv 1608.03983, eq. 5), to 0 at
     epoch t_max; past it the same formula rises again. multi_step: `peak` times gamma for each
     milestone (in finished epochs) passed. one_cycle: Smith & Topin (arXiv 1708.07120) with cosine
-    halves. Any of them is scaled by a linear warm-up over the first `warmup` epochs.
+    halves. triangular: straight lines up, then down (Jordan 2024, arXiv 2404.00498). Any of them
+    is scaled by a linear warm-up over the first `warmup` epochs.
     """
     epoch = step / steps_per_epoch
     if schedule.kind == "cosine_annealing":
@@ -27,6 +29,8 @@ def learning_rate(
         rate = peak * schedule.gamma ** sum(epoch >= m for m in schedule.milestones)
     elif schedule.kind == "one_cycle":
         rate = _one_cycle(peak, step, steps_per_epoch * epochs)
+    elif schedule.kind == "triangular":
+        rate = peak * _triangle((step + 1) / (steps_per_epoch * epochs))
     else:
         rate = peak
     warmup_steps = schedule.warmup * steps_per_epoch
@@ -38,6 +42,13 @@ def _one_cycle(peak: float, step: int, steps: int) -> float:
     if step < top:
         return _cosine(peak * ONE_CYCLE_START, peak, step / top)
     return _cosine(peak, peak * ONE_CYCLE_END, (step - top) / (steps - top))
+
+
+def _triangle(share: float) -> float:
+    """The part of the peak at this share of the run, 0 to 1."""
+    if share < TRIANGLE_RISE:
+        return TRIANGLE_START + (1 - TRIANGLE_START) * share / TRIANGLE_RISE
+    return 1 - (1 - TRIANGLE_END) * (share - TRIANGLE_RISE) / (1 - TRIANGLE_RISE)
 
 
 def _cosine(start: float, end: float, share: float) -> float:

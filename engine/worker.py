@@ -74,10 +74,7 @@ class Worker:
 
         The same submission twice (a double click, a form open in two tabs) gives the same run.
         """
-        model = config.model
-        count_parameters(
-            model.arch, model.num_classes or 10, model.activation, model.norm, model.width
-        )
+        count_parameters(**config.model.arguments)
         resolve(config.device, config.precision)
         with self._submitting:
             try:

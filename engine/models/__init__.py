@@ -1,6 +1,8 @@
 """The architectures and the one function that builds them."""
 
+import dataclasses
 import math
+from collections import OrderedDict
 from collections.abc import Iterable
 
 import torch
@@ -11,7 +13,9 @@ from engine.models.convmixer import CONVMIXERS
 from engine.models.densenet import DENSENETS
 from engine.models.layers import ACTIVATIONS, NORMS, Architecture, Layers, initialize
 from engine.models.resnet import RESNETS, RESNEXTS, WIDE_RESNETS
+from engine.models.speedrun import SPEEDRUNS
 from engine.models.vgg import VGGS
+from engine.models.whitening import CHANNELS, Whitening
 
 __all__ = ["ACTIVATIONS", "ARCHITECTURES", "NORMS", "Architecture", "build_model"]
 
@@ -26,7 +30,7 @@ def merge(tables: Iterable[dict[str, Architecture]]) -> dict[str, Architecture]:
     return merged
 
 
-ARCHITECTURES = merge([RESNETS, RESNEXTS, WIDE_RESNETS, VGGS, DENSENETS, CONVMIXERS])
+ARCHITECTURES = merge([RESNETS, RESNEXTS, WIDE_RESNETS, VGGS, DENSENETS, CONVMIXERS, SPEEDRUNS])
 
 
 def build_model(
@@ -35,18 +39,20 @@ def build_model(
     activation: str | None = None,
     norm: str | None = None,
     width: float = 1.0,
+    whitening: bool = False,
     seed: int = 0,
 ) -> nn.Module:
     """A network on the CPU, (B, 3, 32, 32) float -> (B, num_classes) logits, in training mode.
 
     arch: a key of ARCHITECTURES. activation, norm: keys of ACTIVATIONS and NORMS, used for every
     such layer; None is the architecture's own. width: multiplier on every channel count, above 0.
+    whitening: put a whitening layer first, which must be fitted to data (see whitening.py).
     seed: of the weights. The same arguments give the same weights, and the global random state is
     neither read nor written.
 
     Raises ConfigError, naming the field, for a value that is unknown or leaves no network.
     """
-    model = build_on_meta(arch, num_classes, activation, norm, width)
+    model = build_on_meta(arch, num_classes, activation, norm, width, whitening)
     try:
         model.to_empty(device="cpu")
     except RuntimeError as error:  # the allocator's own message is no help to a person
@@ -62,6 +68,7 @@ def build_on_meta(
     activation: str | None = None,
     norm: str | None = None,
     width: float = 1.0,
+    whitening: bool = False,
 ) -> nn.Module:
     """The network of `build_model` without its weights: shapes only, on the meta device."""
     if arch not in ARCHITECTURES:
@@ -81,4 +88,8 @@ def build_on_meta(
         raise ConfigError("model.num_classes", f"{num_classes!r} is not a whole number above 0")
     layers = Layers(ACTIVATIONS[activation], NORMS[norm], width)
     with torch.device("meta"):
-        return architecture.build(layers, num_classes)
+        if not whitening or architecture.whitening:
+            return architecture.build(layers, num_classes)
+        network = architecture.build(dataclasses.replace(layers, inputs=CHANNELS), num_classes)
+        parts = {"whitening": Whitening(same=True), "activation": layers.activation()}
+        return nn.Sequential(OrderedDict(**parts, network=network))

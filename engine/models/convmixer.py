@@ -40,7 +40,9 @@ class ConvMixer(nn.Module):
         super().__init__()
         channels = layers.channels(base)
         self.stem = nn.Sequential(
-            nn.Conv2d(3, channels, 2, stride=2), layers.activation(), layers.norm(channels)
+            nn.Conv2d(layers.inputs, channels, 2, stride=2),
+            layers.activation(),
+            layers.norm(channels),
         )
         self.stages = nn.Sequential(*[Mixer(layers, channels, kernel) for _ in range(depth)])
         self.head = head(channels, num_classes)

@@ -51,7 +51,7 @@ class DenseNet(nn.Module):
         super().__init__()
         growth = layers.channels(growth)
         channels = 2 * growth
-        self.stem = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        self.stem = nn.Conv2d(layers.inputs, channels, 3, padding=1, bias=False)
         stages = []
         for stage, depth in enumerate(depths):  # 32×32, 16×16, 8×8, 4×4
             if stage > 0:

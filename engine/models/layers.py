@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from engine.errors import ConfigError
+from engine.models.whitening import Whitening
 
 MAX_GROUPS = 32
 MAX_CHANNELS = 2**20  # keeps every tensor size within 64 bits; memory ends long before
@@ -43,6 +44,7 @@ class Layers:
     activation: Callable[[], nn.Module]
     norm: Callable[[int], nn.Module]
     width: float  # multiplier on every channel count, above 0
+    inputs: int = 3  # channels that the first convolution sees
 
     def channels(self, base: int, multiple_of: int = 1) -> int:
         """`base` channels times the width, rounded to `multiple_of` (at least one such multiple).
@@ -69,6 +71,19 @@ class Architecture:
     paper: str  # authors, year, arXiv address
     activation: str = "relu"  # the architecture's own, a key of ACTIVATIONS
     norm: str = "batch"  # likewise, of NORMS
+    whitening: bool = False  # whether it has a whitening layer of its own
+
+
+class IdentityConv(nn.Conv2d):
+    """A 3×3 convolution without bias whose first output channels start as copies of its input."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs, 3, padding=1, bias=False)
+
+    @torch.no_grad()
+    def start_as_identity(self) -> None:
+        """Overwrite the first min(inputs, outputs) filters; the others keep their values."""
+        nn.init.dirac_(self.weight[: self.in_channels])
 
 
 def head(channels: int, num_classes: int) -> nn.Sequential:
@@ -91,7 +106,9 @@ def initialize(model: nn.Module, seed: int) -> None:
             if module.bias is not None:
                 bound = 1 / math.sqrt(module.weight[0].numel())
                 nn.init.uniform_(module.bias, -bound, bound, generator=generator)
-        elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d | nn.GroupNorm):
+            if isinstance(module, IdentityConv):
+                module.start_as_identity()
+        elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d | nn.GroupNorm | Whitening):
             module.reset_parameters()  # ones, zeros and running statistics; draws nothing
         elif [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
             raise TypeError(f"no initialization is known for {name} ({type(module).__name__})")

@@ -82,7 +82,7 @@ class ResNet(nn.Module):
         super().__init__()
         channels = layers.channels(base)
         self.stem = nn.Sequential(
-            nn.Conv2d(3, channels, 3, padding=1, bias=False),
+            nn.Conv2d(layers.inputs, channels, 3, padding=1, bias=False),
             layers.norm(channels),
             layers.activation(),
         )

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from engine.models import build_on_meta
+from engine.models.whitening import Whitening
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ def count_parameters(
     activation: str | None = None,
     norm: str | None = None,
     width: float = 1.0,
+    whitening: bool = False,
 ) -> int:
     """Parameters of `build_model` with the same arguments (and errors), without building it."""
-    model = build_on_meta(arch, num_classes, activation, norm, width)
+    model = build_on_meta(arch, num_classes, activation, norm, width, whitening)
     return sum(p.numel() for p in model.parameters())
 
 
@@ -90,7 +92,7 @@ def _row(name: str, module: nn.Module, output: torch.Tensor) -> LayerRow:
     # Not torch.utils.flop_counter: it hooks every module of the process, so counting here would
     # reach into a network that trains in another thread. The tests compare the two.
     macs = 0
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv2d | Whitening):
         macs = module.weight.numel() * output.shape[2] * output.shape[3]
     elif isinstance(module, nn.Linear):
         macs = module.weight.numel()

@@ -23,7 +23,7 @@ class VGG(nn.Module):
 
     def __init__(self, layers: Layers, num_classes: int, *, depths):
         super().__init__()
-        inputs, stages = 3, []
+        inputs, stages = layers.inputs, []
         for depth, base in zip(depths, STAGE_CHANNELS, strict=True):
             channels = layers.channels(base)
             stage = []

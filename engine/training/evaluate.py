@@ -44,15 +44,24 @@ def predict_logits(
 ) -> Tensor:
     """Float32 logits [B, classes] of uint8 images [B, 3, 32, 32].
 
-    With `tta` (test-time augmentation), the mean of the logits of each image and its mirror image.
+    With `tta` (test-time augmentation), the mean over six views of each image, as in Jordan 2024,
+    arXiv 2404.00498, section 3.5: as it is (half the weight) and moved by one pixel up and to the
+    left, or down and to the right (a quarter each), and the mirror image of each of the three.
     The caller has put the model into eval mode.
     """
     with torch.inference_mode(), compute.autocast():
         inputs = normalize(images, mean, std).to(memory_format=compute.memory_format)
-        logits = model(inputs).float()
-        if tta:
-            logits = (logits + model(inputs.flip(-1)).float()) / 2
-    return logits
+        if not tta:
+            return model(inputs).float()
+        height, width = inputs.shape[2:]
+        padded = F.pad(inputs, [1] * 4, mode="reflect")
+        moved = [padded[:, :, i : i + height, i : i + width] for i in (0, 2)]
+        weighted = [(0.5, inputs), *((0.25, view) for view in moved)]
+        return sum(
+            share / 2 * model(view).float()
+            for share, both in weighted
+            for view in (both, both.flip(-1))
+        )
 
 
 def evaluate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import deque
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.augment import Pipeline
+from engine.augment import FlipParams, Pipeline, PipelineParams
 from engine.checkpoint import CheckpointStore, apply_weights
 from engine.config import RunConfig
 from engine.data.batches import Splits, epoch_permutation
@@ -21,6 +22,7 @@ from engine.device import Compute
 from engine.errors import TrainingFailed
 from engine.randomness import Purpose, keyed_generator
 from engine.schedules import learning_rate
+from engine.training.average import WeightAverage
 from engine.training.evaluate import Tally, evaluate
 from engine.training.optim import make_optimizer
 from engine.training.records import EpochRecord, Progress, Record, Started, StepRecord
@@ -66,6 +68,10 @@ class Trainer:
         self.model = model.to(compute.device, memory_format=compute.memory_format).train()
         self.optimizer = make_optimizer(self.model, config.optim)
         self.scaler = compute.grad_scaler()
+        decay = config.optim.ema
+        self.average = WeightAverage(self.model, decay) if decay else None
+        count = len(splits.train_images)
+        self.first_flips = torch.rand(count, generator=keyed_generator(config.seed, Purpose.FLIP))
         self.position = Position()
         self.steps_per_epoch = math.ceil(len(splits.train_images) / config.batch_size)
         self.steps = self.steps_per_epoch * config.epochs
@@ -105,7 +111,7 @@ class Trainer:
         while p.step < first_step + self.steps_per_epoch:
             start = (p.step - first_step) * config.batch_size
             chosen = order[start : start + config.batch_size]
-            self._step(self.splits.train_images[chosen], self.splits.train_labels[chosen], epoch)
+            self._step(chosen, epoch)
             if time.monotonic() - self.last_read >= READ_EVERY_S:
                 yield from self._report("training", epoch)
             if time.monotonic() - self.last_save >= SAVE_EVERY_S:
@@ -113,17 +119,16 @@ class Trainer:
                 self._save()
         yield from self._report("validating", epoch)
 
-    def _step(self, images: Tensor, labels: Tensor, epoch: int) -> None:
-        """One optimizer step on uint8 images [B, 3, 32, 32] and labels [B]; no wait for a GPU."""
+    def _step(self, chosen: Tensor, epoch: int) -> None:
+        """One optimizer step on the training images of these indices [B]; no wait for a GPU."""
         config, p = self.config, self.position
+        images, labels = self.splits.train_images[chosen], self.splits.train_labels[chosen]
         rate = learning_rate(
             config.schedule, config.optim.lr, p.step, self.steps_per_epoch, config.epochs
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        chance = self.pipeline.sample(
-            images.shape, keyed_generator(config.seed, Purpose.AUGMENT, epoch, p.step)
-        )
+            group["lr"] = rate * group["factor"]
+        chance = self._sample(images, chosen, epoch)
         inputs, targets_a, targets_b, lam = self.pipeline.apply(images, labels, chance)
         inputs = inputs.contiguous(memory_format=self.compute.memory_format)
 
@@ -138,6 +143,8 @@ class Trainer:
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.average:
+            self.average.update()
 
         with torch.no_grad():
             guess = logits.argmax(1)
@@ -146,6 +153,17 @@ class Trainer:
             ).mean()
             self.unread.append((p.step + 1, len(images), rate, torch.stack([loss.detach(), right])))
         p.step += 1
+
+    def _sample(self, images: Tensor, chosen: Tensor, epoch: int) -> PipelineParams:
+        """What chance does to this batch: a function of seed, epoch and step alone."""
+        seed = self.config.seed
+        generator = keyed_generator(seed, Purpose.AUGMENT, epoch, self.position.step)
+        chance = self.pipeline.sample(images.shape, generator)
+        if self.config.augment.alternating_flip:
+            # Jordan 2024, arXiv 2404.00498, section 3.6: every pair of epochs shows both sides.
+            flipped = (self.first_flips[chosen.cpu()] < 0.5) ^ (epoch % 2 == 0)
+            chance = chance._replace(flip=FlipParams(flipped))
+        return chance
 
     def _read_metrics(self) -> None:
         """Bring the buffered metrics to the host (waits for the device) and check them.
@@ -195,17 +213,10 @@ class Trainer:
     def _validate(self) -> Iterator[Record]:
         """Measure the epoch on clean validation images, note it, keep the best weights."""
         p, epoch = self.position, self.position.epochs_done + 1
-        tally = Tally()
-        for _ in evaluate(
-            self.model,
-            self.splits.val_images,
-            self.splits.val_labels,
-            self.pipeline.mean,
-            self.pipeline.std,
-            self.compute,
-            tally,
-        ):
-            yield self._progress("validating", epoch)
+        tally, with_tta = Tally(), Tally()
+        yield from self._measure(tally, epoch)
+        if self.config.tta and epoch == self.config.epochs:
+            yield from self._measure(with_tta, epoch, tta=True)
         if not math.isfinite(tally.loss):
             raise TrainingFailed(
                 f"diverged by step {p.step} (epoch {epoch}): the validation loss is {tally.loss}; "
@@ -221,16 +232,35 @@ class Trainer:
             tally.acc,
             self.latest[2],
             p.epoch_seconds,
+            with_tta.acc if with_tta.count else None,
         )
         if p.best_acc is None or tally.acc > p.best_acc:
             if self.store:
-                self.store.save_best(self.model.state_dict(), epoch, tally.acc)
+                self.store.save_best(self._result(), epoch, tally.acc)
             p.best_acc, p.best_epoch = tally.acc, epoch
         p.loss_sum = p.acc_sum = p.epoch_seconds = 0.0
         p.images = 0
         p.epochs_done = epoch
         yield record
         self.last_read = time.monotonic()  # validation is not part of the next reading's speed
+
+    def _measure(self, tally: Tally, epoch: int, *, tta: bool = False) -> Iterator[Record]:
+        """Evaluate what the run would leave behind: the moving average, where there is one."""
+        with self.average.applied() if self.average else contextlib.nullcontext():
+            for _ in evaluate(
+                self.model,
+                self.splits.val_images,
+                self.splits.val_labels,
+                self.pipeline.mean,
+                self.pipeline.std,
+                self.compute,
+                tally,
+                tta=tta,
+            ):
+                yield self._progress("validating", epoch)
+
+    def _result(self) -> dict[str, Tensor]:
+        return self.average.weights() if self.average else self.model.state_dict()
 
     def _advance_clock(self) -> None:
         now = time.monotonic()
@@ -255,8 +285,9 @@ class Trainer:
             "latest": self.latest,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
         }
-        self.store.save(p.step, weights, state)
+        self.store.save(p.step, weights, state, self._result() if self.average else None)
         self.last_save = time.monotonic()
 
     def _restore(self) -> bool:
@@ -268,6 +299,8 @@ class Trainer:
         self.optimizer.load_state_dict(state.pop("optimizer"))
         if scaler := state.pop("scaler"):  # empty without fp16: a resume may be on another device
             self.scaler.load_state_dict(scaler)
+        if (average := state.pop("average", None)) and self.average:
+            self.average.load_state_dict(average)
         self.latest = tuple(state.pop("latest"))
         self.position = Position(**state)
         self.pending.extend(StepRecord(**values) for values in self.position.pending)

@@ -34,9 +34,13 @@ class EpochRecord:
     val_acc: float
     lr: float  # of the epoch's last step
     seconds: float  # training and validation
+    val_acc_tta: float | None = None  # with test-time augmentation; the last epoch, if asked for
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": "epoch", **dataclasses.asdict(self)}
+        fields = dataclasses.asdict(self)
+        if self.val_acc_tta is None:
+            del fields["val_acc_tta"]
+        return {"kind": "epoch", **fields}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,15 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from engine import data
-from engine.augment import CutMix, Mixup, Pipeline, RandomCrop, RandomErasing, RandomHorizontalFlip
+from engine.augment import (
+    CutMix,
+    Mixup,
+    Pipeline,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    normalize,
+)
 from engine.checkpoint import (
     CheckpointStore,
     apply_weights,
@@ -28,7 +36,7 @@ from engine.data import Progress as DataProgress
 from engine.data.batches import Splits, split
 from engine.device import Compute, resolve
 from engine.errors import CheckpointError, DataError, TrainingFailed
-from engine.models import build_model
+from engine.models import build_model, whitening
 from engine.models.summary import count_parameters
 from engine.runs import Run, RunWriter, State
 from engine.training.loop import Trainer
@@ -72,8 +80,7 @@ def prepare(
     if it was made already; with a checkpoint of its own it needs no weights to start from.
     """
     compute = resolve(config.device, config.precision)
-    model = config.model
-    count_parameters(model.arch, 10, model.activation, model.norm, model.width)  # before a download
+    count_parameters(**config.model.arguments)  # before a download
     info = data.load(
         config.data.dataset,
         Path(config.data.root),
@@ -89,7 +96,6 @@ def prepare(
             "those back, or start a new run from its weights (pretrained)"
         )
     config = with_fields(config, {"model.num_classes": len(info.classes)})
-    model = config.model
     splits = split(
         info,
         holdout=config.data.holdout,
@@ -97,10 +103,8 @@ def prepare(
         seed=config.seed,
         device=compute.device,
     )
-    parameters = count_parameters(
-        model.arch, model.num_classes, model.activation, model.norm, model.width
-    )
-    header = describe_model(model)
+    parameters = count_parameters(**config.model.arguments)
+    header = describe_model(config.model)
     initial = _initial_weights(config, root) if config.pretrained and not begun else None
     pipeline = make_pipeline(config, info)
     prepared = Prepared(config, info, splits, pipeline, compute, parameters, header, initial)
@@ -113,7 +117,7 @@ def make_pipeline(config: RunConfig, info: ImageData) -> Pipeline:
     """The augmentations that a config turns on, for a data set's mean and std."""
     augment = config.augment
     return Pipeline(
-        crop=RandomCrop() if augment.crop else None,
+        crop=RandomCrop(augment.crop_padding) if augment.crop else None,
         flip=RandomHorizontalFlip() if augment.flip else None,
         erasing=RandomErasing() if augment.erasing else None,
         mixup=Mixup(augment.mixup_alpha) if augment.mixup else None,
@@ -125,17 +129,12 @@ def make_pipeline(config: RunConfig, info: ImageData) -> Pipeline:
 
 def new_model(prepared: Prepared) -> torch.nn.Module:
     """The network at step 0: seeded, or with the weights that the run starts from."""
-    model = prepared.config.model
-    network = build_model(
-        model.arch,
-        model.num_classes,
-        model.activation,
-        model.norm,
-        model.width,
-        seed=prepared.config.seed,
-    )
+    network = build_model(**prepared.config.model.arguments, seed=prepared.config.seed)
     if prepared.initial:
         apply_weights(network, *prepared.initial, prepared.header)
+    elif layer := whitening.find(network):
+        images = prepared.splits.train_images[: whitening.IMAGES].cpu()
+        layer.fit(normalize(images, prepared.info.mean, prepared.info.std))
     return network
 
 
@@ -275,7 +274,7 @@ def _note_progress(writer: RunWriter, progress: Progress) -> None:
 
 def _note_epoch(writer: RunWriter, board: SummaryWriter, record: EpochRecord) -> None:
     best = writer.status.best_acc
-    changes = {"final_acc": record.val_acc}
+    changes = {"final_acc": record.val_acc, "tta_acc": record.val_acc_tta}
     if best is None or record.val_acc > best:
         changes |= {"best_acc": record.val_acc, "best_epoch": record.epoch}
     writer.update(**changes)

@@ -155,9 +155,7 @@ def clean_train_accuracy(path: str, changed: int) -> float:
 @st.cache_data(max_entries=128, show_spinner=False)
 def model_costs(model: ModelConfig, batch_size: int) -> dict[str, float]:
     """Parameters, multiply-accumulates an image, and bytes that training a batch takes."""
-    network = build_on_meta(  # a link may ask for more weights than there is memory
-        model.arch, model.num_classes or 10, model.activation, model.norm, model.width
-    )
+    network = build_on_meta(**model.arguments)  # a link may ask for more weights than memory
     summary = summarize(network, batch_size)
     # weights, gradients and momentum, in fp32
     held = 3 * 4 * summary.parameters

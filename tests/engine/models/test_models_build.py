@@ -5,7 +5,15 @@ import torch
 import torch.nn.functional as F
 
 from engine.errors import ConfigError
-from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS, build_model, build_on_meta, merge
+from engine.models import (
+    ACTIVATIONS,
+    ARCHITECTURES,
+    NORMS,
+    build_model,
+    build_on_meta,
+    merge,
+    whitening,
+)
 from engine.models.resnet import RESNETS
 from engine.models.summary import count_parameters
 
@@ -24,6 +32,7 @@ FAMILIES = {
     "Wide ResNet": {"wideresnet14"},
     "VGG": {f"vgg{depth}" for depth in (11, 13, 16, 19)},
     "DenseNet": {f"densenet{depth}" for depth in (121, 161, 169, 201)},
+    "Speedrun": {"speedrun"},
     "ConvMixer": {
         *("convmixer256d8", "convmixer256d16", "convmixer256d16k3", "convmixer256d16k9"),
         *("convmixer768d17", "convmixer1024d10", "convmixer1024d18", "convmixer2048d5"),
@@ -39,6 +48,8 @@ def images_and_labels(batch=2):
 def check_learns(model, num_classes, **autocast):
     """One forward and backward pass: right shape, all finite, every weight has its gradient."""
     images, labels = images_and_labels()
+    if layer := whitening.find(model):
+        layer.fit(images)  # until then it shows the network nothing
     with torch.autocast("cpu", torch.bfloat16, **autocast):
         logits = model(images)
         loss = F.cross_entropy(logits, labels)

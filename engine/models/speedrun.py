@@ -1,0 +1,66 @@
+"""The speedrun network: small, shallow and quick to train on 32×32 images.
+
+Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv 2404.00498, section 3 and
+appendix A: patch whitening, three stages of two 3×3 convolutions, a head whose logits are scaled
+down. The convolutions start as the identity on their first channels (section 3.3, "dirac").
+"""
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from engine.models.layers import Architecture, IdentityConv, Layers
+from engine.models.whitening import CHANNELS, Whitening
+
+SCALE = 1 / 9  # of the logits; with it the first steps are small ones for the head
+
+
+class Stage(nn.Module):
+    """(B, inputs, H, W) -> (B, outputs, H // 2, W // 2); the pool comes before the first norm."""
+
+    def __init__(self, layers: Layers, inputs: int, outputs: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            IdentityConv(inputs, outputs),
+            nn.MaxPool2d(2),
+            layers.norm(outputs),
+            layers.activation(),
+            IdentityConv(outputs, outputs),
+            layers.norm(outputs),
+            layers.activation(),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+
+class Speedrun(nn.Module):
+    """Whitening, three stages, global max-pool, scaled head: (B, 3, 32, 32) -> (B, num_classes)."""
+
+    def __init__(self, layers: Layers, num_classes: int, *, bases: tuple[int, ...]):
+        super().__init__()
+        self.stem = nn.Sequential(Whitening(same=False), layers.activation())  # 31×31
+        inputs, stages = CHANNELS, []
+        for base in bases:  # 15×15, 7×7, 3×3
+            outputs = layers.channels(base)
+            stages.append(Stage(layers, inputs, outputs))
+            inputs = outputs
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Linear(inputs, num_classes, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.stages(self.stem(x)).amax((2, 3))  # (B, channels)
+        return self.head(features) * SCALE
+
+
+SPEEDRUNS = {
+    "speedrun": Architecture(
+        build=partial(Speedrun, bases=(64, 256, 256)),
+        family="Speedrun",
+        description="whitened patches, then 6 convolutions: a ResNet's accuracy in far less time",
+        paper="Jordan 2024, https://arxiv.org/abs/2404.00498",
+        activation="gelu",
+        whitening=True,
+    )
+}

@@ -1,0 +1,56 @@
+"""Patch whitening: a fixed first layer that gives a network decorrelated inputs.
+
+Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv 2404.00498, section 3.2 (after
+Page 2019, "How to train your ResNet 8"): the eigenvectors of the covariance of the training
+images' 2×2 patches, each divided by the square root of its eigenvalue, and their negatives.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+PATCH = 2  # pixels
+CHANNELS = 2 * 3 * PATCH**2  # every filter and its negative
+EPSILON = 5e-4  # added to the eigenvalues, so that noise is not blown up
+IMAGES = 5_000  # enough for a covariance of 12 × 12
+
+
+class Whitening(nn.Module):
+    """Whitened patches: (B, 3, H, W) -> (B, 24, H', W'). An activation belongs behind it.
+
+    `same`: H' is H (the last row and column see zeros beside the image); otherwise H - 1. The
+    filters are a buffer: `fit` sets them from data and no optimizer moves them. The bias learns.
+    Until then they are zero.
+    """
+
+    def __init__(self, *, same: bool):
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(CHANNELS, 3, PATCH, PATCH))
+        self.bias = nn.Parameter(torch.zeros(CHANNELS))
+        self.pad = (0, PATCH - 1, 0, PATCH - 1) if same else None
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.pad:
+            x = F.pad(x, self.pad)
+        return F.conv2d(x, self.weight, self.bias)
+
+    @torch.no_grad()
+    def fit(self, images: torch.Tensor) -> None:
+        """Set the filters. images: (N, 3, H, W), normalized as in training."""
+        patches = images.float().unfold(2, PATCH, 1).unfold(3, PATCH, 1)
+        flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, CHANNELS // 2).double()
+        values, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))  # rising; in columns
+        filters = (vectors / (values + EPSILON).sqrt()).T.flip(0)
+        # An eigenvector's sign is arbitrary; both occur below, so only their order depends on it.
+        filters *= filters.gather(1, filters.abs().argmax(1, keepdim=True)).sign()
+        filters = filters.reshape(-1, 3, PATCH, PATCH)
+        self.weight.copy_(torch.cat([filters, -filters]))
+
+
+def find(model: nn.Module) -> Whitening | None:
+    """The whitening layer of a network, if it has one."""
+    return next((m for m in model.modules() if isinstance(m, Whitening)), None)
