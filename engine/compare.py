@@ -37,10 +37,12 @@ def seed_groups(configs: dict[str, RunConfig]) -> list[list[str]]:
 
 
 def _value(config: RunConfig, path: str) -> Any:
-    """A field; None where an activation or norm is the architecture's own, named or not."""
-    value = get_field(config, path)
+    """A field, or what it comes to: an architecture's own activation, norm or whitening."""
+    value, architecture = get_field(config, path), ARCHITECTURES[config.model.arch]
+    if path == "model.whitening":
+        return value or architecture.whitening
     if path in ("model.activation", "model.norm"):
-        own = getattr(ARCHITECTURES[config.model.arch], path.removeprefix("model."))
+        own = getattr(architecture, path.removeprefix("model."))
         return None if value == own else value
     return value
 
@@ -50,6 +52,7 @@ def _is_used(config: RunConfig, path: str) -> bool:
         "augment.mixup_alpha": config.augment.mixup,
         "augment.cutmix_alpha": config.augment.cutmix,
         "schedule.gamma": config.schedule.kind == "multi_step",
-        "optim.momentum": config.optim.optimizer == "sgd",
+        "optim.momentum": config.optim.optimizer in ("sgd", "muon"),
+        "augment.crop_padding": config.augment.crop,
     }
     return needs.get(path, True)

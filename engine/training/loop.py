@@ -127,7 +127,7 @@ class Trainer:
             config.schedule, config.optim.lr, p.step, self.steps_per_epoch, config.epochs
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
+            group["lr"] = rate * group.get("factor", 1.0)  # checkpoints of old have none
         chance = self._sample(images, chosen, epoch)
         inputs, targets_a, targets_b, lam = self.pipeline.apply(images, labels, chance)
         inputs = inputs.contiguous(memory_format=self.compute.memory_format)

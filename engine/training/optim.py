@@ -33,7 +33,12 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimiz
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
-    """Filters; the head; biases and norms: each with the `factor` of its learning rate."""
+    """Filters; the head; biases and norms: each with the `factor` of its learning rate.
+
+    One group of everything, where the optimizer makes no difference between them.
+    """
+    if config.optimizer != "muon" and config.head_lr == config.bias_lr == 1:
+        return [{"params": list(model.parameters()), "factor": 1.0}]
     filters, head, others = [], [], []
     for parameter in model.parameters():
         if parameter.ndim == 4:

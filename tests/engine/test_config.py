@@ -42,6 +42,7 @@ FIELDS = {
     "model.activation": st.none() | st.sampled_from(list(ACTIVATIONS)),
     "model.norm": st.none() | st.sampled_from(list(NORMS)),
     "model.width": numbers(0, 64, above=True),
+    "model.whitening": st.booleans(),
     "model.num_classes": st.none() | st.integers(2, 100_000),
     "data.dataset": words,
     "data.root": words,
@@ -49,7 +50,9 @@ FIELDS = {
     "data.holdout": st.integers(0, 10_000_000),
     "data.limit": st.none() | st.integers(1, 10_000_000),
     "augment.crop": st.booleans(),
+    "augment.crop_padding": st.integers(1, 16),
     "augment.flip": st.booleans(),
+    "augment.alternating_flip": st.just(False),
     "augment.erasing": st.booleans(),
     "augment.mixup": st.booleans(),
     "augment.mixup_alpha": numbers(0, 100, above=True),
@@ -61,6 +64,9 @@ FIELDS = {
     "optim.nesterov": st.just(False),
     "optim.weight_decay": numbers(0, 10),
     "optim.label_smoothing": numbers(0, 0.9999),
+    "optim.head_lr": numbers(0, 10_000),
+    "optim.bias_lr": numbers(0, 10_000),
+    "optim.ema": numbers(0, 0.99999),
     "schedule.kind": st.just("constant"),
     "schedule.milestones": st.just(()),
     "schedule.gamma": numbers(0, 1, above=True),
@@ -72,6 +78,7 @@ FIELDS = {
     "precision": st.sampled_from(PRECISIONS),
     "device": words,
     "pretrained": st.none() | words,
+    "tta": st.booleans(),
 }
 EPOCHS = st.integers(1, 1_000_000)
 MILESTONES = st.lists(EPOCHS, unique=True, max_size=5).map(lambda epochs: tuple(sorted(epochs)))
@@ -85,6 +92,7 @@ TOGETHER = st.one_of(
             "optim.momentum": numbers(0, 0.9999, above=True),
         }
     ),
+    st.just({"augment.flip": True, "augment.alternating_flip": True}),
 )
 SCHEDULE = st.one_of(
     st.fixed_dictionaries({"schedule.kind": st.sampled_from(SCHEDULES)}),

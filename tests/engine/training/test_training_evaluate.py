@@ -1,4 +1,4 @@
-"""Evaluation: clean images, eval mode, every image once, and mirrored images with TTA."""
+"""Evaluation: clean images, eval mode, every image once, and six views with TTA."""
 
 import pytest
 import torch
@@ -73,14 +73,22 @@ def test_the_mode_comes_back_when_it_is_closed_halfway(model, noise):
     assert model.training
 
 
-def test_tta_is_the_mean_with_the_mirror_image(model, noise):
+def test_tta_is_the_mean_over_moved_and_mirrored_images(model, noise):
+    """Half the weight on the image, a quarter each on it moved by one pixel; mirrored as well."""
     model.eval()
-    plain = predict_logits(model, noise.val_images, MEAN, STD, CPU)
-    mirrored = predict_logits(model, noise.val_images.flip(-1), MEAN, STD, CPU)
-    both = predict_logits(model, noise.val_images, MEAN, STD, CPU, tta=True)
+
+    def both(images):
+        plain = predict_logits(model, images, MEAN, STD, CPU)
+        return (plain + predict_logits(model, images.flip(-1), MEAN, STD, CPU)) / 2
+
+    images = noise.val_images
+    reflected = F.pad(images.float(), [1] * 4, mode="reflect").byte()
+    first, last = reflected[:, :, :32, :32], reflected[:, :, 2:, 2:]
+    expected = both(images) / 2 + both(first) / 4 + both(last) / 4
+    result = predict_logits(model, images, MEAN, STD, CPU, tta=True)
     model.train()
-    assert not torch.allclose(plain, mirrored)
-    assert torch.allclose(both, (plain + mirrored) / 2, atol=1e-6)
+    assert not torch.allclose(both(images), both(first))
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_logits_are_fp32_without_a_gradient_in_any_precision(noise):

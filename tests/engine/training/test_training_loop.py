@@ -160,7 +160,7 @@ def test_step_records_are_thinned_but_each_epochs_last_is_kept(make_trainer, tin
 def test_a_checkpoint_is_written_every_epoch(make_trainer, tmp_path, monkeypatch):
     saved = []
     trainer = make_trainer(tmp_path)
-    monkeypatch.setattr(trainer.store, "save", lambda step, weights, state: saved.append(step))
+    monkeypatch.setattr(trainer.store, "save", lambda step, *_: saved.append(step))
     list(trainer.fit())
     assert saved == [0, 3, 6]
 
@@ -169,7 +169,7 @@ def test_a_checkpoint_is_written_when_the_time_is_up(make_trainer, tmp_path, mon
     monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
     saved = []
     trainer = make_trainer(tmp_path)
-    monkeypatch.setattr(trainer.store, "save", lambda step, weights, state: saved.append(step))
+    monkeypatch.setattr(trainer.store, "save", lambda step, *_: saved.append(step))
     list(trainer.fit())
     assert saved == [0, 1, 2, 3, 3, 4, 5, 6, 6]
 
@@ -179,7 +179,7 @@ def test_the_best_weights_are_those_of_the_first_epoch_with_the_best_accuracy(
 ):
     accuracies = iter([0.2, 0.5, 0.5, 0.4])
 
-    def measured(model, images, labels, mean, std, compute, tally):
+    def measured(model, images, labels, mean, std, compute, tally, tta):
         tally.count, tally.correct = 100, round(100 * next(accuracies))
         yield
 

@@ -108,7 +108,7 @@ def test_a_checkpoint_holds_all_that_a_position_has(make_trainer, recipe, tmp_pa
     trainer = make_trainer(tmp_path, recipe)
     state = trainer.store.load_newest().state
     assert set(vars(Position())) <= set(state)
-    assert set(state) - set(vars(Position())) == {"latest", "optimizer", "scaler"}
+    assert set(state) - set(vars(Position())) == {"average", "latest", "optimizer", "scaler"}
 
 
 def test_the_time_spent_adds_up_over_the_sittings(make_trainer, recipe, tmp_path):
