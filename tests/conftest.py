@@ -112,7 +112,7 @@ def make_trainer(tiny, noise):
         config = with_fields(config or tiny(), {"model.num_classes": 10})
         info = SimpleNamespace(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
         m = config.model
-        model = build_model(m.arch, m.num_classes, m.activation, m.norm, m.width, seed=config.seed)
+        model = build_model(**m.arguments, seed=config.seed)
         store = CheckpointStore(folder, describe_model(m)) if folder else None
         compute = resolve(config.device, config.precision)
         pipeline = session.make_pipeline(config, info)

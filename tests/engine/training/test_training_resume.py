@@ -10,8 +10,15 @@ from engine.training.records import Progress, Started, StepRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
-# Everything that carries a state: momentum, BatchNorm's sums, mixing, warm-up, a schedule.
-RECIPE = {"augment.mixup": True, "augment.erasing": True, "schedule.warmup": 0.5}
+# Everything that carries a state: momentum, BatchNorm's sums, the average, mixing, a schedule.
+RECIPE = {
+    "augment.mixup": True,
+    "augment.erasing": True,
+    "augment.alternating_flip": True,
+    "schedule.warmup": 0.5,
+    "optim.optimizer": "muon",
+    "optim.ema": 0.9,
+}
 YIELDS = 19  # of the whole training: the start, two for each step and three for each epoch's end
 
 
