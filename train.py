@@ -73,6 +73,7 @@ OPTIONS = {
     "device": ([], str, "auto, cpu, mps, cuda or cuda:N"),
     "seed": ([], int, "of weights, order and augmentation"),
     "pretrained": ([], str, "run or .safetensors file whose weights to start from"),
+    "progressive": ([], bool, "train on smaller images first: 20, then 26, then 32 pixels"),
     "tta": ([], bool, "measure the last epoch (or --evaluate) with test-time augmentation too"),
 }
 

@@ -170,6 +170,7 @@ class RunConfig:
     precision: str = "auto"  # one of PRECISIONS
     device: str = "auto"  # auto, cpu, mps, cuda or cuda:N
     pretrained: str | None = None  # run (name or folder) or .safetensors file to start from
+    progressive: bool = False  # smaller images first; see engine.training.progressive
     tta: bool = False  # measure the last epoch with test-time augmentation as well
 
     def __post_init__(self):
@@ -178,6 +179,7 @@ class RunConfig:
         checks.integer("seed", self.seed, 0, 2**31 - 1)
         checks.choice("precision", self.precision, PRECISIONS)
         checks.text("device", self.device, 32)
+        checks.flag("progressive", self.progressive)
         checks.flag("tta", self.tta)
         if self.pretrained is not None:
             checks.text("pretrained", self.pretrained)
@@ -291,6 +293,7 @@ FLAGS = {
     "device": "--device",
     "seed": "--seed",
     "pretrained": "--pretrained",
+    "progressive": "--progressive",
     "tta": "--tta",
 }
 

@@ -19,24 +19,23 @@ class Whitening(nn.Module):
     """Whitened patches: (B, 3, H, W) -> (B, 24, H', W'). An activation belongs behind it.
 
     `same`: H' is H (the last row and column see zeros beside the image); otherwise H - 1. The
-    filters are a buffer: `fit` sets them from data and no optimizer moves them. The bias learns.
-    Until then they are zero.
+    filters are a buffer: `fit` sets them from data and no optimizer moves them; until then they
+    are zero. Nothing here learns (the paper trains a bias for some epochs), so that no gradient
+    has to go back through the largest feature maps.
     """
 
     def __init__(self, *, same: bool):
         super().__init__()
         self.register_buffer("weight", torch.zeros(CHANNELS, 3, PATCH, PATCH))
-        self.bias = nn.Parameter(torch.zeros(CHANNELS))
         self.pad = (0, PATCH - 1, 0, PATCH - 1) if same else None
 
     def reset_parameters(self) -> None:
         nn.init.zeros_(self.weight)
-        nn.init.zeros_(self.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.pad:
             x = F.pad(x, self.pad)
-        return F.conv2d(x, self.weight, self.bias)
+        return F.conv2d(x, self.weight)
 
     @torch.no_grad()
     def fit(self, images: torch.Tensor) -> None:

@@ -22,6 +22,7 @@ from engine.device import Compute
 from engine.errors import TrainingFailed
 from engine.randomness import Purpose, keyed_generator
 from engine.schedules import learning_rate
+from engine.training import progressive
 from engine.training.average import WeightAverage
 from engine.training.evaluate import Tally, evaluate
 from engine.training.optim import make_optimizer
@@ -130,6 +131,9 @@ class Trainer:
             group["lr"] = rate * group.get("factor", 1.0)  # checkpoints of old have none
         chance = self._sample(images, chosen, epoch)
         inputs, targets_a, targets_b, lam = self.pipeline.apply(images, labels, chance)
+        if config.progressive:
+            size = progressive.size_at(p.step / self.steps, inputs.shape[-1])
+            inputs = progressive.resize(inputs, size)
         inputs = inputs.contiguous(memory_format=self.compute.memory_format)
 
         with self.compute.autocast():

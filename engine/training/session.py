@@ -36,9 +36,10 @@ from engine.data import Progress as DataProgress
 from engine.data.batches import Splits, split
 from engine.device import Compute, resolve
 from engine.errors import CheckpointError, DataError, TrainingFailed
-from engine.models import build_model, whitening
+from engine.models import build_model, build_on_meta, whitening
 from engine.models.summary import count_parameters
 from engine.runs import Run, RunWriter, State
+from engine.training import progressive
 from engine.training.loop import Trainer
 from engine.training.records import EpochRecord, Progress, Record, Started, StepRecord
 
@@ -81,6 +82,8 @@ def prepare(
     """
     compute = resolve(config.device, config.precision)
     count_parameters(**config.model.arguments)  # before a download
+    if config.progressive:
+        progressive.check(build_on_meta(**config.model.arguments))
     info = data.load(
         config.data.dataset,
         Path(config.data.root),

@@ -26,12 +26,14 @@ SCHEDULE_NAMES = {
     "cosine_annealing": "Cosine",
     "multi_step": "Steps",
     "one_cycle": "One cycle",
+    "triangular": "Triangle",
     "constant": "Constant",
 }
 # widget key: field of RunConfig that it holds as it is
 FIELDS = {
     "arch": "model.arch",
     "width": "model.width",
+    "whitening": "model.whitening",
     "holdout": "data.holdout",
     "epochs": "epochs",
     "batch_size": "batch_size",
@@ -43,11 +45,18 @@ FIELDS = {
     "nesterov": "optim.nesterov",
     "weight_decay": "optim.weight_decay",
     "label_smoothing": "optim.label_smoothing",
+    "head_lr": "optim.head_lr",
+    "bias_lr": "optim.bias_lr",
+    "ema": "optim.ema",
     "sche": "schedule.kind",
     "gamma": "schedule.gamma",
     "warmup": "schedule.warmup",
+    "crop_padding": "augment.crop_padding",
+    "alternating_flip": "augment.alternating_flip",
     "mixup_alpha": "augment.mixup_alpha",
     "cutmix_alpha": "augment.cutmix_alpha",
+    "progressive": "progressive",
+    "tta": "tta",
 }
 
 
@@ -90,6 +99,9 @@ def read(root: str) -> RunConfig:
     cosine = form["sche"] == "cosine_annealing"
     values["schedule.t_max"] = (form["t_max"] or None) if cosine else None
     values["optim.nesterov"] = form["nesterov"] and form["optimizer"] == "sgd"
+    values["augment.alternating_flip"] = form["alternating_flip"] and "flip" in form["augment"]
+    whitened = ARCHITECTURES[form["arch"]].whitening
+    values["model.whitening"] = form["whitening"] and not whitened
     values["pretrained"] = form["pretrained"].strip() or None
     return with_fields(RunConfig(), values)
 
@@ -160,6 +172,11 @@ FIELD_LABELS = {
     "schedule.gamma": "Factor of a drop",
     "schedule.t_max": "Epochs to reach 0",
     "schedule.warmup": "Warm-up epochs",
+    "optim.head_lr": "Head's rate",
+    "optim.bias_lr": "Biases' rate",
+    "optim.ema": "Moving average of the weights",
+    "augment.crop_padding": "Crop moves by up to (pixels)",
+    "progressive": "Small images first",
     "augment.mixup_alpha": "Mixup α",
     "augment.cutmix_alpha": "CutMix α",
     "pretrained": "Start from the weights of",
@@ -262,6 +279,13 @@ def model_inputs() -> None:
             help="Multiplies every channel count.",
             **keep(),
         )
+    if not architecture.whitening:
+        st.toggle(
+            "Whitening layer first",
+            key="whitening",
+            help="A fixed first layer that decorrelates the pixels of 2×2 patches.",
+            **keep(),
+        )
 
 
 def augment_inputs() -> None:
@@ -273,6 +297,15 @@ def augment_inputs() -> None:
         format_func=AUGMENTATIONS.get,
         **keep(),
     )
+    if "crop" in st.session_state["augment"]:
+        st.number_input("Crop moves by up to (pixels)", 1, 16, step=1, key="crop_padding", **keep())
+    if "flip" in st.session_state["augment"]:
+        st.toggle(
+            "Alternating flip",
+            key="alternating_flip",
+            help="By chance in the first epoch, then the other way round every epoch.",
+            **keep(),
+        )
     for name in ("mixup", "cutmix"):
         if name in st.session_state["augment"]:
             alpha = st.session_state[f"{name}_alpha"]
@@ -312,6 +345,18 @@ def recipe_inputs() -> None:
         st.number_input(
             "Epochs to reach 0", min_value=0, step=1, key="t_max", help="0: all epochs.", **keep()
         )
+    st.toggle(
+        "Small images first",
+        key="progressive",
+        help="The first part of the run sees images scaled down to 20, then 26 pixels: faster.",
+        **keep(),
+    )
+    st.toggle(
+        "Test-time augmentation at the end",
+        key="tta",
+        help="The last epoch is also measured on six moved and mirrored views of each image.",
+        **keep(),
+    )
     with st.expander("Optimizer, seed, precision"):
         _fine_inputs()
 
@@ -338,6 +383,40 @@ def _fine_inputs() -> None:
             **keep(),
         )
         st.number_input("Warm-up epochs", min_value=0.0, step=1.0, key="warmup", **keep())
+    left, middle, right = st.columns(3)
+    with left:
+        st.number_input(
+            "Head's rate",
+            0.0,
+            10_000.0,
+            step=1.0,
+            format="%g",
+            key="head_lr",
+            help="Factor on the last layer's learning rate.",
+            **keep(),
+        )
+    with middle:
+        st.number_input(
+            "Biases' rate",
+            0.0,
+            10_000.0,
+            step=1.0,
+            format="%g",
+            key="bias_lr",
+            help="Factor on the learning rate of biases and norms.",
+            **keep(),
+        )
+    with right:
+        st.number_input(
+            "Moving average",
+            0.0,
+            0.99999,
+            step=0.001,
+            format="%g",
+            key="ema",
+            help="Decay per step of the averaged weights, which are validated and kept; 0: off.",
+            **keep(),
+        )
     st.text_input(
         "Start from the weights of",
         key="pretrained",

@@ -48,6 +48,7 @@ OTHER = {
     "augment.cutmix_alpha": {"augment.cutmix_alpha": 0.3},
     "precision": {"precision": "bf16"},
     "pretrained": {"pretrained": "a-run"},
+    "progressive": {"progressive": True},
     "tta": {"tta": True},
 }
 NEEDED = {

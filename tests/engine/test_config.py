@@ -78,6 +78,7 @@ FIELDS = {
     "precision": st.sampled_from(PRECISIONS),
     "device": words,
     "pretrained": st.none() | words,
+    "progressive": st.booleans(),
     "tta": st.booleans(),
 }
 EPOCHS = st.integers(1, 1_000_000)

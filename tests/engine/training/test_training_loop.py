@@ -199,3 +199,17 @@ def test_progress_tells_how_much_is_left(make_trainer):
     assert all(r.images_per_s > 0 and r.batch_seconds == 16 / r.images_per_s for r in records)
     assert all(r.eta_seconds == (6 - r.step) * 16 / r.images_per_s for r in records)
     assert records[-1].eta_seconds == 0
+
+
+def test_alternating_flip_shows_every_image_both_ways_in_two_epochs(make_trainer, tiny):
+    changes = {"augment.alternating_flip": True, "augment.crop": False}
+    trainer = make_trainer(config=tiny(**changes))
+    everything = torch.arange(48)
+    images = trainer.splits.train_images
+    flips = [trainer._sample(images, everything, epoch).flip.flipped for epoch in (1, 2, 3)]
+    assert torch.equal(flips[0], ~flips[1])
+    assert torch.equal(flips[0], flips[2])
+    assert flips[0].any()
+    assert not flips[0].all()
+    some = torch.tensor([5, 40, 7])  # in whatever batch an image comes
+    assert torch.equal(trainer._sample(images[some], some, 1).flip.flipped, flips[0][some])

@@ -18,6 +18,7 @@ RECIPE = {
     "schedule.warmup": 0.5,
     "optim.optimizer": "muon",
     "optim.ema": 0.9,
+    "progressive": True,
 }
 YIELDS = 19  # of the whole training: the start, two for each step and three for each epoch's end
 

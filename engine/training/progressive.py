@@ -1,0 +1,38 @@
+"""Progressive resizing: small images first, which take a fraction of the time.
+
+Howard 2018, "Training Imagenet in 3 hours for 25 minutes" (fast.ai, DAWNBench); Touvron et al.
+2019, arXiv 1906.06423, on why the last part has to be at the size of the test.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.errors import ConfigError
+
+SIZES = ((0.5, 20), (0.7, 26))  # until this share of the run: this many pixels a side
+
+
+def size_at(share: float, full: int) -> int:
+    """Pixels a side that a step trains on. share: of the run's steps done, 0 to 1."""
+    return next((size for until, size in SIZES if share < until and size < full), full)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """float (B, C, H, H) -> (B, C, size, size), each pixel the mean of those that it covers."""
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+
+
+def check(model: nn.Module) -> None:
+    """Raises ConfigError when a network (on the meta device) cannot take the smallest size."""
+    size = min(size for _, size in SIZES)
+    try:
+        model.eval()(torch.empty(2, 3, size, size, device="meta"))
+    except RuntimeError:
+        raise ConfigError(
+            "progressive", f"this architecture cannot see images of {size} pixels; leave it out"
+        ) from None
