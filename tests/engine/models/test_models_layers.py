@@ -25,10 +25,9 @@ NORM_TYPES = {
     "layer": nn.GroupNorm,
     "group": nn.GroupNorm,
 }
-STRUCTURE = {"Conv2d", "Linear", "Sequential", "Identity", "Flatten"} | {
-    "AdaptiveAvgPool2d",
-    "AvgPool2d",
-    "MaxPool2d",
+STRUCTURE = {
+    *("Conv2d", "IdentityConv", "Whitening", "Linear", "Sequential", "Identity", "Flatten"),
+    *("AdaptiveAvgPool2d", "AvgPool2d", "MaxPool2d"),
 }
 NONLINEAR_OPS = set(ACTIVATION_TYPES) | {"hardtanh", "sigmoid", "tanh", "clamp", "threshold"}
 
