@@ -16,7 +16,7 @@ from engine.errors import ConfigError
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
-SCHEDULES = ("cosine_annealing", "multi_step", "one_cycle", "triangular", "constant")
+SCHEDULES = ("cosine_annealing", "multi_step", "one_cycle", "triangular", "linear", "constant")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 MAX_JSON_BYTES = 1_000_000  # a real config is 2 KB; anything near this is not one
 

@@ -19,8 +19,8 @@ def learning_rate(
     cosine_annealing: SGDR without restarts (Loshchilov & Hutter, arXiv 1608.03983, eq. 5), to 0 at
     epoch t_max; past it the same formula rises again. multi_step: `peak` times gamma for each
     milestone (in finished epochs) passed. one_cycle: Smith & Topin (arXiv 1708.07120) with cosine
-    halves. triangular: straight lines up, then down (Jordan 2024, arXiv 2404.00498). Any of them
-    is scaled by a linear warm-up over the first `warmup` epochs.
+    halves. triangular: straight lines up, then down (Jordan 2024, arXiv 2404.00498). linear: one
+    straight line from `peak` to 0. constant: `peak`. Any of them is scaled by a linear warm-up over the first `warmup` epochs.
     """
     epoch = step / steps_per_epoch
     if schedule.kind == "cosine_annealing":
@@ -31,6 +31,8 @@ def learning_rate(
         rate = _one_cycle(peak, step, steps_per_epoch * epochs)
     elif schedule.kind == "triangular":
         rate = peak * _triangle((step + 1) / (steps_per_epoch * epochs))
+    elif schedule.kind == "linear":
+        rate = peak * (1 - epoch / epochs)
     else:
         rate = peak
     warmup_steps = schedule.warmup * steps_per_epoch

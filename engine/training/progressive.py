@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from engine.errors import ConfigError
 
-SIZES = ((0.5, 20), (0.7, 26))  # until this share of the run: this many pixels a side
+SIZES = ((0.35, 20), (0.6, 26))  # until this share of the run: this many pixels a side
 
 
 def size_at(share: float, full: int) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from engine import data
+from engine import allocator, data
 from engine.augment import (
     CutMix,
     Mixup,
@@ -155,6 +155,7 @@ def run_training(
     after it was written. A failure is kept in the run's status and log, not raised.
     """
     try:
+        allocator.keep_blocks()
         return _train(writer, prepared, ask, on_record)
     except BaseException as error:
         fail(writer, error)
@@ -242,6 +243,7 @@ def release_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    allocator.give_back()
 
 
 def _note_start(writer: RunWriter, prepared: Prepared, started: Started) -> None:

@@ -27,6 +27,7 @@ SCHEDULE_NAMES = {
     "multi_step": "Steps",
     "one_cycle": "One cycle",
     "triangular": "Triangle",
+    "linear": "Line",
     "constant": "Constant",
 }
 # widget key: field of RunConfig that it holds as it is

@@ -1,0 +1,55 @@
+"""Memory is kept between steps, given back after a run, and left alone where glibc is not."""
+
+import subprocess
+import sys
+
+import pytest
+
+from engine import allocator
+
+PROGRAM = """
+import resource, torch
+from engine import allocator
+
+def faults(blocks=20):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(blocks):
+        torch.ones(4_000_000)  # 16 MB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+before = faults()
+allocator.keep_blocks()
+faults(2)
+kept = faults()
+held = [torch.ones(4_000_000) for _ in range(8)]
+held.clear()
+full = resident()
+allocator.give_back()
+print(before, kept, full - resident(), faults())
+"""
+glibc = pytest.mark.skipif(allocator._glibc() is None, reason="not glibc")
+
+
+@glibc
+def test_blocks_are_kept_for_the_next_step_and_given_back_after_the_run():
+    run = [sys.executable, "-c", PROGRAM]
+    result = subprocess.run(run, capture_output=True, text=True, check=True)
+    before, kept, returned, after = map(int, result.stdout.split())
+    assert kept < before / 10  # page faults: the memory was still there
+    assert returned > 100e6
+    assert after > 10 * max(kept, 1)
+
+
+def test_without_glibc_nothing_happens(monkeypatch):
+    monkeypatch.setattr(allocator.platform, "libc_ver", lambda: ("", ""))
+    allocator._glibc.cache_clear()
+    try:
+        allocator.keep_blocks()
+        allocator.give_back()
+        assert allocator._glibc() is None
+    finally:
+        allocator._glibc.cache_clear()
