@@ -20,7 +20,8 @@ def learning_rate(
     epoch t_max; past it the same formula rises again. multi_step: `peak` times gamma for each
     milestone (in finished epochs) passed. one_cycle: Smith & Topin (arXiv 1708.07120) with cosine
     halves. triangular: straight lines up, then down (Jordan 2024, arXiv 2404.00498). linear: one
-    straight line from `peak` to 0. constant: `peak`. Any of them is scaled by a linear warm-up over the first `warmup` epochs.
+    straight line from `peak` to 0. constant: `peak`. Any of them is scaled by a linear warm-up over
+    the first `warmup` epochs.
     """
     epoch = step / steps_per_epoch
     if schedule.kind == "cosine_annealing":

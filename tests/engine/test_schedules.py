@@ -78,6 +78,25 @@ def test_one_cycle_falls_towards_the_peak_over_250000():
     assert rates[1] < rates[0] < PEAK * 1e-5
 
 
+def test_triangular_rises_from_a_fifth_to_the_peak_and_falls_to_the_papers_end():
+    schedule, steps = ScheduleConfig("triangular"), 1000
+    rates = [learning_rate(schedule, PEAK, step, steps, 1) for step in range(steps)]
+    assert rates[0] == pytest.approx(0.2 * PEAK, rel=0.02)
+    assert max(rates) == pytest.approx(PEAK, rel=1e-3)
+    assert rates.index(max(rates)) == pytest.approx(230, abs=1)
+    assert rates[-1] == pytest.approx(0.07 * PEAK, rel=1e-6)
+    for part in (rates[:229], rates[231:]):  # straight lines
+        changes = [b - a for a, b in itertools.pairwise(part)]
+        assert max(changes) - min(changes) < 1e-9
+
+
+def test_linear_falls_straight_from_the_peak_towards_0():
+    rates = [learning_rate(ScheduleConfig("linear"), PEAK, s, STEPS, EPOCHS) for s in range(210)]
+    assert rates[0] == PEAK
+    assert rates[105] == pytest.approx(PEAK / 2)
+    assert rates[-1] == pytest.approx(PEAK / 210)
+
+
 def test_constant_is_constant():
     rates = {learning_rate(ScheduleConfig("constant"), PEAK, s, STEPS, EPOCHS) for s in range(210)}
     assert rates == {PEAK}
