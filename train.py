@@ -6,10 +6,12 @@ import argparse
 import contextlib
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 
 from engine import data, runs
+from engine.compare import differing
 from engine.config import (
     FLAGS,
     OPTIMIZERS,
@@ -20,13 +22,21 @@ from engine.config import (
     with_fields,
 )
 from engine.device import resolve
-from engine.errors import Cancelled, CheckpointError, ConfigError, DataError, RunError
+from engine.errors import (
+    Cancelled,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    RunError,
+    TrainingFailed,
+)
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
 from engine.models.summary import count_parameters
 from engine.predict import load_network, measure
 from engine.presets import PRESETS
 from engine.runs import RESUMABLE, Run, State
-from engine.training import session
+from engine.training import distributed, session
+from engine.training.distributed import Ended, Group
 from terminal import DataBar, Display, Signals
 
 # What may differ from the run's own config when it is resumed: where it computes and reads.
@@ -53,7 +63,7 @@ OPTIONS = {
     "optim.weight_decay": (["--wd"], float, "weight decay"),
     "optim.label_smoothing": ([], float, "label smoothing"),
     "optim.head_lr": ([], float, "factor on the last layer's learning rate"),
-    "optim.bias_lr": ([], float, "factor on the learning rate of biases and norms"),
+    "optim.bias_lr": ([], float, "factor on the learning rate of biases"),
     "optim.ema": ([], float, "decay of the moving average of the weights; 0: none"),
     "schedule.kind": ([], str, ", ".join(SCHEDULES)),
     "schedule.milestones": (["-m"], int, "epoch of a multi_step drop; repeat for each"),
@@ -117,6 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = {path: tuple(v) if isinstance(v, list) else v for path, v in given.items()}
     if "schedule.milestones" in given:
         given.setdefault("schedule.kind", "multi_step")
+    group = distributed.join()
     try:
         if args.list:
             return list_architectures()
@@ -124,30 +135,77 @@ def main(arguments: list[str] | None = None) -> int:
             return evaluate_run(args, given)
         if args.preset and args.resume:
             raise ConfigError("preset", "is for a new run; a resumed run keeps its own choices")
-        return resume(args, given) if args.resume else train(args, given)
+        if not group.leads:
+            return follow(group)
+        group.check(with_fields(_start(args), given).batch_size)
+        again = args.resume or (distributed.was_restarted() and _find_begun(args, given))
+        return resume(args, given, group) if again else train(args, given, group)
     except (ConfigError, DataError, RunError, CheckpointError) as error:
-        print(f"train.py: {_with_flag(error)}", file=sys.stderr)
+        if group.leads:
+            print(f"train.py: {_with_flag(error)}", file=sys.stderr)
+        group.end()
         return 2
     except (Cancelled, KeyboardInterrupt):
         print("train.py: ended before training began; nothing was made", file=sys.stderr)
+        group.end()
         return 130
+    finally:
+        distributed.leave()
 
 
-def train(args: argparse.Namespace, given: dict) -> int:
+def _start(args: argparse.Namespace) -> RunConfig:
+    return PRESETS[args.preset].config() if args.preset else RunConfig()
+
+
+def _find_begun(args: argparse.Namespace, given: dict) -> bool:
+    """Whether the run that this command makes was begun before torchrun restarted; sets its name.
+
+    Without --name it is the newest unfinished run with these choices.
+    """
+    config = with_fields(_start(args), given)
+    for run in runs.list_runs(args.run_root):
+        if args.name is None:
+            same = not differing([run.config(), config]) and run.config().seed == config.seed
+            args.name = run.name if same and run.status().state in RESUMABLE else None
+        if run.name == args.name:
+            given.clear()  # a run keeps its own choices
+            return True
+    return False
+
+
+def follow(group: Group) -> int:
+    """What every process but the first does: prepare and train the run that rank 0 makes."""
+    signals = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM"))
+    for number in filter(None, signals):
+        signal.signal(number, signal.SIG_IGN)  # rank 0 gets it too, and ends with a checkpoint
+    try:
+        text, folder = group.agree()
+        config = RunConfig.from_json(text)
+        config = with_fields(config, {"device": group.device(config.device)})
+        run = Run(Path(folder))
+        session.follow(run.path, session.prepare(config, run.path.parent, run), group)
+    except Ended:
+        return 2
+    except TrainingFailed:
+        return 1  # rank 0 tells why
+    return 0
+
+
+def train(args: argparse.Namespace, given: dict, group: Group) -> int:
     """Check everything, then make the run and train it."""
-    start = PRESETS[args.preset].config() if args.preset else RunConfig()
-    config = with_fields(start, given)
+    config = with_fields(_start(args), given)
     name = runs.suggest_name(args.run_root, config) if args.name is None else args.name
     runs.check_free(args.run_root, name)
     _warn(config)
-    prepared = session.prepare(config, args.run_root, progress=DataBar())
-    run = runs.create(args.run_root, name, prepared.config)
+    here = with_fields(config, {"device": group.device(config.device)})
+    prepared = session.prepare(here, args.run_root, progress=DataBar())
+    run = runs.create(args.run_root, name, with_fields(prepared.config, {"device": config.device}))
     with run.hold("train.py") as writer:
         writer.begin((State.QUEUED,))
-        return _train(run, writer, prepared)
+        return _train(run, writer, prepared, group)
 
 
-def resume(args: argparse.Namespace, given: dict) -> int:
+def resume(args: argparse.Namespace, given: dict, group: Group) -> int:
     """Go on with a run from its newest checkpoint, with the config it was made with."""
     if not args.name:
         raise ConfigError("name", "--resume needs the --name of a run")
@@ -161,13 +219,23 @@ def resume(args: argparse.Namespace, given: dict) -> int:
     with run.hold("train.py") as writer:
         if writer.status.state is State.FINISHED:
             print(f"run {run.name!r} is finished; --pretrained {run.name} starts a new one from it")
+            group.end()
             return 0
-        prepared = session.prepare(config, args.run_root, run, progress=DataBar())
+        group.check(config.batch_size)
+        before = writer.status.compute.get("processes", group.size)
+        if before != group.size:
+            print(
+                f"note: trained by {before} processes before, by {group.size} now: the same "
+                "batches, and results that differ by rounding and in what batch norm averages over"
+            )
+        here = with_fields(config, {"device": group.device(config.device)})
+        prepared = session.prepare(here, args.run_root, run, progress=DataBar())
         writer.begin((*RESUMABLE, State.QUEUED))
-        return _train(run, writer, prepared)
+        return _train(run, writer, prepared, group)
 
 
-def _train(run: Run, writer: runs.RunWriter, prepared: session.Prepared) -> int:
+def _train(run: Run, writer: runs.RunWriter, prepared: session.Prepared, group: Group) -> int:
+    group.agree((prepared.config.to_json(), str(run.path)))
     signals = Signals()
     display = Display(prepared.config.epochs)
     with contextlib.suppress(BrokenPipeError):  # see Display
@@ -178,7 +246,9 @@ def _train(run: Run, writer: runs.RunWriter, prepared: session.Prepared) -> int:
     again = shlex.join(words)
     try:
         with signals:
-            state = session.run_training(writer, prepared, ask=signals.ask, on_record=display)
+            state = session.run_training(
+                writer, prepared, ask=signals.ask, on_record=display, group=group
+            )
     except KeyboardInterrupt:  # the second one
         print(f"train.py: {writer.status.message}; go on with: {again}", file=sys.stderr)
         return 130

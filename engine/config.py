@@ -108,7 +108,7 @@ class OptimConfig:
     weight_decay: float = 5e-4  # 0 or more; decoupled for adamw and muon, else in the gradient
     label_smoothing: float = 0.0  # 0 to below 1
     head_lr: float = 1.0  # factor on the last layer's learning rate, 0 to 10,000
-    bias_lr: float = 1.0  # factor on the learning rate of biases and norms, 0 to 10,000
+    bias_lr: float = 1.0  # factor on the learning rate of biases, 0 to 10,000
     ema: float = 0.0  # decay of the moving average that is validated and kept, 0 (off) to below 1
 
     def __post_init__(self):

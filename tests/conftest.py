@@ -250,7 +250,7 @@ def command_config():
     def parse(words) -> RunConfig:
         with mock.patch.object(train, "train", return_value=0) as called:
             train.main(list(words))
-        _args, given = called.call_args.args
+        _args, given, _group = called.call_args.args
         return with_fields(RunConfig(), given)
 
     return parse

@@ -24,6 +24,7 @@ from engine.randomness import Purpose, keyed_generator
 from engine.schedules import learning_rate
 from engine.training import progressive
 from engine.training.average import WeightAverage
+from engine.training.distributed import ALONE, Ended, Group
 from engine.training.evaluate import Tally, evaluate
 from engine.training.optim import make_optimizer
 from engine.training.records import EpochRecord, Progress, Record, Started, StepRecord
@@ -61,12 +62,14 @@ class Trainer:
         model: nn.Module,
         compute: Compute,
         store: CheckpointStore | None,
+        group: Group = ALONE,
     ):
         self.config, self.splits, self.pipeline, self.compute = config, splits, pipeline, compute
-        self.store = store
+        self.store, self.group = store, group
         if compute.device.type == "cuda":
             torch.backends.cudnn.deterministic = True  # or a resume would differ in the last bits
         self.model = model.to(compute.device, memory_format=compute.memory_format).train()
+        self.trained = group.wrap(self.model)
         self.optimizer = make_optimizer(self.model, config.optim)
         self.scaler = compute.grad_scaler()
         decay = config.optim.ema
@@ -87,22 +90,32 @@ class Trainer:
         """Train to the last epoch, yielding records; resumes from the store's newest checkpoint.
 
         Closing the generator, at any yield, saves a checkpoint of the steps done and ends. Raises
-        TrainingFailed when the loss stops being finite: nothing is saved from then on.
+        TrainingFailed when the loss stops being finite: nothing is saved from then on. In a group
+        every process must exhaust its own generator, but only rank 0 may close it.
         """
         restored = self._restore()
+        self.group.wait()  # before rank 0 saves what the others might take for a beginning
         p = self.position
         self.last_read = self.last_save = self.last_clock = time.monotonic()
         yield Started(p.step, p.epochs_done, self.steps, p.best_acc, p.best_epoch, p.seconds)
         try:
             if not restored:  # from here on a resume needs nothing but the run's own folder
                 self._save()
+            self.group.agree()
             while p.epochs_done < self.config.epochs:
                 yield from self._train_epoch()
                 yield from self._validate()
                 self._save()
+                self.group.agree()
+        except Ended:
+            return
         except GeneratorExit:
+            self.group.end()
             self._read_metrics()
             self._save()
+        except BaseException:
+            self.group.end()
+            raise
 
     def _train_epoch(self) -> Iterator[Record]:
         p, config, epoch = self.position, self.config, self.position.epochs_done + 1
@@ -113,11 +126,17 @@ class Trainer:
             start = (p.step - first_step) * config.batch_size
             chosen = order[start : start + config.batch_size]
             self._step(chosen, epoch)
-            if time.monotonic() - self.last_read >= READ_EVERY_S:
+            now = time.monotonic()
+            read, save = self.group.agree(
+                (now - self.last_read >= READ_EVERY_S, now - self.last_save >= SAVE_EVERY_S)
+            )
+            if read:
                 yield from self._report("training", epoch)
-            if time.monotonic() - self.last_save >= SAVE_EVERY_S:
+            if save:
                 yield from self._report("saving", epoch)
                 self._save()
+            if read or save:  # rank 0 may have been closed there
+                self.group.agree()
         yield from self._report("validating", epoch)
 
     def _step(self, chosen: Tensor, epoch: int) -> None:
@@ -136,15 +155,20 @@ class Trainer:
             inputs = progressive.resize(inputs, size)
         inputs = inputs.contiguous(memory_format=self.compute.memory_format)
 
+        # Chance was drawn for the whole batch, whose images may be mixed across its parts.
+        part, share = self.group.part(len(images))
+        inputs, targets_a, targets_b = inputs[part], targets_a[part], targets_b[part]
+
         with self.compute.autocast():
-            logits = self.model(inputs)
+            logits = self.trained(inputs)
         logits = logits.float()
         smoothing = config.optim.label_smoothing
         loss = lam * F.cross_entropy(logits, targets_a, label_smoothing=smoothing)
         if lam < 1:
             loss = loss + (1 - lam) * F.cross_entropy(logits, targets_b, label_smoothing=smoothing)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        # The gradients' mean over the processes is then that of the whole batch.
+        self.scaler.scale(loss * (share * self.group.size)).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
@@ -155,7 +179,8 @@ class Trainer:
             right = (
                 lam * (guess == targets_a).float() + (1 - lam) * (guess == targets_b).float()
             ).mean()
-            self.unread.append((p.step + 1, len(images), rate, torch.stack([loss.detach(), right])))
+            metrics = torch.stack([loss.detach(), right]) * share
+            self.unread.append((p.step + 1, len(images), rate, metrics))
         p.step += 1
 
     def _sample(self, images: Tensor, chosen: Tensor, epoch: int) -> PipelineParams:
@@ -178,7 +203,7 @@ class Trainer:
         self._advance_clock()
         if not self.unread:
             return
-        values = torch.stack([metrics for *_, metrics in self.unread]).tolist()
+        values = self.group.total(torch.stack([metrics for *_, metrics in self.unread])).tolist()
         now = time.monotonic()
         self.speed = sum(n for _, n, _, _ in self.unread) / max(1e-9, now - self.last_read)
         self.last_read = now
@@ -239,7 +264,7 @@ class Trainer:
             with_tta.acc if with_tta.count else None,
         )
         if p.best_acc is None or tally.acc > p.best_acc:
-            if self.store:
+            if self.store and self.group.leads:
                 self.store.save_best(self._result(), epoch, tally.acc)
             p.best_acc, p.best_epoch = tally.acc, epoch
         p.loss_sum = p.acc_sum = p.epoch_seconds = 0.0
@@ -250,11 +275,12 @@ class Trainer:
 
     def _measure(self, tally: Tally, epoch: int, *, tta: bool = False) -> Iterator[Record]:
         """Evaluate what the run would leave behind: the moving average, where there is one."""
+        part = slice(self.group.rank, None, self.group.size)
         with self.average.applied() if self.average else contextlib.nullcontext():
             for _ in evaluate(
                 self.model,
-                self.splits.val_images,
-                self.splits.val_labels,
+                self.splits.val_images[part],
+                self.splits.val_labels[part],
                 self.pipeline.mean,
                 self.pipeline.std,
                 self.compute,
@@ -262,6 +288,14 @@ class Trainer:
                 tta=tta,
             ):
                 yield self._progress("validating", epoch)
+        self.group.agree()
+        sums = torch.tensor(
+            [tally.loss_sum, tally.correct, tally.count],
+            dtype=torch.float64 if self.compute.device.type != "mps" else torch.float32,
+            device=self.compute.device,
+        )
+        loss_sum, correct, count = self.group.total(sums).tolist()
+        tally.loss_sum, tally.correct, tally.count = loss_sum, int(correct), int(count)
 
     def _result(self) -> dict[str, Tensor]:
         return self.average.weights() if self.average else self.model.state_dict()
@@ -274,7 +308,7 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a checkpoint, once every metric up to here was read and found finite."""
-        if self.store is None:
+        if self.store is None or not self.group.leads:
             return
         self._advance_clock()
         p = self.position

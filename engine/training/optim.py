@@ -33,24 +33,23 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimiz
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
-    """Filters; the head; biases and norms: each with the `factor` of its learning rate.
+    """Filters; the head; biases; scales of norms: each with the `factor` of its learning rate.
 
     One group of everything, where the optimizer makes no difference between them.
     """
     if config.optimizer != "muon" and config.head_lr == config.bias_lr == 1:
         return [{"params": list(model.parameters()), "factor": 1.0}]
-    filters, head, others = [], [], []
-    for parameter in model.parameters():
-        if parameter.ndim == 4:
-            filters.append(parameter)
-        elif parameter.ndim == 2:
-            head.append(parameter)
+    filters, head, biases, scales = [], [], [], []
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 1:
+            (biases if name.endswith("bias") else scales).append(parameter)
         else:
-            others.append(parameter)
+            (filters if parameter.ndim == 4 else head).append(parameter)
     groups = [
         {"params": filters, "factor": 1.0, "filters": True},
         {"params": head, "factor": config.head_lr, "filters": False},
-        {"params": others, "factor": config.bias_lr, "filters": False},
+        {"params": biases, "factor": config.bias_lr, "filters": False},
+        {"params": scales, "factor": 1.0, "filters": False},
     ]
     return [group for group in groups if group["params"]]
 

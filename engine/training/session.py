@@ -40,6 +40,7 @@ from engine.models import build_model, build_on_meta, whitening
 from engine.models.summary import count_parameters
 from engine.runs import Run, RunWriter, State
 from engine.training import progressive
+from engine.training.distributed import ALONE, Group
 from engine.training.loop import Trainer
 from engine.training.records import EpochRecord, Progress, Record, Started, StepRecord
 
@@ -147,16 +148,18 @@ def run_training(
     *,
     ask: Callable[[], str | None] = lambda: None,
     on_record: Callable[[Record], None] = lambda record: None,
+    group: Group = ALONE,
 ) -> State:
     """Train a run that `writer` holds until it ends or is asked to; the state it is left in.
 
     ask: polled a few times a second; "pause", "stop" or "interrupt" end the sitting within one
     batch, with a checkpoint. What control.json asks counts as well. on_record sees every record
-    after it was written. A failure is kept in the run's status and log, not raised.
+    after it was written. A failure is kept in the run's status and log, not raised. group: the
+    processes that train together, of which this is rank 0; the others call `follow`.
     """
     try:
         allocator.keep_blocks()
-        return _train(writer, prepared, ask, on_record)
+        return _train(writer, prepared, ask, on_record, group)
     except BaseException as error:
         fail(writer, error)
         if isinstance(error, KeyboardInterrupt):
@@ -166,20 +169,32 @@ def run_training(
         release_memory()
 
 
-def _train(writer, prepared, ask, on_record) -> State:
+def follow(folder: Path, prepared: Prepared, group: Group) -> None:
+    """Train with rank 0, which holds the run in `folder`, until it ends. Raises TrainingFailed."""
+    allocator.keep_blocks()
+    for _ in _trainer(folder, prepared, group).fit():
+        pass
+
+
+def _trainer(folder: Path, prepared: Prepared, group: Group) -> Trainer:
+    store = CheckpointStore(folder, prepared.header)
+    parts = prepared.splits, prepared.pipeline, new_model(prepared), prepared.compute
+    return Trainer(prepared.config, *parts, store, group)
+
+
+def _train(writer, prepared, ask, on_record, group) -> State:
     config = prepared.config
     writer.save_config(config, prepared.dataset_info())
-    store = CheckpointStore(writer.run.path, prepared.header)
-    model = new_model(prepared)
-    trainer = Trainer(config, prepared.splits, prepared.pipeline, model, prepared.compute, store)
+    trainer = _trainer(writer.run.path, prepared, group)
     writer.log(f"config {config.to_dict()}")
-    writer.log(f"machine {prepared.compute.describe()}")
+    machine = {**prepared.compute.describe(), "processes": group.size}
+    writer.log(f"machine {machine}")
     records, board, ending = trainer.fit(), None, None
     try:
         for record in records:
             if isinstance(record, Started):
                 board = SummaryWriter(writer.run.path, purge_step=record.epochs_done + 1)
-                _note_start(writer, prepared, record)
+                _note_start(writer, prepared, record, machine)
             elif isinstance(record, StepRecord):
                 writer.append([record.to_dict()])
             elif isinstance(record, EpochRecord):
@@ -246,7 +261,9 @@ def release_memory() -> None:
     allocator.give_back()
 
 
-def _note_start(writer: RunWriter, prepared: Prepared, started: Started) -> None:
+def _note_start(
+    writer: RunWriter, prepared: Prepared, started: Started, machine: dict[str, str | int]
+) -> None:
     writer.trim(started.step, started.epochs_done)
     writer.update(
         phase="training",
@@ -259,7 +276,7 @@ def _note_start(writer: RunWriter, prepared: Prepared, started: Started) -> None
         best_epoch=started.best_epoch,
         val_is_test=prepared.splits.val_is_test,
         parameters=prepared.parameters,
-        compute=prepared.compute.describe(),
+        compute=machine,
     )
     images = "the test set" if prepared.splits.val_is_test else "held-out training images"
     writer.log(f"starting at step {started.step} of {started.steps}; validation on {images}")

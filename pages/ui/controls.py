@@ -404,7 +404,7 @@ def _fine_inputs() -> None:
             step=1.0,
             format="%g",
             key="bias_lr",
-            help="Factor on the learning rate of biases and norms.",
+            help="Factor on the learning rate of biases.",
             **keep(),
         )
     with right:

@@ -47,4 +47,4 @@ def test_the_network_sees_them(make_trainer, tiny):
         lambda model, inputs: seen.append(inputs[0].shape[-1]) if model.training else None
     )
     list(trainer.fit())
-    assert seen == [20, 20, 20, 26, 26, 32]
+    assert seen == [20, 20, 20, 26, 32, 32]
