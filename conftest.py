@@ -5,4 +5,5 @@ pytest_plugins = [
     "tests.fixtures_processes",
     "tests.fixtures_server",
     "tests.fixtures_sessions",
+    "tests.fixtures_torchrun",
 ]

@@ -188,6 +188,9 @@ def follow(group: Group) -> int:
         return 2
     except TrainingFailed:
         return 1  # rank 0 tells why
+    except Exception as error:
+        print(f"train.py: process {group.rank}: {session.explain(error)}", file=sys.stderr)
+        return 1
     return 0
 
 

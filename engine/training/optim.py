@@ -51,6 +51,8 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, An
         {"params": biases, "factor": config.bias_lr, "filters": False},
         {"params": scales, "factor": 1.0, "filters": False},
     ]
+    if config.optimizer == "muon":
+        groups[0]["weight_decay"] = groups[3]["weight_decay"] = 0.0  # see Muon
     return [group for group in groups if group["params"]]
 
 
@@ -62,7 +64,8 @@ class Muon(torch.optim.Optimizer):
     layer, flattened to a matrix (outputs × inputs·height·width), are kept at unit norm on average,
     which the norm behind a convolution does not notice; their Nesterov momentum is made nearly
     orthogonal, so that `lr` is an angle and not a matter of the gradient's size. Weight decay is
-    decoupled (p -= lr·weight_decay·p) and spares the filters, whose norm is fixed anyway.
+    decoupled (p -= lr·weight_decay·p) and spares the filters, whose norm is fixed anyway, and the
+    norms' scales, which it would drive to 0.
 
     groups: as parameter_groups makes them. lr above 0, momentum 0 to below 1.
     """

@@ -48,6 +48,8 @@ from engine.training.records import EpochRecord, Progress, Record, Started, Step
 ENDINGS = {"pause": State.PAUSED, "stop": State.STOPPED, "interrupt": State.INTERRUPTED}
 # How a RuntimeError tells it: MPS, the CPU's allocator elsewhere and on Windows, C++ itself.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+# How gloo and NCCL tell that a process of the group died.
+LOST_PEER = ("gloo", "Connection closed by peer", "NCCL", "Connection reset by peer")
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,8 @@ def explain(error: BaseException) -> str:
     )
     if memory:
         return "out of memory: try a smaller batch size or width, or precision bf16"
+    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in LOST_PEER):
+        return "another process of this training is gone; start it again with --resume"
     if isinstance(error, (TrainingFailed, ValueError)) and text:
         return text
     if isinstance(error, OSError):

@@ -1,0 +1,80 @@
+"""Row 29: a process of torchrun dies: all are started again and go on from the checkpoint."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+import train
+from engine.runs import Run, State
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds ranks in Linux's /proc")
+EPOCHS = 120  # of 3 steps: some seconds
+LONG = ("--name", "long", "--norm", "group", "-e", EPOCHS)
+
+
+def process_of(launcher, rank: int) -> int:
+    """The process id of a rank that `launcher` started."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
+            environment = (path / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if parent == str(launcher.pid) and f"RANK={rank}".encode() in environment:
+            return int(path.name)
+    raise AssertionError(f"rank {rank} is not running")
+
+
+def is_past(run: Run, step: int) -> bool:
+    return (run.path / "status.json").exists() and run.status().step >= step
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_row_29_a_killed_rank_is_started_again_from_the_checkpoint(
+    rank, torchrun, tiny_args, tmp_path, wait_for
+):
+    run = Run(tmp_path / "long")
+    launcher = torchrun(*tiny_args(tmp_path, *LONG), options=("--max-restarts=1",))
+    wait_for(lambda: is_past(run, 30), "the training")
+    os.kill(process_of(launcher, rank), signal.SIGKILL)
+    _, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode == 0, errors
+    assert run.status().state is State.FINISHED
+    epochs = [r["epoch"] for r in run.records()[0] if r["kind"] == "epoch"]
+    assert epochs == list(range(1, EPOCHS + 1))
+    starts = [line for line in run.log().splitlines() if "starting at step" in line]
+    assert len(starts) == 2
+    assert "starting at step 0 of" in starts[0]
+    assert "starting at step 0 of" not in starts[1]
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["long"]
+
+
+def test_row_29_a_signal_saves_and_another_number_of_processes_is_said(
+    torchrun, tiny_args, tmp_path, wait_for, capsys
+):
+    run = Run(tmp_path / "long")
+    launcher = torchrun(*tiny_args(tmp_path, *LONG))
+    wait_for(lambda: is_past(run, 30), "the training")
+    launcher.send_signal(signal.SIGTERM)
+    launcher.communicate(timeout=120)
+    status = run.status()
+    assert status.state is State.INTERRUPTED
+    assert not status.message
+    assert (run.path / "resume" / str(status.step)).exists()
+
+    words = ["--name", "long", "--run-root", str(tmp_path), "--resume", "--device", "cpu"]
+    assert train.main(words) == 0
+    assert "trained by 2 processes before, by 1 now" in capsys.readouterr().out
+    assert run.status().state is State.FINISHED
+
+
+def test_row_29_a_mistake_is_told_once(torchrun, tiny_args, tmp_path):
+    launcher = torchrun(*tiny_args(tmp_path, "--name", "long", "-b", 1))
+    _, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode != 0
+    told = [line for line in errors.splitlines() if line.startswith("train.py: ")]
+    assert told == ["train.py: --batch-size: 1 images cannot be split over 2 processes"]
+    assert not (tmp_path / "long").exists()
