@@ -110,12 +110,16 @@ def join() -> Group:
     if size == 1:
         return ALONE
     group = Group(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", "0")))
+    store, _, _ = next(dist.rendezvous("env://", timeout=PATIENCE))
+    # torchrun's store outlives its restarts, and with it the addresses of those that died.
+    store = dist.PrefixStore(f"attempt-{_restarts()}", store)
+    place = {"store": store, "rank": group.rank, "world_size": size, "timeout": PATIENCE}
     if torch.cuda.is_available():
         torch.cuda.set_device(group.local_rank % torch.cuda.device_count())
-        dist.init_process_group("nccl", timeout=PATIENCE)
+        dist.init_process_group("nccl", **place)
         _talks.append(dist.new_group(backend="gloo", timeout=PATIENCE))
     else:
-        dist.init_process_group("gloo", timeout=PATIENCE)
+        dist.init_process_group("gloo", **place)
         _talks.append(dist.group.WORLD)
     return group
 
@@ -129,4 +133,8 @@ def leave() -> None:
 
 def was_restarted() -> bool:
     """Whether torchrun starts these processes again because some of them died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return _restarts() > 0
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
