@@ -72,6 +72,7 @@ OPTIONS = {
     "schedule.warmup": ([], float, "epochs of linear warm-up"),
     "augment.crop": ([], bool, "no random crop"),
     "augment.crop_padding": ([], int, "pixels that the random crop may move an image"),
+    "augment.crop_reflect": ([], bool, "fill a moved image with its mirror image, not black"),
     "augment.flip": ([], bool, "no horizontal flip"),
     "augment.alternating_flip": ([], bool, "flip at random in epoch 1, then every other epoch"),
     "augment.erasing": ([], bool, "random erasing"),
@@ -180,10 +181,10 @@ def follow(group: Group) -> int:
         signal.signal(number, signal.SIG_IGN)  # rank 0 gets it too, and ends with a checkpoint
     try:
         text, folder = group.agree()
-        config = RunConfig.from_json(text)
-        config = with_fields(config, {"device": group.device(config.device)})
-        run = Run(Path(folder))
-        session.follow(run.path, session.prepare(config, run.path.parent, run), group)
+        config, run = RunConfig.from_json(text), Run(Path(folder))
+        device = group.device(config.device)
+        prepared = session.prepare(config, run.path.parent, run, device=device)
+        session.follow(run.path, prepared, group)
     except Ended:
         return 2
     except TrainingFailed:
@@ -200,9 +201,9 @@ def train(args: argparse.Namespace, given: dict, group: Group) -> int:
     name = runs.suggest_name(args.run_root, config) if args.name is None else args.name
     runs.check_free(args.run_root, name)
     _warn(config)
-    here = with_fields(config, {"device": group.device(config.device)})
-    prepared = session.prepare(here, args.run_root, progress=DataBar())
-    run = runs.create(args.run_root, name, with_fields(prepared.config, {"device": config.device}))
+    device = group.device(config.device)
+    prepared = session.prepare(config, args.run_root, device=device, progress=DataBar())
+    run = runs.create(args.run_root, name, prepared.config)
     with run.hold("train.py") as writer:
         writer.begin((State.QUEUED,))
         return _train(run, writer, prepared, group)
@@ -231,8 +232,8 @@ def resume(args: argparse.Namespace, given: dict, group: Group) -> int:
                 f"note: trained by {before} processes before, by {group.size} now: the same "
                 "batches, and results that differ by rounding and in what batch norm averages over"
             )
-        here = with_fields(config, {"device": group.device(config.device)})
-        prepared = session.prepare(here, args.run_root, run, progress=DataBar())
+        device = group.device(config.device)
+        prepared = session.prepare(config, args.run_root, run, device=device, progress=DataBar())
         writer.begin((*RESUMABLE, State.QUEUED))
         return _train(run, writer, prepared, group)
 

@@ -54,5 +54,6 @@ def _is_used(config: RunConfig, path: str) -> bool:
         "schedule.gamma": config.schedule.kind == "multi_step",
         "optim.momentum": config.optim.optimizer in ("sgd", "muon"),
         "augment.crop_padding": config.augment.crop,
+        "augment.crop_reflect": config.augment.crop,
     }
     return needs.get(path, True)

@@ -79,6 +79,7 @@ class AugmentConfig:
 
     crop: bool = True  # random 32×32 crop of the padded image
     crop_padding: int = 4  # pixels on each side, 1 to 16
+    crop_reflect: bool = False  # a moved image goes on as its mirror image, not in black
     flip: bool = True  # horizontal flip, probability 0.5
     alternating_flip: bool = False  # flip at random in epoch 1, then every other epoch
     erasing: bool = False  # random erasing, probability 0.5
@@ -88,7 +89,15 @@ class AugmentConfig:
     cutmix_alpha: float = 1.0  # λ ~ Beta(α, α), above 0
 
     def __post_init__(self):
-        for name in ("crop", "flip", "alternating_flip", "erasing", "mixup", "cutmix"):
+        for name in (
+            "crop",
+            "crop_reflect",
+            "flip",
+            "alternating_flip",
+            "erasing",
+            "mixup",
+            "cutmix",
+        ):
             checks.flag(f"augment.{name}", getattr(self, name))
         checks.integer("augment.crop_padding", self.crop_padding, 1, 16)
         if self.alternating_flip and not self.flip:
@@ -282,6 +291,7 @@ FLAGS = {
     "schedule.warmup": "--warmup",
     "augment.crop": "--no-crop",
     "augment.crop_padding": "--crop-padding",
+    "augment.crop_reflect": "--crop-reflect",
     "augment.flip": "--no-flip",
     "augment.alternating_flip": "--alternating-flip",
     "augment.erasing": "--erase-aug",

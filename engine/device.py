@@ -59,6 +59,13 @@ def resolve(device: str = "auto", precision: str = "auto") -> Compute:
     return Compute(chosen, precision)
 
 
+def all_of(device: torch.device) -> tuple[str, ...]:
+    """Every device of this one's kind on this machine, in order: cuda:0, cuda:1 …, or cpu."""
+    if device.type != "cuda":
+        return (str(device),)
+    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():

@@ -23,6 +23,7 @@ class Preset:
 SPEEDRUN = {
     "model.arch": "speedrun",
     "augment.crop_padding": 2,
+    "augment.crop_reflect": True,
     "augment.alternating_flip": True,
     "optim.optimizer": "muon",
     "optim.lr": 0.24,

@@ -1,4 +1,4 @@
-"""The background training thread and its queue: one per training device and process."""
+"""The background training threads and their queue: one thread per training device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine import runs
 from engine.config import RunConfig, with_fields
-from engine.device import resolve
+from engine.device import all_of, resolve
 from engine.errors import Cancelled, ConfigError, RunError
 from engine.models.summary import count_parameters
 from engine.runs import RESUMABLE, Run, State
@@ -25,13 +25,13 @@ EXIT_WAIT_S = 20.0  # a batch and a checkpoint of a large network on a slow CPU
 
 
 def get_worker(device: str = "auto") -> Worker:
-    """The process's worker for a device, made at first use."""
+    """The process's worker for a kind of device (all GPUs, or the CPU), made at first use."""
     registry = sys.modules.setdefault(REGISTRY, _new_registry())
-    key = str(resolve(device).device)
+    chosen = resolve(device).device
     with registry.lock:
-        worker = registry.workers.get(key)
+        worker = registry.workers.get(chosen.type)
         if worker is None:
-            worker = registry.workers[key] = Worker(key)
+            worker = registry.workers[chosen.type] = Worker(*all_of(chosen))
             atexit.register(worker.close)
         return worker
 
@@ -43,26 +43,34 @@ def _new_registry() -> types.ModuleType:
 
 
 class Worker:
-    """Trains queued runs one after another in a daemon thread. Get it from get_worker.
+    """Trains queued runs in daemon threads, one for each device. Get it from get_worker.
+
+    On each device one run follows another. A run whose config leaves the device open goes to the
+    first that is free.
 
     It keeps nothing that a crash could lose: the queue is the runs whose state is queued. Pages
     read the runs' files; only `submit` and the commands below come here.
     """
 
-    def __init__(self, device: str):
-        self.device = device
+    def __init__(self, *devices: str):
+        self.devices = devices
         self._queue: list[Path] = []  # run folders, the next one first
         self._changed = threading.Condition()
         self._submitting = threading.Lock()
-        self._current: Run | None = None
+        self._current: dict[str, Run] = {}  # by device
         self._closing = False
-        self._thread = threading.Thread(target=self._work, name=f"training-{device}", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, args=(d,), name=f"training-{d}", daemon=True)
+            for d in devices
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def current(self) -> Run | None:
-        """The run that is being trained or prepared."""
-        return self._current
+        """The run that is being trained or prepared; of several the one on the first device."""
+        running = dict(self._current)
+        return next((running[device] for device in self.devices if device in running), None)
 
     def waiting(self) -> list[Run]:
         """Queued runs that this worker will train, in order."""
@@ -140,7 +148,7 @@ class Worker:
         """Take up the queued runs that an earlier process left under `root`, oldest first."""
         left = []
         for run in runs.list_runs(Path(root)):
-            if self._current and run.path == self._current.path:
+            if run.path in [current.path for current in list(self._current.values())]:
                 continue  # about to start
             with contextlib.suppress(RunError):
                 status = run.status()
@@ -150,11 +158,13 @@ class Worker:
         return added
 
     def close(self, wait: float = EXIT_WAIT_S) -> None:
-        """Checkpoint what is being trained, leave it interrupted, and end the thread."""
+        """Checkpoint what is being trained, leave it interrupted, and end the threads."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(wait)
+        end = time.monotonic() + wait
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _enqueue(self, run: Run, *, first: bool = False) -> bool:
         with self._changed:
@@ -165,31 +175,49 @@ class Worker:
             self._changed.notify_all()
             return True
 
-    def _work(self) -> None:
+    def _work(self, device: str) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._closing)
+                self._changed.wait_for(lambda: self._closing or self._next(device) is not None)
                 if self._closing:
                     return
-                self._current = Run(self._queue.pop(0))
+                run = self._current[device] = Run(self._queue.pop(self._next(device)))
             try:
-                self._train(self._current)
+                self._train(run, device)
             except BaseException as error:
                 # Even SystemExit from a model must not end the thread that the queue lives on.
-                self._note_failure(self._current, error)
+                self._note_failure(run, error)
             finally:
-                self._current = None
+                del self._current[device]
 
-    def _train(self, run: Run) -> None:
+    def _next(self, device: str) -> int | None:
+        """Place in the queue of the first run that may be trained on `device`."""
+        for place, path in enumerate(self._queue):
+            if len(self.devices) == 1 or self._device_of(path) in ("auto", device):
+                return place
+        return None
+
+    def _device_of(self, path: Path) -> str:
+        """The device that a run asks for, where it is one of ours; otherwise any will do."""
+        try:
+            asked = Run(path).config().device
+            chosen = asked if asked == "auto" else str(resolve(asked).device)
+        except (RunError, ConfigError):
+            return "auto"  # whoever takes it will tell what is wrong
+        return chosen if chosen in self.devices else "auto"
+
+    def _train(self, run: Run, device: str) -> None:
         with run.hold("the app") as writer:
             if writer.status.state is not State.QUEUED:
                 return  # cancelled, or started by another process, since it was queued
             writer.begin((State.QUEUED,))
             try:
+                config = run.config()
                 prepared = session.prepare(
-                    run.config(),
+                    config,
                     run.path.parent,
                     run,
+                    device=device if config.device == "auto" else None,
                     progress=lambda p: writer.update(phase=_phase(p)),
                     cancelled=lambda: self._asked(run) is not None,
                 )

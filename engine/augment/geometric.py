@@ -34,10 +34,13 @@ class RandomCrop:
     """Shift each image by up to `padding` pixels each way; what comes into view is 0.
 
     That is: pad by `padding` with zeros, then crop at the old size, every offset as likely. As in
-    He et al. 2015, arXiv 1512.03385, section 4.2. Raises ConfigError for a negative padding.
+    He et al. 2015, arXiv 1512.03385, section 4.2. With `reflect` the picture's own mirror image
+    comes into view instead, as in Jordan 2024, arXiv 2404.00498. Raises ConfigError for a negative
+    padding.
     """
 
     padding: int = 4  # pixels
+    reflect: bool = False
 
     def __post_init__(self):
         if self.padding < 0:
@@ -51,10 +54,19 @@ class RandomCrop:
         """images: (B, C, H, W), uint8 or float. Returns new images of that shape and type."""
         batch, _, height, width = images.shape
         top, left = to_device(params, images.device)
-        padded = F.pad(images, [self.padding] * 4)
+        padded = self._reflected(images) if self.reflect else F.pad(images, [self.padding] * 4)
         # every crop that exists, as a view: (B, C, 2·padding + 1, 2·padding + 1, H, W)
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)
         return windows[torch.arange(batch, device=images.device), :, top, left]
+
+    def _reflected(self, images: torch.Tensor) -> torch.Tensor:
+        # Not F.pad, which reflects no uint8 images.
+        for axis in (2, 3):
+            size = images.shape[axis]
+            places = torch.arange(-self.padding, size + self.padding, device=images.device)
+            places = (size - 1) - (size - 1 - places.abs()).abs()
+            images = images.index_select(axis, places)
+        return images
 
 
 class FlipParams(NamedTuple):

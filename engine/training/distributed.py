@@ -41,7 +41,7 @@ class Group:
         return self.rank == 0
 
     def device(self, chosen: str) -> str:
-        """The device setting for this process: where a GPU is meant, each takes its own."""
+        """Where this process computes: where a GPU is meant, each takes its own."""
         gpu = chosen == "auto" or chosen.startswith("cuda")
         if self.size > 1 and gpu and torch.cuda.is_available():
             return f"cuda:{self.local_rank % torch.cuda.device_count()}"

@@ -75,6 +75,7 @@ def prepare(
     root: Path,
     run: Run | None = None,
     *,
+    device: str | None = None,
     progress: Callable[[DataProgress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Prepared:
@@ -82,8 +83,9 @@ def prepare(
 
     root: the folder of runs, where `config.pretrained` may name one. run: the run to go on with,
     if it was made already; with a checkpoint of its own it needs no weights to start from.
+    device: where to compute, if not as the config says.
     """
-    compute = resolve(config.device, config.precision)
+    compute = resolve(device or config.device, config.precision)
     count_parameters(**config.model.arguments)  # before a download
     if config.progressive:
         progressive.check(build_on_meta(**config.model.arguments))
@@ -123,7 +125,7 @@ def make_pipeline(config: RunConfig, info: ImageData) -> Pipeline:
     """The augmentations that a config turns on, for a data set's mean and std."""
     augment = config.augment
     return Pipeline(
-        crop=RandomCrop(augment.crop_padding) if augment.crop else None,
+        crop=RandomCrop(augment.crop_padding, augment.crop_reflect) if augment.crop else None,
         flip=RandomHorizontalFlip() if augment.flip else None,
         erasing=RandomErasing() if augment.erasing else None,
         mixup=Mixup(augment.mixup_alpha) if augment.mixup else None,

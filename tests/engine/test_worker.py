@@ -1,10 +1,13 @@
 """The training thread and its queue."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from engine import data, runs
+from engine import worker as module
+from engine.config import with_fields
 from engine.errors import Cancelled, ConfigError, RunError
 from engine.runs import Run, State
 from engine.training import session
@@ -286,3 +289,34 @@ def test_a_config_that_no_longer_works_fails_and_the_queue_goes_on(worker, busy,
     assert ends(later) is State.FINISHED
     assert spoiled.status().state is State.FAILED
     assert spoiled.status().message.startswith("epochs: 0 is out of range")
+
+
+def test_several_devices_train_at_once_and_each_run_goes_where_it_asked(
+    tmp_path, tiny, monkeypatch, wait_for
+):
+    """Two GPUs, played by the CPU."""
+    places, both, train = {}, threading.Barrier(2, timeout=60), session.run_training
+    prepare = session.prepare
+
+    def note_device(config, root, run, *, device=None, **options):
+        places[run.name] = device or config.device
+        return prepare(with_fields(config, {"device": "cpu"}), root, run, **options)
+
+    def meet(writer, *args, **options):
+        if writer.run.name in ("a", "b"):
+            both.wait()  # passes only if the other one is being trained at the same time
+        return train(writer, *args, **options)
+
+    monkeypatch.setattr(session, "prepare", note_device)
+    monkeypatch.setattr(session, "run_training", meet)
+    monkeypatch.setattr(module, "resolve", lambda name, *_: SimpleNamespace(device=name))
+    worker = Worker("cuda:0", "cuda:1")
+    devices = {"a": "auto", "b": "auto", "c": "cuda:1", "d": "cuda:1", "e": "cuda:0"}
+    made = [worker.submit(tiny(device=device), name, tmp_path) for name, device in devices.items()]
+    try:
+        wait_for(lambda: all(r.status().state is State.FINISHED for r in made), "all to finish")
+        assert {places["a"], places["b"]} == {"cuda:0", "cuda:1"}
+        assert [places[name] for name in "cde"] == ["cuda:1", "cuda:1", "cuda:0"]
+        wait_for(lambda: worker.current is None, "the devices to be free")
+    finally:
+        worker.close()
