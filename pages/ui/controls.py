@@ -53,6 +53,7 @@ FIELDS = {
     "gamma": "schedule.gamma",
     "warmup": "schedule.warmup",
     "crop_padding": "augment.crop_padding",
+    "crop_reflect": "augment.crop_reflect",
     "alternating_flip": "augment.alternating_flip",
     "mixup_alpha": "augment.mixup_alpha",
     "cutmix_alpha": "augment.cutmix_alpha",
@@ -300,6 +301,12 @@ def augment_inputs() -> None:
     )
     if "crop" in st.session_state["augment"]:
         st.number_input("Crop moves by up to (pixels)", 1, 16, step=1, key="crop_padding", **keep())
+        st.toggle(
+            "Mirror at the edge",
+            key="crop_reflect",
+            help="A moved image goes on as its own mirror image, not in black.",
+            **keep(),
+        )
     if "flip" in st.session_state["augment"]:
         st.toggle(
             "Alternating flip",

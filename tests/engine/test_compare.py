@@ -39,6 +39,7 @@ OTHER = {
     "schedule.warmup": {"schedule.warmup": 2.0},
     "augment.crop": {"augment.crop": False},
     "augment.crop_padding": {"augment.crop_padding": 2},
+    "augment.crop_reflect": {"augment.crop_reflect": True},
     "augment.flip": {"augment.flip": False},
     "augment.alternating_flip": {"augment.alternating_flip": True},
     "augment.erasing": {"augment.erasing": True},

@@ -51,6 +51,7 @@ FIELDS = {
     "data.limit": st.none() | st.integers(1, 10_000_000),
     "augment.crop": st.booleans(),
     "augment.crop_padding": st.integers(1, 16),
+    "augment.crop_reflect": st.booleans(),
     "augment.flip": st.booleans(),
     "augment.alternating_flip": st.just(False),
     "augment.erasing": st.booleans(),

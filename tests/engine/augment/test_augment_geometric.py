@@ -85,3 +85,12 @@ def test_impossible_values_name_their_field(field, make):
     with pytest.raises(ConfigError) as caught:
         make()
     assert caught.value.field == field
+
+
+def test_a_reflecting_crop_pads_as_torch_does():
+    images = torch.randint(256, (3, 3, 8, 8), dtype=torch.uint8)
+    crop, far = RandomCrop(4, reflect=True), torch.tensor([0, 8, 5])
+    padded = torch.nn.functional.pad(images.float(), [4] * 4, mode="reflect").byte()
+    result = crop.apply(images, CropParams(far, far))
+    for index, start in enumerate(far.tolist()):
+        assert torch.equal(result[index], padded[index, :, start : start + 8, start : start + 8])
