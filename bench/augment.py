@@ -1,0 +1,89 @@
+"""The study's augmentation, a batch at a time, against torchvision an image at a time.
+
+Crop, flip, normalize, erasing. Both begin with what their data set holds in memory (uint8 tensors;
+PIL images) and end with a float batch for the network. Also: its share of a ResNet-18 step.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision import transforms
+
+from bench import report
+from bench.throughput import OURS, Step
+from engine.augment import Pipeline, RandomCrop, RandomErasing, RandomHorizontalFlip
+from engine.randomness import keyed_generator
+
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+
+def make_images(count: int) -> torch.Tensor:
+    """uint8 [count, 3, 32, 32] of noise: no step looks at what is on an image."""
+    return torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=keyed_generator(1))
+
+
+def batched(images: torch.Tensor, batch_size: int):
+    """Goes through all images once, as the training loop does."""
+    pipeline = Pipeline(MEAN, STD, RandomCrop(), RandomHorizontalFlip(), RandomErasing())
+    labels = torch.zeros(len(images), dtype=torch.long)
+    order = torch.randperm(len(images), generator=keyed_generator(2))
+
+    def run() -> None:
+        for step, start in enumerate(range(0, len(images), batch_size)):
+            chosen = order[start : start + batch_size]
+            batch = images[chosen]
+            chance = pipeline.sample(batch.shape, keyed_generator(3, step))
+            inputs, *_ = pipeline.apply(batch, labels[chosen], chance)
+            inputs.contiguous(memory_format=torch.channels_last)
+
+    return run
+
+
+def per_image(images: torch.Tensor, batch_size: int):
+    """The usual pipeline of a torchvision data set, in this process."""
+    pictures = [Image.fromarray(i) for i in np.ascontiguousarray(images.permute(0, 2, 3, 1))]
+    steps = transforms.Compose(
+        [
+            transforms.RandomCrop(32, padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+            transforms.RandomErasing(),
+        ]
+    )
+
+    def run() -> None:
+        for start in range(0, len(pictures), batch_size):
+            torch.stack([steps(picture) for picture in pictures[start : start + batch_size]])
+
+    return run
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = report.parser(__doc__)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--arch", default="resnet18", help="whose step it is a part of")
+    args = parser.parse_args(arguments)
+    report.introduce()
+    images = make_images(args.images)
+    candidates = [batched(images, args.batch_size), per_image(images, args.batch_size)]
+    ours, theirs = report.rates(candidates, args.images, args.repeats)
+    rows = [report.compare("crop, flip, normalize, erasing", "images/s", ours, theirs)]
+    report.show(rows[0])
+
+    step = Step(args.arch, args.batch_size, OURS)
+    (steps,) = report.rates([step], args.batch_size, args.repeats, warmups=2)
+    shares = [100 * slow / fast for slow, fast in zip(steps, ours, strict=True)]
+    rows.append(report.alone(f"part of a {args.arch} step that augments", "%", shares))
+    report.show(rows[-1])
+    report.finish(rows, args.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

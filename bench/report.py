@@ -1,0 +1,113 @@
+"""What all benchmarks share: interleaved timing, a table on the terminal, a JSON file."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison. value and baseline are medians; spread is the ratio's range over repeats."""
+
+    name: str
+    value: float
+    baseline: float | None  # None: the figure stands alone, against a limit named in `name`
+    ratio: float | None
+    unit: str
+    n: int
+    spread: tuple[float, float]  # of the ratio; of the value where there is no baseline
+
+
+def compare(name: str, unit: str, values: Sequence[float], baselines: Sequence[float]) -> Row:
+    """Repeats of a figure beside those of its baseline, taken in turn."""
+    ratios = [value / base for value, base in zip(values, baselines, strict=True)]
+    middle = statistics.median
+    spread = (min(ratios), max(ratios))
+    return Row(name, middle(values), middle(baselines), middle(ratios), unit, len(values), spread)
+
+
+def alone(name: str, unit: str, values: Sequence[float], value: float | None = None) -> Row:
+    """Repeats of a figure without a baseline; `value` if it is not their median."""
+    shown = statistics.median(values) if value is None else value
+    return Row(name, shown, None, None, unit, len(values), (min(values), max(values)))
+
+
+def rates(
+    candidates: Sequence[Callable[[], Any]], images: int, repeats: int, warmups: int = 1
+) -> list[list[float]]:
+    """Images a second of each candidate, `repeats` times, in turn, so that drift hits all alike.
+
+    images: how many one call works through. The first calls of each are not counted.
+    """
+    for candidate in candidates:
+        for _ in range(warmups):
+            candidate()
+    found: list[list[float]] = [[] for _ in candidates]
+    for _ in range(repeats):
+        for candidate, rate in zip(candidates, found, strict=True):
+            start = time.perf_counter()
+            candidate()
+            rate.append(images / (time.perf_counter() - start))
+    return found
+
+
+def machine() -> dict[str, Any]:
+    return {
+        "cpu": torch.cpu.get_capabilities().get("cpu_name") or platform.processor(),
+        "amx": bool(torch.cpu.get_capabilities().get("amx_bf16")),
+        "avx512_bf16": bool(torch.cpu.get_capabilities().get("avx512_bf16")),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """With what every benchmark takes: --json and --repeats."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    made.add_argument("--repeats", type=int, default=3, help="measurements of each (default 3)")
+    return made
+
+
+def show(row: Row) -> None:
+    low, high = row.spread
+    if row.ratio is None:
+        print(f"{row.name}: {row.value:,.4g} {row.unit} ({low:,.4g} to {high:,.4g}, n = {row.n})")
+    else:
+        print(
+            f"{row.name}: {row.value:,.4g} {row.unit} against {row.baseline:,.4g}: "
+            f"{row.ratio:.2f} times ({low:.2f} to {high:.2f}, n = {row.n})"
+        )
+
+
+def finish(rows: Sequence[Row], file: Path | None) -> None:
+    """Write the JSON file, if one is asked for."""
+    if file is not None:
+        content = {"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}
+        file.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def introduce() -> None:
+    about = machine()
+    special = [name for name in ("amx", "avx512_bf16") if about[name]]
+    print(
+        f"{about['cpu']} ({', '.join(special) or 'no bf16 instructions'}), {about['threads']} "
+        f"threads, torch {about['torch']}; medians, with their range",
+        flush=True,
+    )

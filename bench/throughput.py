@@ -1,0 +1,143 @@
+"""The app's training step against plain fp32 PyTorch, for every network of the study.
+
+The baseline is what most repositories do: the same network in fp32, NCHW, eager, torch's SGD with
+momentum, on a batch that is ready. Ours is the engine's own step with the precision that "auto"
+means here, augmentation and metrics included. Both take turns in one process; once in the main
+thread and once in a thread of its own, as under the app.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import torch
+from torch.nn import functional as F
+
+from bench import report
+from engine import allocator
+from engine.config import ModelConfig, RunConfig, with_fields
+from engine.data.batches import Splits
+from engine.device import resolve
+from engine.models import build_model
+from engine.randomness import keyed_generator
+from engine.training import session
+from engine.training.loop import Trainer
+
+STUDY = (
+    *("resnet18", "resnet34", "wideresnet14", "resnext18", "densenet121"),
+    *("vgg16", "convmixer256d16"),
+)
+OURS, PLAIN = "auto", "plain"
+
+
+class Step:
+    """One training step of a network at each call, on a batch of noise."""
+
+    def __init__(
+        self,
+        arch: str,
+        batch_size: int,
+        how: str,
+        activation: str | None = None,
+        norm: str | None = None,
+    ):
+        self.model = ModelConfig(arch, activation, norm, num_classes=10)
+        draw = keyed_generator(1)
+        self.images = torch.randint(256, (batch_size, 3, 32, 32), dtype=torch.uint8, generator=draw)
+        self.labels = torch.randint(10, (batch_size,), generator=draw)
+        self.run = self._plain() if how == PLAIN else self._ours(how, batch_size)
+
+    def __call__(self) -> None:
+        self.run()
+
+    def _ours(self, precision: str, batch_size: int) -> Callable[[], None]:
+        config = RunConfig(self.model, batch_size=batch_size, precision=precision)
+        config = with_fields(config, {"optim.lr": 0.01})
+        info = SimpleNamespace(mean=(0.5,) * 3, std=(0.25,) * 3)
+        compute = resolve("auto", precision)
+        images, labels = self.images.to(compute.device), self.labels.to(compute.device)
+        splits = Splits(images, labels, images, labels, val_is_test=False)
+        pipeline = session.make_pipeline(config, info)
+        network = build_model(**self.model.arguments)
+        trainer = Trainer(config, splits, pipeline, network, compute, None)
+        chosen = torch.arange(batch_size, device=compute.device)
+
+        def run() -> None:
+            trainer._step(chosen, epoch=1)
+            trainer._read_metrics()  # waits for the device
+
+        return run
+
+    def _plain(self) -> Callable[[], None]:
+        network = build_model(**self.model.arguments)
+        optimizer = torch.optim.SGD(
+            network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, foreach=False
+        )
+        inputs = (self.images.float() / 255 - 0.5) / 0.25
+
+        def run() -> None:
+            loss = F.cross_entropy(network(inputs), self.labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+        return run
+
+
+def measure(name: str, batch_size: int, repeats: int, **choices) -> report.Row:
+    plain = Step(batch_size=batch_size, how=PLAIN, **choices)
+    ours = Step(batch_size=batch_size, how=OURS, **choices)
+    values: list[float] = []
+    baselines: list[float] = []
+    for _ in range(repeats):
+        allocator.give_back()  # the baseline trains in a process as it is
+        baselines += report.rates([plain], batch_size, 1)[0]
+        allocator.keep_blocks()  # as a session does
+        values += report.rates([ours], batch_size, 1, warmups=2)[0]
+    allocator.give_back()
+    return report.compare(name, "images/s", values, baselines)
+
+
+def in_thread(work: Callable[[], report.Row]) -> report.Row:
+    found: list[report.Row] = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = report.parser(__doc__)
+    parser.add_argument("--arch", nargs="+", default=STUDY, metavar="ARCH")
+    parser.add_argument("--activations", nargs="*", default=[], help="of the first network, too")
+    parser.add_argument("--norms", nargs="*", default=[], help="of the first network, too")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--main-only", action="store_true", help="not in a thread as well")
+    args = parser.parse_args(arguments)
+    report.introduce()
+    tasks = [(arch, {"arch": arch}) for arch in args.arch]
+    first = args.arch[0]
+    tasks += [(f"{first} {a}", {"arch": first, "activation": a}) for a in args.activations]
+    tasks += [(f"{first} {n} norm", {"arch": first, "norm": n}) for n in args.norms]
+    rows = []
+    for name, choices in tasks:
+
+        def work(name=name, choices=choices) -> report.Row:
+            return measure(name, args.batch_size, args.repeats, **choices)
+
+        rows.append(work())
+        report.show(rows[-1])
+        if not args.main_only:
+            row = in_thread(lambda name=name, work=work: work(name=f"{name}, in a thread"))
+            rows.append(row)
+            report.show(row)
+        sys.stdout.flush()
+    report.finish(rows, args.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
