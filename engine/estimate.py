@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from engine.config import ModelConfig
 from engine.device import Compute
+from engine.fast import accelerate
 from engine.files import write_atomic
 from engine.models import build_model
 from engine.models.summary import summarize
@@ -29,6 +30,7 @@ def measure_rate(compute: Compute) -> float:
     model = build_model(PROBE.arch, 10, width=PROBE.width)
     macs = summarize(model, batch_size=1).macs
     model = model.to(compute.device, memory_format=compute.memory_format).train()
+    accelerate(model, compute)
     images = torch.zeros(PROBE_BATCH, 3, 32, 32, device=compute.device)
     images = images.contiguous(memory_format=compute.memory_format)
     labels = torch.zeros(PROBE_BATCH, dtype=torch.long, device=compute.device)

@@ -16,6 +16,7 @@ from engine.config import RunConfig
 from engine.data.images import FORMATS, open_rgb, to_square
 from engine.device import Compute
 from engine.errors import CheckpointError, DataError
+from engine.fast import accelerate
 from engine.models import build_model
 from engine.runs import Run
 from engine.training.evaluate import EVAL_BATCH, Tally, evaluate, predict_logits
@@ -53,6 +54,7 @@ def load_network(path: Path, compute: Compute) -> Network:
     model = build_model(**choice.arguments)
     apply_weights(model, *load_weights(weights), describe_model(choice))
     model = model.to(compute.device, memory_format=compute.memory_format).eval()
+    accelerate(model, compute)
     try:
         classes, mean, std = (tuple(info[key]) for key in ("classes", "mean", "std"))
     except (KeyError, TypeError):

@@ -20,6 +20,7 @@ from engine.config import RunConfig
 from engine.data.batches import Splits, epoch_permutation
 from engine.device import Compute
 from engine.errors import TrainingFailed
+from engine.fast import accelerate
 from engine.randomness import Purpose, keyed_generator
 from engine.schedules import learning_rate
 from engine.training import progressive
@@ -69,6 +70,7 @@ class Trainer:
         if compute.device.type == "cuda":
             torch.backends.cudnn.deterministic = True  # or a resume would differ in the last bits
         self.model = model.to(compute.device, memory_format=compute.memory_format).train()
+        accelerate(self.model, compute)
         self.trained = group.wrap(self.model)
         self.optimizer = make_optimizer(self.model, config.optim)
         self.scaler = compute.grad_scaler()

@@ -1,0 +1,152 @@
+"""The faster layers compute what PyTorch's own do, forward and backward, and only where meant."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from engine import fast
+from engine.device import Compute
+from engine.fast import FASTER, accelerate
+from engine.models import build_model, whitening
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+BF16 = Compute(torch.device("cpu"), "bf16")
+TOLERANCE = 0.02  # relative, of a whole tensor: some roundings of 2^-9
+
+
+@pytest.fixture(autouse=True)
+def bf16_instructions(monkeypatch):
+    """The layers are right on any CPU; here they are used on any."""
+    monkeypatch.setattr(fast, "fastest_precision", lambda device: "bf16")
+
+
+def distance(result, expected) -> float:
+    return ((result.double() - expected.double()).norm() / expected.double().norm()).item()
+
+
+def gradients(layer, x, grad):
+    x = x.clone().requires_grad_()
+    y = layer(x)
+    return [y, *torch.autograd.grad(y, [x, *layer.parameters()], grad.to(y.dtype))]
+
+
+def check_layer(layer, shape):
+    """`layer` after accelerate, in bf16, against itself before, in float64."""
+    draw = torch.Generator().manual_seed(1)
+    x = torch.randn(shape, generator=draw).bfloat16().contiguous(memory_format=torch.channels_last)
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, -1, 1, generator=draw)
+        parameter.data = parameter.data.bfloat16().float()  # what the product sees
+    exact = copy.deepcopy(layer).double()
+    faster = accelerate(nn.Sequential(layer).to(memory_format=torch.channels_last), BF16)
+    assert type(faster[0]) in FASTER.values()
+    grad = torch.randn(exact(x.double()).shape, generator=draw).bfloat16()
+    expected = gradients(exact, x.double(), grad.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = gradients(faster, x, grad)
+    assert found[0].dtype is torch.bfloat16
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
+    for result, value in zip(found, expected, strict=True):
+        assert result.shape == value.shape
+        assert distance(result, value) < TOLERANCE
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("side", [1, 2, 3, 4])
+def test_convolutions_to_small_maps(stride, bias, side, monkeypatch):
+    products = []
+    apply = fast._Product.apply
+    monkeypatch.setattr(fast._Product, "apply", lambda *a: products.append(1) or apply(*a))
+    check_layer(nn.Conv2d(128, 130, 3, stride, 1, bias=bias), (5, 128, side * stride, side))
+    assert products
+
+
+@pytest.mark.parametrize(
+    ("layer", "side"),
+    [
+        (nn.Conv2d(128, 128, 3, padding=1), 8),  # a large map
+        (nn.Conv2d(8, 8, 3, padding=1), 4),  # few channels
+        (nn.Conv2d(128, 128, 1), 4),
+        (nn.Conv2d(128, 128, 3), 4),
+        (nn.Conv2d(128, 128, 3, padding=2, dilation=2), 4),
+        (nn.Conv2d(128, 128, 3, padding=1, groups=2), 4),
+    ],
+)
+def test_other_convolutions_are_pytorchs(layer, side, monkeypatch):
+    monkeypatch.setattr(fast._Product, "apply", None)
+    check_layer(layer, (2, layer.in_channels, side, side))
+
+
+@pytest.mark.parametrize("side", [4, 8])
+@pytest.mark.parametrize("layer", [nn.GroupNorm(4, 24), nn.GroupNorm(24, 24), nn.GroupNorm(1, 24)])
+def test_group_norm(layer, side):
+    check_layer(layer, (3, 24, side, side))
+
+
+@pytest.mark.parametrize("side", [2, 8])
+def test_instance_norm(side):
+    check_layer(nn.InstanceNorm2d(24, affine=True), (3, 24, side, side))
+
+
+@pytest.mark.parametrize("layer", [nn.ELU(), nn.CELU(), nn.ELU(alpha=0.5), nn.CELU(alpha=2.0)])
+def test_exponential_units(layer):
+    check_layer(layer, (3, 8, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("arch", "activation", "norm"),
+    [
+        ("resnet18", None, None),
+        ("resnext18", "elu", "group"),
+        ("vgg16", "celu", "instance"),
+        ("densenet121", None, "layer"),
+        ("convmixer256d8", None, None),
+        ("speedrun", None, None),
+    ],
+)
+def test_whole_networks_keep_their_names_and_answers(arch, activation, norm):
+    draw = torch.Generator().manual_seed(1)
+    images = torch.randn(4, 3, 32, 32, generator=draw)
+    plain = build_model(arch, activation=activation, norm=norm)
+    if layer := whitening.find(plain):
+        layer.fit(images)
+    names = list(plain.state_dict())
+    faster = accelerate(copy.deepcopy(plain).to(memory_format=torch.channels_last), BF16)
+    assert list(faster.state_dict()) == names
+    # Norms over few images would show rounding in their statistics, not in the layers.
+    plain.eval(), faster.eval()
+    expected = plain(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = faster(images.contiguous(memory_format=torch.channels_last))
+    assert distance(result.float(), expected) < 5 * TOLERANCE
+    slopes = []
+    for network, logits in ((plain, expected), (faster, result)):
+        (head,) = [m for m in network.modules() if isinstance(m, nn.Linear)]
+        loss = F.cross_entropy(logits.float(), torch.arange(4))
+        slopes += torch.autograd.grad(loss, head.weight)
+    assert distance(slopes[1], slopes[0]) < 5 * TOLERANCE
+
+
+@pytest.mark.parametrize("compute", [Compute(torch.device("cpu"), "fp32"), "no instructions"])
+def test_elsewhere_nothing_is_changed(compute, monkeypatch):
+    if compute == "no instructions":
+        monkeypatch.setattr(fast, "fastest_precision", lambda device: "fp32")
+        compute = BF16
+    model = build_model("resnet10", activation="elu", norm="group", width=0.25)
+    kinds = [type(module) for module in model.modules()]
+    assert [type(module) for module in accelerate(model, compute).modules()] == kinds
+
+
+def test_the_loss_falls_as_it_does_in_fp32(make_trainer, tiny):
+    """The same training in both precisions: losses agree within the noise of bf16."""
+    losses = []
+    for precision in ("fp32", "bf16"):
+        config = tiny(precision=precision, epochs=4, **{"model.width": 0.25, "optim.lr": 0.02})
+        epochs = [r for r in make_trainer(None, config).fit() if hasattr(r, "train_loss")]
+        losses.append([epoch.train_loss for epoch in epochs])
+    assert losses[0] == pytest.approx(losses[1], rel=0.03)
+    assert losses[0][-1] < losses[0][0]
