@@ -1,0 +1,112 @@
+"""Classifying 10,000 images with the app's own code, against plain fp32 eager PyTorch.
+
+The baseline runs the same network in fp32, NCHW, in batches of 500. Ours is what `--evaluate` and
+validation use with the precision that "auto" means here. Also: how long the Classify page's
+predictor takes for one upload, from the file's bytes to the answer, with the network loaded.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bench import report
+from engine import allocator
+from engine.augment import normalize
+from engine.config import ModelConfig, RunConfig
+from engine.device import Compute, resolve
+from engine.fast import accelerate
+from engine.models import build_model
+from engine.predict import Network, Predictor, decode_image
+from engine.randomness import keyed_generator
+from engine.training.evaluate import EVAL_BATCH, predict_logits
+
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+
+def network(arch: str, compute: Compute) -> torch.nn.Module:
+    """Seeded, the same in every precision; its norms have seen some noise."""
+    model = build_model(**ModelConfig(arch).arguments)
+    with torch.no_grad():
+        model.train()(torch.randn(64, 3, 32, 32, generator=keyed_generator(1)))
+    model = model.to(compute.device, memory_format=compute.memory_format).eval()
+    return accelerate(model, compute)
+
+
+def plain(model: torch.nn.Module, images: torch.Tensor):
+    def run() -> torch.Tensor:
+        with torch.inference_mode():
+            parts = images.split(EVAL_BATCH)
+            return torch.cat([model(normalize(part, MEAN, STD)) for part in parts])
+
+    return run
+
+
+def ours(model: torch.nn.Module, images: torch.Tensor, compute: Compute):
+    on_device = images.to(compute.device)
+
+    def run() -> torch.Tensor:
+        parts = on_device.split(EVAL_BATCH)
+        logits = [predict_logits(model, part, MEAN, STD, compute) for part in parts]
+        return torch.cat(logits).cpu()
+
+    return run
+
+
+def upload_seconds(arch: str, repeats: int) -> list[float]:
+    compute = Compute(torch.device("cpu"), "fp32")  # as the page loads it
+    classes = tuple(f"class {number}" for number in range(10))
+    model = network(arch, compute)
+    config = RunConfig(ModelConfig(arch, num_classes=10))
+    predictor = Predictor(Network(model, classes, MEAN, STD, config, None), compute)
+    pixels = np.random.default_rng(1).integers(0, 256, (1080, 1920, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG")
+    found = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        predictor.top_k([decode_image(file.getvalue())])
+        found.append(time.perf_counter() - start)
+    return found[1:]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = report.parser(__doc__)
+    parser.add_argument("--arch", nargs="+", default=["resnet18", "vgg16", "densenet121"])
+    parser.add_argument("--images", type=int, default=10_000)
+    args = parser.parse_args(arguments)
+    report.introduce()
+    compute = resolve()
+    draw = keyed_generator(2)
+    images = torch.randint(256, (args.images, 3, 32, 32), dtype=torch.uint8, generator=draw)
+    rows = []
+    for arch in args.arch:
+        base = plain(network(arch, Compute(torch.device("cpu"), "fp32")), images)
+        tuned = ours(network(arch, compute), images, compute)
+        values, baselines = [], []
+        for _ in range(args.repeats):
+            allocator.give_back()
+            baselines += report.rates([base], args.images, 1, warmups=0)[0]
+            allocator.keep_blocks()
+            values += report.rates([tuned], args.images, 1, warmups=0)[0]
+        allocator.give_back()
+        rows.append(report.compare(f"{arch}, {compute.precision}", "images/s", values, baselines))
+        report.show(rows[-1])
+        same = (base().argmax(1) == tuned().argmax(1)).float().mean().item()
+        rows.append(report.alone(f"{arch}: the same class as in fp32", "%", [100 * same]))
+        report.show(rows[-1])
+    times = upload_seconds(args.arch[0], max(10, args.repeats))
+    milliseconds = [1000 * seconds for seconds in times]
+    rows.append(report.alone(f"{args.arch[0]}: one upload of 1920×1080", "ms", milliseconds))
+    report.show(rows[-1])
+    report.finish(rows, args.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
