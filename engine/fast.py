@@ -14,6 +14,8 @@ from engine.device import Compute, fastest_precision
 from engine.models.layers import IdentityConv
 
 SMALL_MAP = 16  # positions of an output: 4×4
+# Their gradient needs their output only, and no layer before them keeps its own.
+IN_PLACE = (nn.ReLU, nn.LeakyReLU)
 FEW_CHANNELS = 128  # below it a matrix product has too little to do
 
 
@@ -25,6 +27,8 @@ def accelerate(model: nn.Module, compute: Compute) -> nn.Module:
     has_bf16 = compute.device.type == "cpu" and fastest_precision(compute.device) == "bf16"
     if has_bf16 and compute.precision == "bf16":
         for module in model.modules():
+            if isinstance(module, IN_PLACE):
+                module.inplace = True  # one tensor less to take and to write
             if faster := FASTER.get(type(module)):
                 module.__class__ = faster
     return model

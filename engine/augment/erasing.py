@@ -71,4 +71,5 @@ class RandomErasing:
         columns = torch.arange(images.shape[3], device=images.device)
         in_rows = (rows >= top) & (rows < top + height)  # (B, H)
         in_columns = (columns >= left) & (columns < left + width)  # (B, W)
-        return images.masked_fill(in_rows[:, None, :, None] & in_columns[:, None, None, :], 0)
+        # A product is faster than masked_fill by a mask of another shape.
+        return images * ~(in_rows[:, None, :, None] & in_columns[:, None, None, :])

