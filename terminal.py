@@ -11,7 +11,7 @@ import time
 from tqdm import tqdm
 
 from engine import data
-from engine.training.records import EpochRecord, Progress, Record, Started
+from engine.training.records import EpochRecord, Note, Progress, Record, Started
 
 PLAIN_EVERY_S = 30.0  # between progress lines when the output is not a terminal
 
@@ -69,6 +69,8 @@ class Display:
             )
         elif isinstance(record, Progress):
             self._progress(record)
+        elif isinstance(record, Note):
+            tqdm.write(f"note: {record.text}")
         elif isinstance(record, EpochRecord):
             tqdm.write(
                 f"epoch {record.epoch}/{self.epochs}  train loss {record.train_loss:.4f} "
@@ -85,6 +87,8 @@ class Display:
             self.bar.set_postfix_str(text, refresh=False)
             self.bar.n = now.step
             self.bar.refresh()
+        elif now.phase == "compiling":
+            print("compiling the network", flush=True)
         elif time.monotonic() >= self.next_line:
             self.next_line = time.monotonic() + PLAIN_EVERY_S
             print(f"epoch {now.epoch}/{self.epochs} step {now.step} {text}", flush=True)

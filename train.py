@@ -85,6 +85,7 @@ OPTIONS = {
     "seed": ([], int, "of weights, order and augmentation"),
     "pretrained": ([], str, "run or .safetensors file whose weights to start from"),
     "progressive": ([], bool, "train on smaller images first: 20, then 26, then 32 pixels"),
+    "compile": ([], bool, "compile the network first; takes a minute, pays on a GPU"),
     "tta": ([], bool, "measure the last epoch (or --evaluate) with test-time augmentation too"),
 }
 

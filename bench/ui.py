@@ -4,8 +4,8 @@
 
 training: images/s of a run that the server trains while a browser watches it, against the same run
 from the command line; both take turns. switches: from a click in the sidebar until the new page is
-drawn and at rest, while both cores train. lists: the Runs page with 1,000 runs, and with 20 of them
-overlaid over 250 epochs, under Streamlit's AppTest. Needs requirements-dev.txt and a chromium.
+drawn and at rest, while both cores train. lists: from that click to the table of 1,000 runs, and
+from selecting 20 of them to their curves of 250 epochs. Needs requirements-dev.txt and a chromium.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from unittest import mock
 
-import streamlit as st
 from playwright.sync_api import Page, sync_playwright
 
 from bench import report
@@ -40,6 +37,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 PAGES = {"Runs": "Runs", "Augmentations": "Augmentations", "Classify": "Classify", "Train": "Train"}
 PATIENCE_S = 300
 EPOCHS, OVERLAID = 250, 20
+SELECT_ALL = {"x": 18, "y": 18}  # the box at the head of a table whose rows can be selected
 
 
 def config_of(arch: str, data_root: Path) -> RunConfig:
@@ -171,8 +169,9 @@ def switches(arch: str, count: int, folder: Path) -> list[report.Row]:
     ]
 
 
-def write_run(root: Path, name: str, epochs: int) -> None:
-    run = runs.create(root, name, with_fields(RunConfig(), {"model.num_classes": 10}))
+def write_run(root: Path, name: str, epochs: int, lr: float) -> None:
+    changes = {"model.num_classes": 10, "optim.lr": lr}
+    run = runs.create(root, name, with_fields(RunConfig(), changes))
     rows = [
         {
             **{"kind": "epoch", "epoch": epoch, "step": 391 * epoch, "lr": 0.1, "seconds": 9.0},
@@ -196,42 +195,41 @@ def write_run(root: Path, name: str, epochs: int) -> None:
 
 
 def lists(count: int, repeats: int, folder: Path) -> list[report.Row]:
-    root = folder / "lists"
-    long = min(OVERLAID, count)
-    for number in range(count):  # the newest are at the top of the table
-        write_run(root, f"run-{number:04}", EPOCHS if number >= count - long else 2)
-    os.environ["PLAYGROUND_RUN_ROOT"] = str(root)
-    os.environ["PLAYGROUND_DATA_ROOT"] = str(folder / "data")
-    from streamlit.testing.v1 import AppTest  # noqa: PLC0415
-
-    from pages.ui import state  # noqa: PLC0415 - reads the two folders when it is imported
-
-    state._draw_shapes = lambda: None  # a head start for people, in a thread of its own
-
-    def timed(selected: int) -> float:
-        page = AppTest.from_file(REPOSITORY / "app.py", default_timeout=120)
-        page.switch_page("pages/2_Runs.py")
-        # AppTest cannot click a table's rows: the table is drawn, then tells of these clicks.
-        rows = SimpleNamespace(selection=SimpleNamespace(rows=list(range(selected))))
-        draw = st.dataframe
-        with mock.patch.object(st, "dataframe", lambda *a, **k: (draw(*a, **k), rows)[1]):
-            start = time.perf_counter()
-            page.run()
-            taken = time.perf_counter() - start
-        if page.exception:
-            raise SystemExit(f"bench.ui: the page failed: {page.exception[0].message}")
-        charts = page.get("vega_lite_chart")
-        if selected and not charts:
-            raise SystemExit("bench.ui: no curves were drawn")
-        return taken
-
-    timed(long)  # loads the modules
-    listed = [timed(0) for _ in range(repeats)]
-    overlaid = [timed(long) for _ in range(repeats)]
+    root, long = folder / "lists", min(OVERLAID, count)
+    for number in range(count):
+        kind, epochs = ("long", EPOCHS) if number < long else ("short", 2)
+        write_run(root, f"{kind}-{number:04}", epochs, lr=0.1 + number / 1000)
+    listed, overlaid = [], []
+    with serving(root, folder / "data") as url, browsing() as page:
+        for number in range(repeats + 1):  # the first time loads the modules
+            times = list_and_overlay(page, url)
+            if number:
+                listed.append(times[0])
+                overlaid.append(times[1])
     return [
         report.alone(f"list of {count:,} runs", "s", listed),
-        report.alone(f"the same with {long} overlaid over {EPOCHS} epochs", "s", overlaid),
+        report.alone(f"{long} of them overlaid over {EPOCHS} epochs", "s", overlaid),
     ]
+
+
+def list_and_overlay(page: Page, url: str) -> tuple[float, float]:
+    """Seconds from a click on Runs to the table; and from the selection of rows to their curves."""
+    page.goto(url)
+    page.wait_for_selector(READY, timeout=60_000)
+    start = time.perf_counter()
+    page.locator("[data-testid=stSidebarNavLink]:has-text('Runs')").click()
+    table = page.locator(".st-key-runs_table canvas").first
+    table.wait_for(timeout=60_000)
+    page.wait_for_selector(READY, timeout=60_000)
+    listed = time.perf_counter() - start
+    page.get_by_label("Filter").fill("long")
+    page.get_by_label("Filter").press("Enter")
+    page.wait_for_timeout(2_000)  # the filtered table, drawn and at rest
+    start = time.perf_counter()
+    table.click(position=SELECT_ALL)
+    page.locator(".st-key-compare_chart canvas, .st-key-compare_chart svg").first.wait_for()
+    page.wait_for_selector(READY, timeout=60_000)
+    return listed, time.perf_counter() - start
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 from engine.config import FLAGS, RunConfig, get_field
 from engine.models import ARCHITECTURES
 
-# Where a run reads and computes does not make it another experiment.
-PLACES = {"data.root", "data.url", "device"}
+# Where a run reads and computes, and by which kernels, does not make it another experiment.
+PLACES = {"data.root", "data.url", "device", "compile"}
 FACTORS = tuple(path for path in FLAGS if path not in PLACES and path != "seed")
 
 

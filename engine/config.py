@@ -180,6 +180,7 @@ class RunConfig:
     device: str = "auto"  # auto, cpu, mps, cuda or cuda:N
     pretrained: str | None = None  # run (name or folder) or .safetensors file to start from
     progressive: bool = False  # smaller images first; see engine.training.progressive
+    compile: bool = False  # by torch.compile; pays on a GPU
     tta: bool = False  # measure the last epoch with test-time augmentation as well
 
     def __post_init__(self):
@@ -189,6 +190,7 @@ class RunConfig:
         checks.choice("precision", self.precision, PRECISIONS)
         checks.text("device", self.device, 32)
         checks.flag("progressive", self.progressive)
+        checks.flag("compile", self.compile)
         checks.flag("tta", self.tta)
         if self.pretrained is not None:
             checks.text("pretrained", self.pretrained)
@@ -304,6 +306,7 @@ FLAGS = {
     "seed": "--seed",
     "pretrained": "--pretrained",
     "progressive": "--progressive",
+    "compile": "--compile",
     "tta": "--tta",
 }
 

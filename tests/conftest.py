@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import time
 from pathlib import Path
@@ -40,6 +41,16 @@ def shapes_root(tmp_path_factory) -> Path:
     with mock.patch.object(shapes, "make", lambda watch, *counts: draw(watch, 500, 200)):
         data.load("shapes", root)
     return root
+
+
+@pytest.fixture(scope="session")
+def real_zip() -> Path:
+    """CIFAR-10 (JPEG), where it is: beside the repository, or where CIFAR10_JPEG_ZIP points."""
+    beside = Path(__file__).parents[1].parent / "shared" / "cifar10-jpeg.zip"
+    path = Path(os.environ.get("CIFAR10_JPEG_ZIP") or beside)
+    if not path.is_file():
+        pytest.skip("no cifar10-jpeg.zip: set CIFAR10_JPEG_ZIP")
+    return path
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.augment import FlipParams, Pipeline, PipelineParams
+from engine.augment import FlipParams, Pipeline, PipelineParams, normalize
 from engine.checkpoint import CheckpointStore, apply_weights
 from engine.config import RunConfig
 from engine.data.batches import Splits, epoch_permutation
@@ -23,12 +23,12 @@ from engine.errors import TrainingFailed
 from engine.fast import accelerate
 from engine.randomness import Purpose, keyed_generator
 from engine.schedules import learning_rate
-from engine.training import progressive
+from engine.training import compilation, progressive
 from engine.training.average import WeightAverage
 from engine.training.distributed import ALONE, Ended, Group
 from engine.training.evaluate import Tally, evaluate
 from engine.training.optim import make_optimizer
-from engine.training.records import EpochRecord, Progress, Record, Started, StepRecord
+from engine.training.records import EpochRecord, Note, Progress, Record, Started, StepRecord
 
 READ_EVERY_S = 0.25  # step metrics are read from the device so often: a read waits for the device
 SAVE_EVERY_S = 60.0
@@ -71,7 +71,7 @@ class Trainer:
             torch.backends.cudnn.deterministic = True  # or a resume would differ in the last bits
         self.model = model.to(compute.device, memory_format=compute.memory_format).train()
         accelerate(self.model, compute)
-        self.trained = group.wrap(self.model)
+        self.trained = self.model  # in `fit`: compiled, and as the group trains it
         self.optimizer = make_optimizer(self.model, config.optim)
         self.scaler = compute.grad_scaler()
         decay = config.optim.ema
@@ -101,6 +101,10 @@ class Trainer:
         self.last_read = self.last_save = self.last_clock = time.monotonic()
         yield Started(p.step, p.epochs_done, self.steps, p.best_acc, p.best_epoch, p.seconds)
         try:
+            if self.config.compile:
+                yield self._progress("compiling", p.epochs_done + 1)
+                yield from self._compile()
+            self.trained = self.group.wrap(self.trained)
             if not restored:  # from here on a resume needs nothing but the run's own folder
                 self._save()
             self.group.agree()
@@ -118,6 +122,23 @@ class Trainer:
         except BaseException:
             self.group.end()
             raise
+
+    def _compile(self) -> Iterator[Record]:
+        """Compile the network in every process, or in none; a note tells why not."""
+        chosen = torch.arange(min(self.config.batch_size, len(self.splits.train_images)))
+        images = self.splits.train_images[chosen.to(self.compute.device)]
+        inputs = normalize(images, self.pipeline.mean, self.pipeline.std)
+        if self.config.progressive:
+            size = progressive.size_at(self.position.step / self.steps, inputs.shape[-1])
+            inputs = progressive.resize(inputs, size)
+        part, _ = self.group.part(len(inputs))
+        inputs = inputs[part].contiguous(memory_format=self.compute.memory_format)
+        compiled, problem = compilation.attempt(self.model, inputs, self.compute)
+        failed = self.group.total(torch.tensor(float(bool(problem)), device=self.compute.device))
+        if not failed.item():
+            self.trained = compiled
+        elif problem:
+            yield Note(problem)
 
     def _train_epoch(self) -> Iterator[Record]:
         p, config, epoch = self.position, self.config, self.position.epochs_done + 1

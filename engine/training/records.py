@@ -59,7 +59,7 @@ class Started:
 class Progress:
     """Where the run is, a few times a second; everything before it has been yielded."""
 
-    phase: str  # "training", "validating" or "saving"
+    phase: str  # "compiling", "training", "validating" or "saving"
     step: int
     epoch: int
     loss: float
@@ -71,4 +71,11 @@ class Progress:
     seconds: float  # spent on this run so far
 
 
-Record = StepRecord | EpochRecord | Started | Progress
+@dataclass(frozen=True)
+class Note:
+    """One line for the log: what is not as the config asks, and yet no reason to fail."""
+
+    text: str
+
+
+Record = StepRecord | EpochRecord | Started | Progress | Note

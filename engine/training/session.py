@@ -42,7 +42,7 @@ from engine.runs import Run, RunWriter, State
 from engine.training import progressive
 from engine.training.distributed import ALONE, Group
 from engine.training.loop import Trainer
-from engine.training.records import EpochRecord, Progress, Record, Started, StepRecord
+from engine.training.records import EpochRecord, Note, Progress, Record, Started, StepRecord
 
 # What a consumer's `ask` may answer, and the state that the run is left in.
 ENDINGS = {"pause": State.PAUSED, "stop": State.STOPPED, "interrupt": State.INTERRUPTED}
@@ -205,6 +205,8 @@ def _train(writer, prepared, ask, on_record, group) -> State:
                 # On disk before the checkpoint after it, from which a resume would not repeat it.
                 writer.append([record.to_dict()], durable=True)
                 _note_epoch(writer, board, record)
+            elif isinstance(record, Note):
+                writer.log(record.text)
             else:
                 _note_progress(writer, record)
             on_record(record)

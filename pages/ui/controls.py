@@ -58,6 +58,7 @@ FIELDS = {
     "mixup_alpha": "augment.mixup_alpha",
     "cutmix_alpha": "augment.cutmix_alpha",
     "progressive": "progressive",
+    "compile": "compile",
     "tta": "tta",
 }
 
@@ -425,6 +426,12 @@ def _fine_inputs() -> None:
             help="Decay per step of the averaged weights, which are validated and kept; 0: off.",
             **keep(),
         )
+    st.toggle(
+        "Compile the network first",
+        key="compile",
+        help="Takes a minute or so before the first step, and pays on a GPU.",
+        **keep(),
+    )
     st.text_input(
         "Start from the weights of",
         key="pretrained",

@@ -80,6 +80,7 @@ FIELDS = {
     "device": words,
     "pretrained": st.none() | words,
     "progressive": st.booleans(),
+    "compile": st.booleans(),
     "tta": st.booleans(),
 }
 EPOCHS = st.integers(1, 1_000_000)

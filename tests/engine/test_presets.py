@@ -42,7 +42,7 @@ def test_it_goes_through_json_and_the_command_line(name, command_config):
 
 
 def test_minute_needs_no_download_and_study_is_the_defaults_recipe():
-    assert list(PRESETS) == ["minute", "speedrun", "study"]
+    assert list(PRESETS) == ["minute", "speedrun", "quarter", "study"]
     minute, study = PRESETS["minute"].config(), PRESETS["study"].config()
     assert minute.data.dataset == "shapes"
     assert minute.pretrained is None

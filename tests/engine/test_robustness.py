@@ -66,7 +66,7 @@ def test_a_run_resumed_while_its_thread_lets_go_of_it_is_trained(
 ):
     run, train_it = make_run(), worker._train
 
-    def pause_then_resume(given):
+    def pause_then_resume(given, device):
         monkeypatch.setattr(worker, "_train", train_it)
         with given.hold("test") as writer:
             writer.update(state=State.PAUSED)

@@ -73,7 +73,7 @@ def test_row_21_the_failed_run_goes_on_from_the_good_checkpoint(
 
 
 def test_row_21_a_validation_loss_that_is_not_finite_is_never_the_best(make_run, sit, monkeypatch):
-    def measured(model, images, labels, mean, std, compute, tally):
+    def measured(model, images, labels, mean, std, compute, tally, **options):
         tally.count, tally.correct, tally.loss_sum = 1, 1, math.nan
         yield
 
@@ -90,8 +90,8 @@ def test_row_21_weights_that_turned_nan_after_a_good_loss_are_not_saved(make_run
     """The step that overflows has a finite loss itself; a pause right after it saves."""
     step = Trainer._step
 
-    def overflow(trainer, images, labels, epoch):
-        step(trainer, images, labels, epoch)
+    def overflow(trainer, chosen, epoch):
+        step(trainer, chosen, epoch)
         if trainer.position.step == 4:
             with torch.no_grad():
                 next(trainer.model.parameters()).mul_(math.nan)

@@ -77,7 +77,7 @@ def test_row_23_the_run_fails_with_a_traceback_and_the_queue_goes_on(
     assert "in forward" in bad.log()
     assert kind in bad.log()
     assert not bad.is_alive()
-    assert worker._thread.is_alive()
+    assert all(thread.is_alive() for thread in worker._threads)
 
 
 def test_row_23_an_exception_while_the_network_is_built_fails_the_run_too(

@@ -46,5 +46,6 @@ def test_the_purposes_are_numbered_apart_and_for_good():
         ("AUGMENT", 2),
         ("SPLIT", 3),
         ("SHAPES", 4),
+        ("FLIP", 5),
     ]
     assert len({p.value for p in Purpose}) == len(Purpose.__members__)

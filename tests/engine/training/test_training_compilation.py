@@ -1,0 +1,84 @@
+"""--compile: the same training, and one line instead of it where nothing can be compiled."""
+
+import functools
+
+import pytest
+import torch
+
+from engine.device import Compute
+from engine.models import build_model
+from engine.runs import State
+from engine.training import compilation
+from engine.training.records import Progress
+
+pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
+CPU = Compute(torch.device("cpu"), "fp32")
+
+
+@pytest.fixture
+def no_code(monkeypatch):
+    """Everything that torch.compile does up to the compiler of C++, which takes half a minute."""
+    made = []
+
+    def traced(model):
+        made.append(functools.partial(torch.compile, backend="aot_eager")(model))
+        return made[-1]
+
+    monkeypatch.setattr(compilation.torch, "compile", traced)
+    yield made
+    torch.compiler.reset()
+
+
+def refuse(message):
+    def fail(*args, **options):
+        raise RuntimeError(message)
+
+    return fail
+
+
+def test_the_trial_leaves_the_network_as_it_was(no_code):
+    model = build_model("resnet10", width=0.0625).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    compiled, problem = compilation.attempt(model, torch.randn(4, 3, 32, 32), CPU)
+    assert problem == ""
+    assert compiled is no_code[0]
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_compiled_run_learns_the_same(make_run, sit, no_code, checkpoint_of):
+    phases = []
+    runs = {}
+    for name, chosen in (("plain", False), ("compiled", True)):
+        runs[name] = make_run(name, compile=chosen, **{"optim.lr": 0.01})
+        record = phases.append if chosen else lambda r: None
+        assert sit(runs[name], on_record=record) is State.FINISHED
+    assert next(r.phase for r in phases if isinstance(r, Progress)) == "compiling"
+    assert len(no_code) == 1
+    (ours, _), (theirs, _) = (checkpoint_of(run.path) for run in runs.values())
+    for key, value in ours.items():
+        assert torch.allclose(value.float(), theirs[key].float(), atol=1e-4), key
+
+
+def test_without_a_compiler_it_trains_and_says_so_in_one_line(
+    make_run, sit, monkeypatch, checkpoint_of, same
+):
+    message = "No working C++ compiler\nfound\n"
+    monkeypatch.setattr(compilation.torch, "compile", refuse(message))
+    run, plain, seen = make_run("a", compile=True), make_run("b"), []
+    assert sit(run, on_record=seen.append) is State.FINISHED
+    line = "not compiled, trains all the same: No working C++ compiler found"
+    assert [r.text for r in seen if hasattr(r, "text")] == [line]
+    assert line in run.log()
+    assert run.status().message == ""
+    assert sit(plain) is State.FINISHED
+    assert same(checkpoint_of(run.path), checkpoint_of(plain.path))
+
+
+def test_a_failure_while_it_compiles_is_no_failure_of_the_run(monkeypatch):
+    """torch.compile itself does nothing yet: the compiler is first called with the first batch."""
+    model = build_model("resnet10", width=0.0625).train()
+    monkeypatch.setattr(compilation.torch, "compile", lambda model: refuse("x" * 999))
+    kept, problem = compilation.attempt(model, torch.randn(4, 3, 32, 32), CPU)
+    assert kept is model
+    assert problem == "not compiled, trains all the same: " + "x" * 200

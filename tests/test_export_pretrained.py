@@ -1,0 +1,94 @@
+"""The shipped network: what the script writes, and the one that is in the repository."""
+
+import json
+import zipfile
+
+import pytest
+import torch
+from PIL import Image
+
+from engine import runs
+from engine.checkpoint import load_weights
+from engine.device import Compute
+from engine.predict import Predictor, decode_image, load_network, measure, to_input
+from engine.runs import Run, State
+from scripts import export_pretrained as script
+
+SHIPPED = runs.list_runs(script.REPOSITORY / "checkpoints" / "pretrained")
+FILES = {"README.md", "config.json", "last.safetensors", "status.json"}
+
+
+@pytest.fixture
+def trained(make_run, sit):
+    run = make_run("a", **{"optim.ema": 0.9})
+    assert sit(run) is State.FINISHED
+    return run
+
+
+def test_it_writes_a_folder_that_classifies(trained, tmp_path, capsys):
+    words = ["a", "--run-root", str(trained.path.parent), "--into", str(tmp_path / "out")]
+    assert script.main([*words, "--name", "b"]) == 0
+    shipped = Run(tmp_path / "out" / "b")
+    assert {path.name for path in shipped.path.iterdir()} == FILES
+    weights, _ = load_weights(shipped.path / "last.safetensors")
+    original, _ = load_weights(trained.path / "last.safetensors")
+    assert weights.keys() == original.keys()
+    for key, tensor in weights.items():
+        assert tensor.dtype == (torch.float16 if original[key].is_floating_point() else torch.int64)
+    assert shipped.config().model == trained.config().model
+    assert shipped.config().data.root == "data"
+    compute = Compute(torch.device("cpu"), "fp32")
+    network = load_network(shipped.path, compute)
+    images = script.data.load("shapes", trained.path.parent / trained.config().data.root)
+    tally = measure(network, images.test_images, images.test_labels, compute)
+    status = shipped.status()
+    assert status.final_acc == tally.acc
+    assert status.state is State.FINISHED
+    card = capsys.readouterr().out
+    assert f"{100 * tally.acc:.2f} %" in card
+    assert f"{100 * status.tta_acc:.2f} %" in card
+    assert "python train.py --name b" in card
+    assert str(tmp_path) not in card + (shipped.path / "config.json").read_text()
+
+
+def test_a_run_that_is_not_finished_is_refused(make_run, tmp_path, capsys):
+    run = make_run("a")
+    words = ["a", "--run-root", str(run.path.parent), "--into", str(tmp_path / "out")]
+    assert script.main(words) == 2
+    assert "ship a finished one" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_network_is_shipped():
+    assert SHIPPED
+
+
+@pytest.mark.parametrize("run", SHIPPED, ids=lambda run: run.name)
+def test_the_shipped_network_is_small_documented_and_answers(run):
+    assert {path.name for path in run.path.iterdir()} >= FILES
+    assert (run.path / "last.safetensors").stat().st_size < 10e6
+    status, card = run.status(), (run.path / "README.md").read_text(encoding="utf-8")
+    assert status.tta_acc >= 0.915
+    for figure in (status.final_acc, status.tta_acc):
+        assert f"{100 * figure:.2f} %" in card
+    config = json.loads((run.path / "config.json").read_text())
+    assert "/" not in config["data"]["dataset"] + config["data"]["root"]
+    predictor = Predictor.load(run.path)
+    assert len(predictor.classes) == 10
+    probabilities = predictor.probabilities([Image.new("RGB", (40, 30), "blue")])
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("run", SHIPPED, ids=lambda run: run.name)
+def test_the_shipped_network_is_as_accurate_as_its_card_says(run, real_zip):
+    """On 1,000 test images of CIFAR-10 (JPEG): within four standard errors."""
+    compute = Compute(torch.device("cpu"), "fp32")
+    network = load_network(run.path, compute)
+    with zipfile.ZipFile(real_zip) as archive:
+        entries = [f"test/{name}/{n:04}.jpg" for name in network.classes for n in range(100)]
+        images = [to_input(decode_image(archive.read(entry))) for entry in entries]
+    labels = torch.arange(10).repeat_interleave(100)
+    acc = measure(network, torch.stack(images), labels, compute).acc
+    expected = run.status().final_acc
+    error = (expected * (1 - expected) / len(labels)) ** 0.5
+    assert acc == pytest.approx(expected, abs=4 * error)
