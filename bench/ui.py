@@ -37,7 +37,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 PAGES = {"Runs": "Runs", "Augmentations": "Augmentations", "Classify": "Classify", "Train": "Train"}
 PATIENCE_S = 300
 EPOCHS, OVERLAID = 250, 20
-SELECT_ALL = {"x": 18, "y": 18}  # the box at the head of a table whose rows can be selected
+SELECT_ALL = (18, 18)  # the box at the head of a table whose rows can be selected
 
 
 def config_of(arch: str, data_root: Path) -> RunConfig:
@@ -225,8 +225,9 @@ def list_and_overlay(page: Page, url: str) -> tuple[float, float]:
     page.get_by_label("Filter").fill("long")
     page.get_by_label("Filter").press("Enter")
     page.wait_for_timeout(2_000)  # the filtered table, drawn and at rest
+    corner = table.bounding_box()
     start = time.perf_counter()
-    table.click(position=SELECT_ALL)
+    page.mouse.click(corner["x"] + SELECT_ALL[0], corner["y"] + SELECT_ALL[1])
     page.locator(".st-key-compare_chart canvas, .st-key-compare_chart svg").first.wait_for()
     page.wait_for_selector(READY, timeout=60_000)
     return listed, time.perf_counter() - start

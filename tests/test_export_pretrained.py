@@ -19,8 +19,8 @@ FILES = {"README.md", "config.json", "last.safetensors", "status.json"}
 
 
 @pytest.fixture
-def trained(make_run, sit):
-    run = make_run("a", **{"optim.ema": 0.9})
+def trained(make_run, tiny, sit):
+    run = make_run("a", tiny(**{"optim.ema": 0.9}))
     assert sit(run) is State.FINISHED
     return run
 

@@ -62,7 +62,7 @@ NEEDED = {
 
 def test_every_setting_counts_but_places_and_the_seed():
     assert set(FACTORS) == set(OTHER)
-    assert set(FLAGS) - set(FACTORS) == {"data.root", "data.url", "device", "seed"}
+    assert set(FLAGS) - set(FACTORS) == {"data.root", "data.url", "device", "compile", "seed"}
 
 
 @pytest.mark.parametrize("path", list(OTHER))

@@ -18,10 +18,10 @@ CPU = Compute(torch.device("cpu"), "fp32")
 @pytest.fixture
 def no_code(monkeypatch):
     """Everything that torch.compile does up to the compiler of C++, which takes half a minute."""
-    made = []
+    made, compiled = [], functools.partial(torch.compile, backend="aot_eager")
 
     def traced(model):
-        made.append(functools.partial(torch.compile, backend="aot_eager")(model))
+        made.append(compiled(model))
         return made[-1]
 
     monkeypatch.setattr(compilation.torch, "compile", traced)
@@ -46,11 +46,11 @@ def test_the_trial_leaves_the_network_as_it_was(no_code):
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_a_compiled_run_learns_the_same(make_run, sit, no_code, checkpoint_of):
+def test_a_compiled_run_learns_the_same(make_run, tiny, sit, no_code, checkpoint_of):
     phases = []
     runs = {}
     for name, chosen in (("plain", False), ("compiled", True)):
-        runs[name] = make_run(name, compile=chosen, **{"optim.lr": 0.01})
+        runs[name] = make_run(name, tiny(compile=chosen, **{"optim.lr": 0.01}))
         record = phases.append if chosen else lambda r: None
         assert sit(runs[name], on_record=record) is State.FINISHED
     assert next(r.phase for r in phases if isinstance(r, Progress)) == "compiling"
@@ -61,11 +61,11 @@ def test_a_compiled_run_learns_the_same(make_run, sit, no_code, checkpoint_of):
 
 
 def test_without_a_compiler_it_trains_and_says_so_in_one_line(
-    make_run, sit, monkeypatch, checkpoint_of, same
+    make_run, tiny, sit, monkeypatch, checkpoint_of, same
 ):
     message = "No working C++ compiler\nfound\n"
     monkeypatch.setattr(compilation.torch, "compile", refuse(message))
-    run, plain, seen = make_run("a", compile=True), make_run("b"), []
+    run, plain, seen = make_run("a", tiny(compile=True)), make_run("b"), []
     assert sit(run, on_record=seen.append) is State.FINISHED
     line = "not compiled, trains all the same: No working C++ compiler found"
     assert [r.text for r in seen if hasattr(r, "text")] == [line]
