@@ -14,14 +14,12 @@ import json
 import sys
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from engine import data, runs
 from engine.checkpoint import load_weights, save_weights
 from engine.config import RunConfig, with_fields
-from engine.device import Compute
+from engine.device import resolve
 from engine.errors import CheckpointError, ConfigError, DataError, RunError
 from engine.files import write_atomic
 from engine.predict import load_network, measure
@@ -37,24 +35,27 @@ on 32×32 images: {classes}.
 | | |
 |---|---|
 | data | {data}: {train:,} training and {test:,} test images |
-| command | `{command}` |
 | training time | {minutes:.1f} minutes on {machine} |
 | test accuracy | {plain:.2f} % |
 | with test-time augmentation | {tta:.2f} % (six views: both sides, three places) |
 
-n = 1 (seed {seed}). Both accuracies are measured with the file in this folder, in fp32, on the
-test images; `python train.py --evaluate FILE --dataset ZIP` repeats them, with `--tta` the second.
+Made by
+
+{commands}
+
+n = 1 (seed {seed}). Both accuracies are measured with the file in this folder on the test
+images; `python train.py --evaluate FILE --dataset ZIP` repeats them, with `--tta` the second.
 The weights are those after the last epoch.{selection}
 
 Limits: it knows these ten classes only and always names one of them, whatever the picture shows; on
 photographs that differ from the training images (whole scenes, drawings, other crops) its
-probabilities are not to be relied on. It saw {data}, not the original files of CIFAR-10. With
-weights and data this small it serves teaching, not decisions.
+probabilities are not to be relied on. It saw {data}, not the original files of
+CIFAR-10. It is for teaching, not for decisions.
 
 Written by `python scripts/export_pretrained.py`.
 """
 SELECTION = (
-    " The recipe was chosen by accuracy on these test images, among a few: both figures read "
+    "\nThe recipe was chosen by accuracy on these test images, among a few: both figures read "
     "slightly high."
 )
 
@@ -79,7 +80,7 @@ def export(run: Run, name: str, into: Path) -> Path:
     write_atomic(folder / "config.json", json.dumps(content, indent=2) + "\n")
 
     images = data.load(config.data.dataset, Path(config.data.root), url=config.data.url)
-    compute = Compute(torch.device("cpu"), "fp32")
+    compute = resolve()
     network = load_network(folder, compute)
     given = (network, images.test_images, images.test_labels, compute)
     plain, tta = measure(*given), measure(*given, tta=True)
@@ -99,12 +100,23 @@ def export(run: Run, name: str, into: Path) -> Path:
         compute={key: status.compute[key] for key in MACHINE if key in status.compute},
     )
     write_atomic(folder / "status.json", json.dumps(dataclasses.asdict(about), indent=2) + "\n")
-    card = card_of(name, config, about, images, (folder / "last.safetensors").stat().st_size)
+    size = (folder / "last.safetensors").stat().st_size
+    card = card_of(name, history(run), about, images, size)
     write_atomic(folder / "README.md", card)
     return folder
 
 
-def card_of(name: str, config: RunConfig, status: Status, images: data.ImageData, size: int) -> str:
+def history(run: Run) -> list[Run]:
+    """The run, after those whose weights it started from."""
+    parent = run.config().pretrained
+    return [*history(runs.open_run(run.path.parent, parent)), run] if parent else [run]
+
+
+def card_of(
+    name: str, trained: list[Run], status: Status, images: data.ImageData, size: int
+) -> str:
+    """The text of README.md. trained: the runs that led to these weights, in order."""
+    config = trained[-1].config()
     what = "CIFAR-10 (JPEG)" if images.name == "cifar10-jpeg" else images.name
     machine = status.compute
     return CARD.format(
@@ -116,8 +128,10 @@ def card_of(name: str, config: RunConfig, status: Status, images: data.ImageData
         data=what,
         train=len(images.train_images),
         test=len(images.test_images),
-        command=shipped_config(config).to_command(name),
-        minutes=status.seconds / 60,
+        commands="\n".join(
+            f"    {shipped_config(run.config()).to_command(run.name)}" for run in trained
+        ),
+        minutes=sum(run.status().seconds for run in trained) / 60,
         machine=f"{machine['device_name']}, {machine['threads']} threads, {machine['precision']}",
         plain=100 * status.final_acc,
         tta=100 * status.tta_acc,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from engine import runs
 from engine.checkpoint import load_weights
-from engine.device import Compute
+from engine.device import Compute, resolve
 from engine.predict import Predictor, decode_image, load_network, measure, to_input
 from engine.runs import Run, State
 from scripts import export_pretrained as script
@@ -37,7 +37,7 @@ def test_it_writes_a_folder_that_classifies(trained, tmp_path, capsys):
         assert tensor.dtype == (torch.float16 if original[key].is_floating_point() else torch.int64)
     assert shipped.config().model == trained.config().model
     assert shipped.config().data.root == "data"
-    compute = Compute(torch.device("cpu"), "fp32")
+    compute = resolve()
     network = load_network(shipped.path, compute)
     images = script.data.load("shapes", trained.path.parent / trained.config().data.root)
     tally = measure(network, images.test_images, images.test_labels, compute)
@@ -47,7 +47,7 @@ def test_it_writes_a_folder_that_classifies(trained, tmp_path, capsys):
     card = capsys.readouterr().out
     assert f"{100 * tally.acc:.2f} %" in card
     assert f"{100 * status.tta_acc:.2f} %" in card
-    assert "python train.py --name b" in card
+    assert "    python train.py --name a --arch resnet10" in card
     assert str(tmp_path) not in card + (shipped.path / "config.json").read_text()
 
 
