@@ -353,6 +353,10 @@ if __name__ == "__main__":
     try:
         code = main()
         sys.stdout.flush()
+        if "TORCHELASTIC_RUN_ID" in os.environ:  # started by torchrun
+            # Threads of the process group may still be at work; ending the interpreter under them
+            # aborts the process at times ("terminate called"), which torchrun takes for a failure.
+            os._exit(code)
         sys.exit(code)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
