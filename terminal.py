@@ -80,6 +80,10 @@ class Display:
             sys.stdout.flush()
 
     def _progress(self, now: Progress) -> None:
+        if now.phase == "compiling":
+            tqdm.write("compiling the network")
+            sys.stdout.flush()
+            return
         left = _duration(now.eta_seconds) if now.eta_seconds is not None else "?"
         text = f"loss {now.loss:.3f} acc {now.acc:.3f} {now.images_per_s:.0f} images/s, {left} left"
         if self.bar is not None:
@@ -87,8 +91,6 @@ class Display:
             self.bar.set_postfix_str(text, refresh=False)
             self.bar.n = now.step
             self.bar.refresh()
-        elif now.phase == "compiling":
-            print("compiling the network", flush=True)
         elif time.monotonic() >= self.next_line:
             self.next_line = time.monotonic() + PLAIN_EVERY_S
             print(f"epoch {now.epoch}/{self.epochs} step {now.step} {text}", flush=True)

@@ -6,7 +6,9 @@ PIL images) and end with a float batch for the network. Also: its share of a Res
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -69,20 +71,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--arch", default="resnet18", help="whose step it is a part of")
     args = parser.parse_args(arguments)
-    report.introduce()
+    return report.publish(rows(args), args.json)
+
+
+def rows(args: argparse.Namespace) -> Iterator[report.Row]:
     images = make_images(args.images)
     candidates = [batched(images, args.batch_size), per_image(images, args.batch_size)]
     ours, theirs = report.rates(candidates, args.images, args.repeats)
-    rows = [report.compare("crop, flip, normalize, erasing", "images/s", ours, theirs)]
-    report.show(rows[0])
+    yield report.compare("crop, flip, normalize, erasing", "images/s", ours, theirs)
 
     step = Step(args.arch, args.batch_size, OURS)
     (steps,) = report.rates([step], args.batch_size, args.repeats, warmups=2)
     shares = [100 * slow / fast for slow, fast in zip(steps, ours, strict=True)]
-    rows.append(report.alone(f"part of a {args.arch} step that augments", "%", shares))
-    report.show(rows[-1])
-    report.finish(rows, args.json)
-    return 0
+    yield report.alone(f"part of a {args.arch} step that augments", "%", shares)
 
 
 if __name__ == "__main__":

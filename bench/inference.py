@@ -7,9 +7,11 @@ predictor takes for one upload, from the file's bytes to the answer, with the ne
 
 from __future__ import annotations
 
+import argparse
 import io
 import sys
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -80,11 +82,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--arch", nargs="+", default=["resnet18", "vgg16", "densenet121"])
     parser.add_argument("--images", type=int, default=10_000)
     args = parser.parse_args(arguments)
-    report.introduce()
+    return report.publish(rows(args), args.json)
+
+
+def rows(args: argparse.Namespace) -> Iterator[report.Row]:
     compute = resolve()
     draw = keyed_generator(2)
     images = torch.randint(256, (args.images, 3, 32, 32), dtype=torch.uint8, generator=draw)
-    rows = []
     for arch in args.arch:
         base = plain(network(arch, Compute(torch.device("cpu"), "fp32")), images)
         tuned = ours(network(arch, compute), images, compute)
@@ -95,17 +99,12 @@ def main(arguments: list[str] | None = None) -> int:
             allocator.keep_blocks()
             values += report.rates([tuned], args.images, 1, warmups=0)[0]
         allocator.give_back()
-        rows.append(report.compare(f"{arch}, {compute.precision}", "images/s", values, baselines))
-        report.show(rows[-1])
+        yield report.compare(f"{arch}, {compute.precision}", "images/s", values, baselines)
         same = (base().argmax(1) == tuned().argmax(1)).float().mean().item()
-        rows.append(report.alone(f"{arch}: the same class as in fp32", "%", [100 * same]))
-        report.show(rows[-1])
+        yield report.alone(f"{arch}: the same class as in fp32", "%", [100 * same])
     times = upload_seconds(args.arch[0], max(10, args.repeats))
     milliseconds = [1000 * seconds for seconds in times]
-    rows.append(report.alone(f"{args.arch[0]}: one upload of 1920×1080", "ms", milliseconds))
-    report.show(rows[-1])
-    report.finish(rows, args.json)
-    return 0
+    yield report.alone(f"{args.arch[0]}: one upload of 1920×1080", "ms", milliseconds)
 
 
 if __name__ == "__main__":

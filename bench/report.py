@@ -9,7 +9,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,22 +85,27 @@ def parser(description: str) -> argparse.ArgumentParser:
     return made
 
 
+def publish(rows: Iterable[Row], file: Path | None) -> int:
+    """Print each row as soon as it is measured; all go to the JSON file, if one is asked for."""
+    introduce()
+    kept = []
+    for row in rows:
+        kept.append(row)
+        show(row)
+    if file is not None:
+        content = {"machine": machine(), "rows": [dataclasses.asdict(row) for row in kept]}
+        file.write_text(json.dumps(content, indent=2) + "\n")
+    return 0
+
+
 def show(row: Row) -> None:
     low, high = row.spread
     if row.ratio is None:
-        print(f"{row.name}: {row.value:,.4g} {row.unit} ({low:,.4g} to {high:,.4g}, n = {row.n})")
+        text = f"{row.value:,.4g} {row.unit} ({low:,.4g} to {high:,.4g}, n = {row.n})"
     else:
-        print(
-            f"{row.name}: {row.value:,.4g} {row.unit} against {row.baseline:,.4g}: "
-            f"{row.ratio:.2f} times ({low:.2f} to {high:.2f}, n = {row.n})"
-        )
-
-
-def finish(rows: Sequence[Row], file: Path | None) -> None:
-    """Write the JSON file, if one is asked for."""
-    if file is not None:
-        content = {"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}
-        file.write_text(json.dumps(content, indent=2) + "\n")
+        text = f"{row.value:,.4g} {row.unit} against {row.baseline:,.4g}: {row.ratio:.2f} times "
+        text += f"({low:.2f} to {high:.2f}, n = {row.n})"
+    print(f"{row.name}: {text}", flush=True)
 
 
 def introduce() -> None:

@@ -8,9 +8,10 @@ thread and once in a thread of its own, as under the app.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import torch
@@ -117,26 +118,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--main-only", action="store_true", help="not in a thread as well")
     args = parser.parse_args(arguments)
-    report.introduce()
+    return report.publish(rows(args), args.json)
+
+
+def rows(args: argparse.Namespace) -> Iterator[report.Row]:
     tasks = [(arch, {"arch": arch}) for arch in args.arch]
     first = args.arch[0]
     tasks += [(f"{first} {a}", {"arch": first, "activation": a}) for a in args.activations]
     tasks += [(f"{first} {n} norm", {"arch": first, "norm": n}) for n in args.norms]
-    rows = []
     for name, choices in tasks:
 
         def work(name=name, choices=choices) -> report.Row:
             return measure(name, args.batch_size, args.repeats, **choices)
 
-        rows.append(work())
-        report.show(rows[-1])
+        yield work()
         if not args.main_only:
-            row = in_thread(lambda name=name, work=work: work(name=f"{name}, in a thread"))
-            rows.append(row)
-            report.show(row)
-        sys.stdout.flush()
-    report.finish(rows, args.json)
-    return 0
+            yield in_thread(lambda name=name, work=work: work(name=f"{name}, in a thread"))
 
 
 if __name__ == "__main__":

@@ -10,33 +10,28 @@ from selecting 20 of them to their curves of 250 epochs. Needs requirements-dev.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import socket
+import argparse
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from bench import report
+from bench.serving import READY, REPOSITORY, browsing, serving
 from engine import runs
 from engine.config import RunConfig, with_fields
 from engine.runs import Run, State
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 PARTS = ("training", "switches", "lists")
-READY = "[data-testid=stApp][data-test-script-state=notRunning]"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-PAGES = {"Runs": "Runs", "Augmentations": "Augmentations", "Classify": "Classify", "Train": "Train"}
+PAGES = ("Runs", "Augmentations", "Classify", "Train")
 PATIENCE_S = 300
 EPOCHS, OVERLAID = 250, 20
+SIZE = {"width": 1400, "height": 1000}
 SELECT_ALL = (18, 18)  # the box at the head of a table whose rows can be selected
 
 
@@ -48,12 +43,17 @@ def config_of(arch: str, data_root: Path) -> RunConfig:
 def measured(run: Run, seconds: float) -> float:
     """Images a second of a run in training: what it does in `seconds`, once it is under way."""
     wait_until(lambda: (run.path / "status.json").exists() and run.status().step >= 5, "the run")
-    begin, start = time.perf_counter(), run.status().step
+    start, begin = next_step(run)
     time.sleep(seconds)
-    # Status is written a few times a second: wait for the next one, so that both ends are fresh.
-    step = run.status().step
-    wait_until(lambda: run.status().step > step, "the next step")
-    return (run.status().step - start) * run.config().batch_size / (time.perf_counter() - begin)
+    step, end = next_step(run)
+    return (step - start) * run.config().batch_size / (end - begin)
+
+
+def next_step(run: Run) -> tuple[int, float]:
+    """Steps done and the time, as soon as one more is told: a step may take most of a second."""
+    before = run.status().step
+    wait_until(lambda: run.status().step > before, "the next step")
+    return run.status().step, time.perf_counter()
 
 
 def wait_until(condition, what: str) -> None:
@@ -82,45 +82,6 @@ def from_terminal(config: RunConfig, root: Path, name: str, seconds: float) -> f
         process.wait()
 
 
-@contextlib.contextmanager
-def serving(root: Path, data_root: Path) -> Iterator[str]:
-    """The app on folders of its own; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    places = {"PLAYGROUND_RUN_ROOT": str(root), "PLAYGROUND_DATA_ROOT": str(data_root)}
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
-    command += ["--server.port", str(port)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | places, **quiet)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: answers(url), "the server")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def answers(url: str) -> bool:
-    try:
-        urllib.request.urlopen(f"{url}/_stcore/health", timeout=1)
-    except OSError:
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def browsing() -> Iterator[Page]:
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        raise SystemExit("bench.ui: no chromium on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
-        browser.close()
-
-
 def start_in_app(page: Page, url: str, config: RunConfig, root: Path, name: str) -> Run:
     """Queue a run and let the Train page take it up, as after a restart of the server."""
     run = runs.create(root, name, config)
@@ -134,7 +95,8 @@ def training(arch: str, repeats: int, seconds: float, folder: Path) -> list[repo
     config = config_of(arch, folder / "data")
     root = folder / "training"
     live, terminal = [], []
-    with serving(root, folder / "data") as url, browsing() as page:
+    with serving(root, folder / "data") as url, browsing() as browser:
+        page = browser.new_page(viewport=SIZE)
         for number in range(repeats):
             terminal.append(from_terminal(config, root, f"terminal-{number}", seconds))
             run = start_in_app(page, url, config, root, f"live-{number}")
@@ -148,18 +110,18 @@ def training(arch: str, repeats: int, seconds: float, folder: Path) -> list[repo
 def switches(arch: str, count: int, folder: Path) -> list[report.Row]:
     config, root = config_of(arch, folder / "data"), folder / "switches"
     times = []
-    with serving(root, folder / "data") as url, browsing() as page:
+    with serving(root, folder / "data") as url, browsing() as browser:
+        page = browser.new_page(viewport=SIZE)
         run = start_in_app(page, url, config, root, "busy")
         wait_until(lambda: run.status().step >= 2, "the first steps")
         page.wait_for_selector(READY)
-        names = list(PAGES)
-        for number in range(count + len(names)):  # the first round loads the pages' modules
-            name = names[number % len(names)]
+        for number in range(count + len(PAGES)):  # the first round loads the pages' modules
+            name = PAGES[number % len(PAGES)]
             start = time.perf_counter()
             page.locator(f"[data-testid=stSidebarNavLink]:has-text('{name}')").click()
-            page.wait_for_selector(f"h1:has-text('{PAGES[name]}')", timeout=60_000)
+            page.wait_for_selector(f"h1:has-text('{name}')", timeout=60_000)
             page.wait_for_selector(READY, timeout=60_000)
-            if number >= len(names):
+            if number >= len(PAGES):
                 times.append(time.perf_counter() - start)
         stop(run)
     late = statistics.quantiles(times, n=20)[-1]
@@ -200,7 +162,8 @@ def lists(count: int, repeats: int, folder: Path) -> list[report.Row]:
         kind, epochs = ("long", EPOCHS) if number < long else ("short", 2)
         write_run(root, f"{kind}-{number:04}", epochs, lr=0.1 + number / 1000)
     listed, overlaid = [], []
-    with serving(root, folder / "data") as url, browsing() as page:
+    with serving(root, folder / "data") as url, browsing() as browser:
+        page = browser.new_page(viewport=SIZE)
         for number in range(repeats + 1):  # the first time loads the modules
             times = list_and_overlay(page, url)
             if number:
@@ -241,8 +204,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--switches", type=int, default=40)
     parser.add_argument("--runs", type=int, default=1000)
     args = parser.parse_args(arguments)
-    report.introduce()
-    rows = []
+    return report.publish(rows(args), args.json)
+
+
+def rows(args: argparse.Namespace) -> Iterator[report.Row]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         parts = {
@@ -251,12 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
             "lists": lambda: lists(args.runs, args.repeats, folder),
         }
         for part in args.only:
-            for row in parts[part]():
-                rows.append(row)
-                report.show(row)
-            sys.stdout.flush()
-    report.finish(rows, args.json)
-    return 0
+            yield from parts[part]()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from engine import data, runs
 from engine.checkpoint import load_weights, save_weights
 from engine.config import RunConfig, with_fields
+from engine.data.batches import split
 from engine.device import resolve
 from engine.errors import CheckpointError, ConfigError, DataError, RunError
 from engine.files import write_atomic
@@ -119,6 +120,8 @@ def card_of(
     config = trained[-1].config()
     what = "CIFAR-10 (JPEG)" if images.name == "cifar10-jpeg" else images.name
     machine = status.compute
+    choice = config.data
+    used = split(images, holdout=choice.holdout, limit=choice.limit, seed=config.seed, device="cpu")
     return CARD.format(
         name=name,
         arch=config.model.arch,
@@ -126,7 +129,7 @@ def card_of(
         megabytes=size / 1e6,
         classes=", ".join(images.classes),
         data=what,
-        train=len(images.train_images),
+        train=len(used.train_images),
         test=len(images.test_images),
         commands="\n".join(
             f"    {shipped_config(run.config()).to_command(run.name)}" for run in trained

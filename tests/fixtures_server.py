@@ -6,6 +6,7 @@ A plugin (see conftest.py in the root), because the browser's tests and the faul
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -58,6 +59,15 @@ class Server:
     def stop(self) -> int:
         self.process.terminate()
         return self.process.wait(40)
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        message = "no chromium on this machine: install Debian's package chromium"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    return path
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.augment import FlipParams, Pipeline, PipelineParams, normalize
+from engine.augment import FlipParams, Pipeline, PipelineParams
 from engine.checkpoint import CheckpointStore, apply_weights
 from engine.config import RunConfig
 from engine.data.batches import Splits, epoch_permutation
@@ -125,20 +125,19 @@ class Trainer:
 
     def _compile(self) -> Iterator[Record]:
         """Compile the network in every process, or in none; a note tells why not."""
-        chosen = torch.arange(min(self.config.batch_size, len(self.splits.train_images)))
-        images = self.splits.train_images[chosen.to(self.compute.device)]
-        inputs = normalize(images, self.pipeline.mean, self.pipeline.std)
+        count, *_, size = self.splits.train_images.shape
+        count = min(count, self.config.batch_size)
         if self.config.progressive:
-            size = progressive.size_at(self.position.step / self.steps, inputs.shape[-1])
-            inputs = progressive.resize(inputs, size)
-        part, _ = self.group.part(len(inputs))
-        inputs = inputs[part].contiguous(memory_format=self.compute.memory_format)
-        compiled, problem = compilation.attempt(self.model, inputs, self.compute)
+            size = progressive.size_at(self.position.step / self.steps, size)
+        part, _ = self.group.part(count)
+        batch = torch.zeros(count, 3, size, size, device=self.compute.device)[part]
+        batch = batch.contiguous(memory_format=self.compute.memory_format)
+        compiled, problem = compilation.attempt(self.model, batch, self.compute)
         failed = self.group.total(torch.tensor(float(bool(problem)), device=self.compute.device))
-        if not failed.item():
+        if failed.item():
+            yield Note(problem or "not compiled: another process could not")
+        else:
             self.trained = compiled
-        elif problem:
-            yield Note(problem)
 
     def _train_epoch(self) -> Iterator[Record]:
         p, config, epoch = self.position, self.config, self.position.epochs_done + 1

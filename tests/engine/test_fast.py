@@ -131,6 +131,27 @@ def test_whole_networks_keep_their_names_and_answers(arch, activation, norm):
     assert distance(slopes[1], slopes[0]) < 5 * TOLERANCE
 
 
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+@pytest.mark.parametrize("arch", ["resnet18", "vgg16", "densenet121", "resnext18", "speedrun"])
+def test_in_place_activations_change_no_gradient(arch, activation, monkeypatch):
+    draw = torch.Generator().manual_seed(1)
+    images = torch.randn(2, 3, 32, 32, generator=draw)
+    plain = build_model(arch, activation=activation, width=0.25)
+    with monkeypatch.context() as patch:
+        patch.setattr(fast, "IN_PLACE", ())
+        kept = accelerate(copy.deepcopy(plain), BF16)
+    changed = accelerate(plain, BF16)
+    assert sum(getattr(m, "inplace", False) for m in changed.modules()) > 3
+    assert not any(getattr(m, "inplace", False) for m in kept.modules())
+    slopes = []
+    for network in (kept, changed):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = F.cross_entropy(network(images).float(), torch.arange(2))
+        trained = [p for p in network.parameters() if p.requires_grad]
+        slopes.append(torch.autograd.grad(loss, trained))
+    assert all(torch.equal(a, b) for a, b in zip(*slopes, strict=True))
+
+
 @pytest.mark.parametrize("compute", [Compute(torch.device("cpu"), "fp32"), "no instructions"])
 def test_elsewhere_nothing_is_changed(compute, monkeypatch):
     if compute == "no instructions":
