@@ -45,7 +45,7 @@ def measure_rate(compute: Compute) -> float:
     return macs * PROBE_BATCH / best
 
 
-def epoch_seconds(macs: float, rate: float, train_images: int, val_images: int) -> float:
+def epoch_seconds(macs: float, rate: float, train_images: float, val_images: float) -> float:
     """Seconds an epoch is expected to take: its training, and validation at a third of the cost.
 
     macs: of one image's forward pass. rate: as measure_rate gives it.

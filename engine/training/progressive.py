@@ -20,6 +20,15 @@ def size_at(share: float, full: int) -> int:
     return next((size for until, size in SIZES if share < until and size < full), full)
 
 
+def mean_cost(full: int = 32) -> float:
+    """What a run costs, as a part of one that sees full images only: cost goes with the pixels."""
+    cost, start = 0.0, 0.0
+    for until, size in (*SIZES, (1.0, full)):
+        cost += (until - start) * (min(size, full) / full) ** 2
+        start = until
+    return cost
+
+
 def resize(images: Tensor, size: int) -> Tensor:
     """float (B, C, H, H) -> (B, C, size, size), each pixel the mean of those that it covers."""
     if images.shape[-1] == size:

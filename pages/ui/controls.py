@@ -371,14 +371,14 @@ def recipe_inputs() -> None:
 
 
 def _fine_inputs() -> None:
+    st.segmented_control("Optimizer", OPTIMIZERS, key="optimizer", required=True, **keep())
+    st.segmented_control("Precision", PRECISIONS, key="precision", required=True, **keep())
     left, right = st.columns(2)
     with left:
-        st.segmented_control("Optimizer", OPTIMIZERS, key="optimizer", required=True, **keep())
         st.number_input("Momentum", 0.0, 0.9999, step=0.05, format="%g", key="momentum", **keep())
         st.toggle("Nesterov", key="nesterov", help="For SGD.", **keep())
         st.number_input("Seed", min_value=0, max_value=2**31 - 1, step=1, key="seed", **keep())
     with right:
-        st.segmented_control("Precision", PRECISIONS, key="precision", required=True, **keep())
         st.number_input(
             "Weight decay", min_value=0.0, step=1e-4, format="%g", key="weight_decay", **keep()
         )

@@ -21,6 +21,7 @@ from engine.models import build_on_meta
 from engine.models.summary import summarize
 from engine.predict import load_network, measure
 from engine.runs import Run, State, Status
+from engine.training import progressive
 from engine.worker import Worker, get_worker
 
 # Tests and classrooms keep their runs and data elsewhere.
@@ -173,6 +174,8 @@ def epoch_seconds(config: RunConfig, macs: float) -> float | None:
     if rate is None:
         return None
     train, test = data_sizes(config)
+    if config.progressive:
+        train *= progressive.mean_cost()
     return estimate.epoch_seconds(macs, rate, train, config.data.holdout or test)
 
 

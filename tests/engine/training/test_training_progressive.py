@@ -40,6 +40,13 @@ def test_a_network_that_cannot_is_refused_with_the_setting():
         progressive.check(build_on_meta("vgg11"))
 
 
+@pytest.mark.parametrize("full", [16, 24, 32])
+def test_the_mean_cost_is_that_of_all_its_steps(full):
+    sizes = [progressive.size_at(step / 10_000, full) for step in range(10_000)]
+    mean = sum((size / full) ** 2 for size in sizes) / len(sizes)
+    assert progressive.mean_cost(full) == pytest.approx(mean, abs=1e-3)
+
+
 def test_the_network_sees_them(make_trainer, tiny):
     seen = []
     trainer = make_trainer(config=tiny(progressive=True))
