@@ -10,8 +10,9 @@ from engine.checkpoint import load_weights
 from engine.errors import ConfigError
 from engine.training.distributed import ALONE, Group
 
-# 49 images in batches of 16: the last batch is one image, so one process has none of it.
-CHANGES = ("--limit", 49, "--norm", "group", "--mixup-aug", "--erase-aug")
+# 49 images in batches of 16: the last batch is one image, so one process has none of it. At a low
+# learning rate no rounding takes a ReLU to its other side, so that the two must agree closely.
+CHANGES = ("--limit", 49, "--norm", "group", "--mixup-aug", "--erase-aug", "--lr", 0.01)
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -26,7 +27,7 @@ def test_two_processes_end_where_one_does(torchrun, tiny_args, tmp_path):
     (one, _), (both, _) = (load_weights(tmp_path / n / "last.safetensors") for n in ("one", "two"))
     assert one.keys() == both.keys()  # nothing of the wrapper in the names
     for key, tensor in one.items():
-        torch.testing.assert_close(both[key], tensor, rtol=1e-3, atol=1e-4, msg=key)
+        torch.testing.assert_close(both[key], tensor, rtol=1e-5, atol=1e-5, msg=key)
     rows = [
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()]
         for name in ("one", "two")
@@ -35,7 +36,7 @@ def test_two_processes_end_where_one_does(torchrun, tiny_args, tmp_path):
     for alone, shared in zip(*rows, strict=True):
         assert alone["step"] == shared["step"]
         key = "loss" if alone["kind"] == "step" else "val_loss"
-        assert alone[key] == pytest.approx(shared[key], rel=1e-3)
+        assert alone[key] == pytest.approx(shared[key], rel=1e-4)
     status = json.loads((tmp_path / "two" / "status.json").read_text())
     assert status["compute"]["processes"] == 2
 
