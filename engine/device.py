@@ -20,9 +20,10 @@ class Compute:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """channels_last wherever reduced precision runs: its kernels are written for it."""
-        reduced = self.precision != "fp32"
-        return torch.channels_last if reduced else torch.contiguous_format
+        """channels_last where the kernels are written for it."""
+        fp32_kernels = self.device.type == "cpu" and has_onednn()
+        fits = self.precision != "fp32" or fp32_kernels
+        return torch.channels_last if fits else torch.contiguous_format
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """The context that forward passes run in."""
@@ -85,6 +86,11 @@ def _device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device", "mps is not available on this machine; use cpu")
     return torch.device(device.type)
+
+
+def has_onednn() -> bool:
+    """Whether this CPU's convolutions and matrix products are oneDNN's and MKL's."""
+    return torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
 
 
 def fastest_precision(device: torch.device) -> str:

@@ -84,9 +84,14 @@ def test_reduced_precision_computes_channels_last_in_that_type(precision):
     assert product.dtype is {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
-def test_full_precision_is_left_alone():
+@pytest.mark.parametrize(
+    ("kernels", "expected"), [(True, torch.channels_last), (False, torch.contiguous_format)]
+)
+def test_full_precision_is_laid_out_as_its_kernels_want_it(kernels, expected, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: kernels)
     compute = resolve("cpu", "fp32")
-    assert compute.memory_format is torch.contiguous_format
+    assert compute.memory_format is expected
+    assert Compute(torch.device("mps"), "fp32").memory_format is torch.contiguous_format
     with compute.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float32
 

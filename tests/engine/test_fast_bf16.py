@@ -1,4 +1,4 @@
-"""The faster layers compute what PyTorch's own do, forward and backward, and only where meant."""
+"""The faster layers for bf16 compute what PyTorch's own do, forward and backward, where meant."""
 
 import copy
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from engine import fast
 from engine.device import Compute
-from engine.fast import FASTER, accelerate
+from engine.fast import FASTER_BF16, accelerate, small_maps
 from engine.models import build_model, whitening
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,7 +42,7 @@ def check_layer(layer, shape):
         parameter.data = parameter.data.bfloat16().float()  # what the product sees
     exact = copy.deepcopy(layer).double()
     faster = accelerate(nn.Sequential(layer).to(memory_format=torch.channels_last), BF16)
-    assert type(faster[0]) in FASTER.values()
+    assert type(faster[0]) in FASTER_BF16.values()
     grad = torch.randn(exact(x.double()).shape, generator=draw).bfloat16()
     expected = gradients(exact, x.double(), grad.double())
     with torch.autocast("cpu", torch.bfloat16):
@@ -59,8 +59,8 @@ def check_layer(layer, shape):
 @pytest.mark.parametrize("side", [1, 2, 3, 4])
 def test_convolutions_to_small_maps(stride, bias, side, monkeypatch):
     products = []
-    apply = fast._Product.apply
-    monkeypatch.setattr(fast._Product, "apply", lambda *a: products.append(1) or apply(*a))
+    apply = small_maps._Product.apply
+    monkeypatch.setattr(small_maps._Product, "apply", lambda *a: products.append(1) or apply(*a))
     check_layer(nn.Conv2d(128, 130, 3, stride, 1, bias=bias), (5, 128, side * stride, side))
     assert products
 
@@ -77,7 +77,7 @@ def test_convolutions_to_small_maps(stride, bias, side, monkeypatch):
     ],
 )
 def test_other_convolutions_are_pytorchs(layer, side, monkeypatch):
-    monkeypatch.setattr(fast._Product, "apply", None)
+    monkeypatch.setattr(small_maps._Product, "apply", None)
     check_layer(layer, (2, layer.in_channels, side, side))
 
 
@@ -152,11 +152,11 @@ def test_in_place_activations_change_no_gradient(arch, activation, monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(*slopes, strict=True))
 
 
-@pytest.mark.parametrize("compute", [Compute(torch.device("cpu"), "fp32"), "no instructions"])
+@pytest.mark.parametrize("compute", [Compute(torch.device("cpu"), "fp32"), BF16])
 def test_elsewhere_nothing_is_changed(compute, monkeypatch):
-    if compute == "no instructions":
-        monkeypatch.setattr(fast, "fastest_precision", lambda device: "fp32")
-        compute = BF16
+    """Neither for a CPU without bf16 instructions nor for one without the kernels in fp32."""
+    monkeypatch.setattr(fast, "fastest_precision", lambda device: "fp32")
+    monkeypatch.setattr(fast, "has_onednn", lambda: False)
     for activation in ("elu", "relu"):
         model = build_model("resnet10", activation=activation, norm="group", width=0.25)
         before = [(type(m), getattr(m, "inplace", None)) for m in model.modules()]

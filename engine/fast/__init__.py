@@ -1,0 +1,74 @@
+"""Layers that compute the same faster, where PyTorch's own kernels are slow: on a CPU.
+
+`accelerate` swaps the class of single layers in place. Names, parameters and results stay (up to
+rounding); the figures are those of bench.throughput.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from engine.device import Compute, fastest_precision, has_onednn
+from engine.fast import small_maps, winograd
+from engine.fast.activations import FastCELU, FastELU
+from engine.fast.norms import FastGroupNorm, FastInstanceNorm
+from engine.models.layers import IdentityConv
+
+# Their gradient needs their output only, and no layer before them keeps its own.
+IN_PLACE = (nn.ReLU, nn.LeakyReLU)
+
+
+def accelerate(model: nn.Module, compute: Compute) -> nn.Module:
+    """The same network, with faster layers where `compute` is a CPU.
+
+    In bf16 only if the CPU has instructions for it; in fp32 only where the kernels are those that
+    the layers were measured against (oneDNN's and MKL's). Anything else is left as it is.
+    """
+    if compute.device.type != "cpu":
+        return model
+    if compute.precision == "bf16" and fastest_precision(compute.device) == "bf16":
+        _swap(model, FASTER_BF16)
+    elif compute.precision == "fp32" and has_onednn():
+        _swap(model, FASTER_FP32)
+    return model
+
+
+def _swap(model: nn.Module, faster: dict[type, type]) -> None:
+    for module in model.modules():
+        if isinstance(module, IN_PLACE):
+            module.inplace = True  # one tensor less to take and to write
+        module.__class__ = faster.get(type(module), type(module))
+
+
+class Bf16Conv(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled("cpu") or not small_maps.pays(self, x, torch.bfloat16):
+            return super().forward(x)
+        weight = self.weight.to(torch.bfloat16)
+        return _biased(small_maps.product(x.to(torch.bfloat16), weight, self.stride[0]), self.bias)
+
+
+class Fp32Conv(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype is torch.float32 and not torch.is_autocast_enabled("cpu"):
+            if winograd.pays(self, x):
+                return _biased(winograd.convolve(x, self.weight), self.bias)
+            if small_maps.pays(self, x, torch.float32):
+                return _biased(small_maps.product(x, self.weight, self.stride[0]), self.bias)
+        return super().forward(x)
+
+
+def _biased(out: Tensor, bias: Tensor | None) -> Tensor:
+    return out if bias is None else out + bias.to(out.dtype)[:, None, None]
+
+
+FASTER_BF16: dict[type, type] = {
+    nn.Conv2d: Bf16Conv,
+    IdentityConv: Bf16Conv,
+    nn.GroupNorm: FastGroupNorm,
+    nn.InstanceNorm2d: FastInstanceNorm,
+    nn.ELU: FastELU,
+    nn.CELU: FastCELU,
+}
+FASTER_FP32: dict[type, type] = {nn.Conv2d: Fp32Conv, IdentityConv: Fp32Conv}
