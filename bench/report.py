@@ -77,11 +77,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """With what every benchmark takes: --json and --repeats."""
+def parser(description: str, *, repeats: bool = True) -> argparse.ArgumentParser:
+    """With what benchmarks take: --json and, unless they count otherwise, --repeats."""
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
-    made.add_argument("--repeats", type=int, default=3, help="measurements of each (default 3)")
+    if repeats:
+        made.add_argument("--repeats", type=int, default=3, help="measurements of each (default 3)")
     return made
 
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from bench import augment, inference, report, throughput, ui
+from bench import accuracy, augment, inference, report, throughput, ui
+from engine.runs import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = ["--repeats", "2"]
@@ -36,6 +37,15 @@ RUNS = {
 }
 
 
+def check(rows, told):
+    for row in rows:
+        assert set(row) == {"name", "value", "baseline", "ratio", "unit", "n", "spread"}
+        low, high = row["spread"]
+        assert low <= (row["value"] if row["ratio"] is None else row["ratio"]) <= high
+        assert (row["baseline"] is None) == (row["ratio"] is None)
+        assert f"\n{row['name']}: " in told
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_it_runs_and_writes_its_rows(name, tmp_path, capsys, request):
     module, words, names = RUNS[name]
@@ -46,14 +56,30 @@ def test_it_runs_and_writes_its_rows(name, tmp_path, capsys, request):
     content, told = json.loads(file.read_text()), capsys.readouterr().out
     assert set(content) == {"machine", "rows"}
     assert content["machine"]["torch"]
-    for row in content["rows"]:
-        assert set(row) == {"name", "value", "baseline", "ratio", "unit", "n", "spread"}
-        low, high = row["spread"]
-        assert low <= (row["value"] if row["ratio"] is None else row["ratio"]) <= high
-        assert (row["baseline"] is None) == (row["ratio"] is None)
-        assert f"\n{row['name']}: " in told
+    check(content["rows"], told)
     if names:
         assert [row["name"] for row in content["rows"]] == names
+
+
+def test_a_preset_is_trained_from_every_seed(shapes_root, tmp_path, capsys):
+    words = ["shapes", "--preset", "minute", "--seeds", "3", "4", "--data-root", str(shapes_root)]
+    words += ["--json", str(tmp_path / "out.json"), "--run-root", str(tmp_path / "runs")]
+    flags = "--limit 40 --holdout 20 -b 20 -e 1 --arch resnet10 --width 0.0625"
+    assert accuracy.main([*words, *flags.split()]) == 0
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    check(rows, capsys.readouterr().out)
+    ended = [Run(tmp_path / "runs" / f"minute-{seed}") for seed in (3, 4)]
+    assert [run.config().seed for run in ended] == [3, 4]
+    means = [sum(getattr(run.status(), key) for run in ended) / 2 for key in ("tta_acc", "seconds")]
+    assert rows[1]["value"] == pytest.approx(100 * means[0])
+    assert rows[2]["value"] == pytest.approx(means[1])
+    assert all(row["n"] == 2 for row in rows)
+
+
+def test_a_training_that_fails_is_no_figure(shapes_root, tmp_path):
+    words = ["shapes", "--seeds", "0", "--data-root", str(shapes_root), "--holdout", "999999"]
+    with pytest.raises(SystemExit, match="seed 0 failed"):
+        accuracy.main(words)
 
 
 def test_a_comparison_is_of_pairs_and_tells_their_range():

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from engine import fast
 from engine.device import Compute
@@ -146,3 +147,18 @@ def test_whole_networks_keep_their_names_and_answers(arch, ways):
         result = faster(images.contiguous(memory_format=torch.channels_last))
     assert distance(result, expected) < 10 * TOLERANCE
     assert bool(ways) == (arch in ("resnet18", "vgg16", "speedrun"))
+
+
+def test_gradients_go_through_a_whole_network_unchanged(ways):
+    """In training, with batch norm: the first layer's gradient has come through all the others."""
+    draw = torch.Generator().manual_seed(1)
+    images, labels = torch.randn(32, 3, 16, 16, generator=draw), torch.arange(32) % 10
+    plain = build_model("resnet18", activation="gelu")  # smooth: rounding moves nothing over a kink
+    faster = accelerate(copy.deepcopy(plain).to(memory_format=torch.channels_last), FP32)
+    slopes = []
+    for network in (plain, faster):
+        loss = F.cross_entropy(network(images), labels)
+        slopes.append(torch.autograd.grad(loss, list(network.parameters())))
+    assert set(ways) == {"_Winograd", "_Product"}
+    for found, expected in zip(slopes[1], slopes[0], strict=True):
+        assert distance(found, expected) < 100 * TOLERANCE

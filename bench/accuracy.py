@@ -1,0 +1,63 @@
+"""A preset as train.py runs it, from several seeds: its accuracy on the test images, and its time.
+
+    python -m bench.accuracy cifar10-jpeg.zip [--preset speedrun] [--seeds 0 1 2] [FLAGS]
+
+Time is that of the whole training, with the validation after each epoch and the test-time
+augmentation at the end; reading the data set is not part of it. Other flags are those of train.py.
+Figures are means; their range is beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import report
+from engine.presets import PRESETS
+from engine.runs import Run, Status
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def trained(args: argparse.Namespace, seed: int, root: Path) -> Status:
+    """Train one seed to the end, in a process of its own; what the run then knows of itself."""
+    name = f"{args.preset}-{seed}"
+    words = ["--preset", args.preset, "--dataset", args.dataset, "--data-root", args.data_root]
+    words += ["--seed", seed, "--name", name, "--run-root", root, "--tta", *args.flags]
+    command = [sys.executable, REPOSITORY / "train.py", *words]
+    if subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL).returncode:
+        raise SystemExit(f"bench.accuracy: the training of seed {seed} failed")
+    return Run(root / name).status()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = report.parser(__doc__, repeats=False)
+    parser.add_argument("dataset", help="as train.py takes it")
+    parser.add_argument("--preset", choices=PRESETS, default="speedrun")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--data-root", default="data", help="folder of decoded caches")
+    parser.add_argument("--run-root", type=Path, help="keep the runs here (default: throw away)")
+    args, args.flags = parser.parse_known_args(arguments)
+    return report.publish(rows(args), args.json)
+
+
+def rows(args: argparse.Namespace) -> Iterator[report.Row]:
+    with tempfile.TemporaryDirectory() as temporary:
+        root = args.run_root or Path(temporary)
+        ended = [trained(args, seed, root) for seed in args.seeds]
+    figures = {
+        "test accuracy": ("%", [100 * status.final_acc for status in ended]),
+        "with test-time augmentation": ("%", [100 * status.tta_acc for status in ended]),
+        "training time": ("s", [status.seconds for status in ended]),
+    }
+    for name, (unit, values) in figures.items():
+        yield report.alone(f"{args.preset}: {name}", unit, values, statistics.mean(values))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
