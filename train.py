@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 from engine import data, runs
-from engine.compare import differing
 from engine.config import (
     FLAGS,
     OPTIMIZERS,
@@ -139,9 +138,12 @@ def main(arguments: list[str] | None = None) -> int:
             raise ConfigError("preset", "is for a new run; a resumed run keeps its own choices")
         if not group.leads:
             return follow(group)
-        group.check(with_fields(_start(args), given).batch_size)
-        again = args.resume or (distributed.was_restarted() and _find_begun(args, given))
-        return resume(args, given, group) if again else train(args, given, group)
+        if begun := distributed.remembered():  # a run keeps its own choices
+            return resume(begun, {}, args.run_root, group)
+        group.check(with_fields(_start(args), given))
+        if args.resume:
+            return resume(args.name, given, args.run_root, group)
+        return train(args, given, group)
     except (ConfigError, DataError, RunError, CheckpointError) as error:
         if group.leads:
             print(f"train.py: {_with_flag(error)}", file=sys.stderr)
@@ -157,22 +159,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _start(args: argparse.Namespace) -> RunConfig:
     return PRESETS[args.preset].config() if args.preset else RunConfig()
-
-
-def _find_begun(args: argparse.Namespace, given: dict) -> bool:
-    """Whether the run that this command makes was begun before torchrun restarted; sets its name.
-
-    Without --name it is the newest unfinished run with these choices.
-    """
-    config = with_fields(_start(args), given)
-    for run in runs.list_runs(args.run_root):
-        if args.name is None:
-            same = not differing([run.config(), config]) and run.config().seed == config.seed
-            args.name = run.name if same and run.status().state in RESUMABLE else None
-        if run.name == args.name:
-            given.clear()  # a run keeps its own choices
-            return True
-    return False
 
 
 def follow(group: Group) -> int:
@@ -205,16 +191,17 @@ def train(args: argparse.Namespace, given: dict, group: Group) -> int:
     device = group.device(config.device)
     prepared = session.prepare(config, args.run_root, device=device, progress=DataBar())
     run = runs.create(args.run_root, name, prepared.config)
+    distributed.remember(name)
     with run.hold("train.py") as writer:
         writer.begin((State.QUEUED,))
         return _train(run, writer, prepared, group)
 
 
-def resume(args: argparse.Namespace, given: dict, group: Group) -> int:
+def resume(name: str | None, given: dict, root: Path, group: Group) -> int:
     """Go on with a run from its newest checkpoint, with the config it was made with."""
-    if not args.name:
+    if not name:
         raise ConfigError("name", "--resume needs the --name of a run")
-    run = runs.open_run(args.run_root, args.name)
+    run = runs.open_run(root, name)
     config = run.config()
     for path, value in given.items():
         if path not in MOVABLE and value != get_field(config, path):
@@ -226,7 +213,7 @@ def resume(args: argparse.Namespace, given: dict, group: Group) -> int:
             print(f"run {run.name!r} is finished; --pretrained {run.name} starts a new one from it")
             group.end()
             return 0
-        group.check(config.batch_size)
+        group.check(config)
         before = writer.status.compute.get("processes", group.size)
         if before != group.size:
             print(
@@ -234,7 +221,7 @@ def resume(args: argparse.Namespace, given: dict, group: Group) -> int:
                 "batches, and results that differ by rounding and in what batch norm averages over"
             )
         device = group.device(config.device)
-        prepared = session.prepare(config, args.run_root, run, device=device, progress=DataBar())
+        prepared = session.prepare(config, root, run, device=device, progress=DataBar())
         writer.begin((*RESUMABLE, State.QUEUED))
         return _train(run, writer, prepared, group)
 

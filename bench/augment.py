@@ -16,7 +16,7 @@ from PIL import Image
 from torchvision import transforms
 
 from bench import report
-from bench.throughput import OURS, Step
+from bench.throughput import Step
 from engine.augment import Pipeline, RandomCrop, RandomErasing, RandomHorizontalFlip
 from engine.randomness import keyed_generator
 
@@ -80,7 +80,7 @@ def rows(args: argparse.Namespace) -> Iterator[report.Row]:
     ours, theirs = report.rates(candidates, args.images, args.repeats)
     yield report.compare("crop, flip, normalize, erasing", "images/s", ours, theirs)
 
-    step = Step(args.arch, args.batch_size, OURS)
+    step = Step(args.arch, args.batch_size, "auto")
     (steps,) = report.rates([step], args.batch_size, args.repeats, warmups=2)
     shares = [100 * slow / fast for slow, fast in zip(steps, ours, strict=True)]
     yield report.alone(f"part of a {args.arch} step that augments", "%", shares)

@@ -1,8 +1,9 @@
 """Classifying 10,000 images with the app's own code, against plain fp32 eager PyTorch.
 
-The baseline runs the same network in fp32, NCHW, in batches of 500. Ours is what `--evaluate` and
-validation use with the precision that "auto" means here. Also: how long the Classify page's
-predictor takes for one upload, from the file's bytes to the answer, with the network loaded.
+The baseline runs the same network in fp32, NCHW, in batches of 500, on the same device. Ours is
+what `--evaluate` and validation use in the precision that "auto" means here. Also: how long the
+Classify page's predictor takes for one upload, from the file's bytes to the answer, with the
+network loaded.
 """
 
 from __future__ import annotations
@@ -31,20 +32,27 @@ from engine.training.evaluate import EVAL_BATCH, predict_logits
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
-def network(arch: str, compute: Compute) -> torch.nn.Module:
-    """Seeded, the same in every precision; its norms have seen some noise."""
+def untuned(arch: str) -> torch.nn.Module:
+    """As build_model makes it: seeded, fp32, NCHW; its norms have seen some noise."""
     model = build_model(**ModelConfig(arch).arguments)
     with torch.no_grad():
         model.train()(torch.randn(64, 3, 32, 32, generator=keyed_generator(1)))
-    model = model.to(compute.device, memory_format=compute.memory_format).eval()
+    return model.eval()
+
+
+def tuned(arch: str, compute: Compute) -> torch.nn.Module:
+    """The same network as the app runs it."""
+    model = untuned(arch).to(compute.device, memory_format=compute.memory_format)
     return accelerate(model, compute)
 
 
-def plain(model: torch.nn.Module, images: torch.Tensor):
+def plain(model: torch.nn.Module, images: torch.Tensor, device: torch.device):
+    model, on_device = model.to(device), images.to(device)
+
     def run() -> torch.Tensor:
         with torch.inference_mode():
-            parts = images.split(EVAL_BATCH)
-            return torch.cat([model(normalize(part, MEAN, STD)) for part in parts])
+            parts = on_device.split(EVAL_BATCH)
+            return torch.cat([model(normalize(part, MEAN, STD)) for part in parts]).cpu()
 
     return run
 
@@ -63,7 +71,7 @@ def ours(model: torch.nn.Module, images: torch.Tensor, compute: Compute):
 def upload_seconds(arch: str, repeats: int) -> list[float]:
     compute = Compute(torch.device("cpu"), "fp32")  # as the page loads it
     classes = tuple(f"class {number}" for number in range(10))
-    model = network(arch, compute)
+    model = tuned(arch, compute)
     config = RunConfig(ModelConfig(arch, num_classes=10))
     predictor = Predictor(Network(model, classes, MEAN, STD, config, None), compute)
     pixels = np.random.default_rng(1).integers(0, 256, (1080, 1920, 3), np.uint8)
@@ -90,17 +98,15 @@ def rows(args: argparse.Namespace) -> Iterator[report.Row]:
     draw = keyed_generator(2)
     images = torch.randint(256, (args.images, 3, 32, 32), dtype=torch.uint8, generator=draw)
     for arch in args.arch:
-        base = plain(network(arch, Compute(torch.device("cpu"), "fp32")), images)
-        tuned = ours(network(arch, compute), images, compute)
+        base = plain(untuned(arch), images, compute.device)
+        fast = ours(tuned(arch, compute), images, compute)
         values, baselines = [], []
         for _ in range(args.repeats):
-            allocator.give_back()
             baselines += report.rates([base], args.images, 1, warmups=0)[0]
-            allocator.keep_blocks()
-            values += report.rates([tuned], args.images, 1, warmups=0)[0]
-        allocator.give_back()
+            with allocator.kept_blocks():  # as in engine.predict.measure
+                values += report.rates([fast], args.images, 1, warmups=0)[0]
         yield report.compare(f"{arch}, {compute.precision}", "images/s", values, baselines)
-        same = (base().argmax(1) == tuned().argmax(1)).float().mean().item()
+        same = (base().argmax(1) == fast().argmax(1)).float().mean().item()
         yield report.alone(f"{arch}: the same class as in fp32", "%", [100 * same])
     times = upload_seconds(args.arch[0], max(10, args.repeats))
     milliseconds = [1000 * seconds for seconds in times]

@@ -1,9 +1,9 @@
 """The app's training step against plain fp32 PyTorch, for every network of the study.
 
 The baseline is what most repositories do: the same network in fp32, NCHW, eager, torch's SGD with
-momentum, on a batch that is ready. Ours is the engine's own step with the precision that "auto"
-means here, augmentation and metrics included. Both take turns in one process; once in the main
-thread and once in a thread of its own, as under the app.
+momentum, on a batch that is ready. Ours is the engine's own step in the precision that "auto" means
+here (or --precision), augmentation and metrics included. Both take turns in one process, on the
+same device; once in the main thread and once in a thread of its own, as under the app.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from bench import report
 from engine import allocator
-from engine.config import ModelConfig, RunConfig, with_fields
+from engine.config import PRECISIONS, ModelConfig, RunConfig, with_fields
 from engine.data.batches import Splits
 from engine.device import resolve
 from engine.models import build_model
@@ -31,7 +31,7 @@ STUDY = (
     *("resnet18", "resnet34", "wideresnet14", "resnext18", "densenet121"),
     *("vgg16", "convmixer256d16"),
 )
-OURS, PLAIN = "auto", "plain"
+PLAIN = "plain"
 
 
 class Step:
@@ -64,45 +64,55 @@ class Step:
         pipeline = session.make_pipeline(config, info)
         network = build_model(**self.model.arguments)
         trainer = Trainer(config, splits, pipeline, network, compute, None)
-        chosen = torch.arange(batch_size, device=compute.device)
+        chosen = torch.arange(batch_size)
 
         def run() -> None:
             trainer._step(chosen, epoch=1)
-            trainer._read_metrics()  # waits for the device
+            trainer._read_metrics()
+            wait_for(compute.device)
 
         return run
 
     def _plain(self) -> Callable[[], None]:
-        network = build_model(**self.model.arguments)
+        device = resolve().device
+        network = build_model(**self.model.arguments).to(device)
         optimizer = torch.optim.SGD(
             network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, foreach=False
         )
-        inputs = (self.images.float() / 255 - 0.5) / 0.25
+        inputs = ((self.images.float() / 255 - 0.5) / 0.25).to(device)
+        labels = self.labels.to(device)
 
         def run() -> None:
-            loss = F.cross_entropy(network(inputs), self.labels)
+            loss = F.cross_entropy(network(inputs), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            wait_for(device)
 
         return run
 
 
-def measure(name: str, batch_size: int, repeats: int, **choices) -> report.Row:
+def wait_for(device: torch.device) -> None:
+    """Until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure(name: str, args: argparse.Namespace, **choices) -> report.Row:
+    batch_size = args.batch_size
     plain = Step(batch_size=batch_size, how=PLAIN, **choices)
-    ours = Step(batch_size=batch_size, how=OURS, **choices)
+    ours = Step(batch_size=batch_size, how=args.precision, **choices)
     values: list[float] = []
     baselines: list[float] = []
-    for _ in range(repeats):
-        allocator.give_back()  # the baseline trains in a process as it is
+    for _ in range(args.repeats):
         baselines += report.rates([plain], batch_size, 1)[0]
-        allocator.keep_blocks()  # as a session does
-        values += report.rates([ours], batch_size, 1, warmups=2)[0]
-    allocator.give_back()
+        with allocator.kept_blocks():  # as in a session
+            values += report.rates([ours], batch_size, 1, warmups=2)[0]
     return report.compare(name, "images/s", values, baselines)
 
 
 def in_thread(work: Callable[[], report.Row]) -> report.Row:
+    allocator.use_one_arena()  # as the worker does
     found: list[report.Row] = []
     thread = threading.Thread(target=lambda: found.append(work()))
     thread.start()
@@ -116,6 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--activations", nargs="*", default=[], help="of the first network, too")
     parser.add_argument("--norms", nargs="*", default=[], help="of the first network, too")
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of ours")
     parser.add_argument("--main-only", action="store_true", help="not in a thread as well")
     args = parser.parse_args(arguments)
     return report.publish(rows(args), args.json)
@@ -129,7 +140,7 @@ def rows(args: argparse.Namespace) -> Iterator[report.Row]:
     for name, choices in tasks:
 
         def work(name=name, choices=choices) -> report.Row:
-            return measure(name, args.batch_size, args.repeats, **choices)
+            return measure(name, args, **choices)
 
         yield work()
         if not args.main_only:

@@ -11,6 +11,7 @@ from selecting 20 of them to their curves of 250 epochs. Needs requirements-dev.
 from __future__ import annotations
 
 import argparse
+import shlex
 import statistics
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def stop(run: Run) -> None:
 
 
 def from_terminal(config: RunConfig, root: Path, name: str, seconds: float) -> float:
-    words = config.to_command(name).split()[1:]
+    words = shlex.split(config.to_command(name))[1:]
     command = [sys.executable, *words, "--run-root", str(root)]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
     try:

@@ -1,4 +1,4 @@
-"""The C allocator's settings while a network trains, and giving the memory back afterwards.
+"""The C allocator's settings while a network computes, and giving the memory back afterwards.
 
 glibc returns every large block to the system as soon as it is freed, and asks for it again in the
 next step: the kernel then clears each page anew. A training frees and takes the same blocks in
@@ -7,33 +7,64 @@ every step, so it keeps them. Elsewhere than in glibc all of this does nothing.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import platform
+import threading
+from collections.abc import Iterator
 
-# mallopt's parameters (malloc.h), and the values that keep blocks in the process
+# mallopt's parameters (malloc.h)
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 KEEP = 2**30
-DEFAULT = 128 * 1024
+# Where glibc's own adaptation ends (mallopt(3)); more is refused before glibc 2.35.
+LARGEST_OWN = 32 * 2**20
+
+_lock = threading.Lock()
+_users = 0  # that keep blocks right now, in any thread
 
 
-def keep_blocks() -> None:
-    """Keep freed blocks of up to 1 GiB for the next step. Call before a training's first tensor.
+@contextlib.contextmanager
+def kept_blocks() -> Iterator[None]:
+    """Keep freed blocks of up to 1 GiB for the next step, and give them back at the end.
 
-    One arena for all threads, because only the main one can hold large blocks: without it a
-    training in a thread would gain nothing.
+    Enter before the first tensor is made. The last of several at the same time gives back.
+    """
+    global _users
+    with _lock:
+        _users += 1
+        if _users == 1:
+            _keep()
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if not _users:
+                _give_back()
+
+
+def use_one_arena() -> None:
+    """Let threads that start from now on share the main arena, if they can.
+
+    Only that one can hold blocks of more than 64 MiB: elsewhere they go back at once.
     """
     if (libc := _glibc()) is not None:
         libc.mallopt(ARENA_MAX, 1)
-        libc.mallopt(MMAP_THRESHOLD, KEEP)
+
+
+def _keep() -> None:
+    if (libc := _glibc()) is None:
+        return
+    if libc.mallopt(MMAP_THRESHOLD, KEEP) or libc.mallopt(MMAP_THRESHOLD, LARGEST_OWN):
         libc.mallopt(TRIM_THRESHOLD, KEEP)
 
 
-def give_back() -> None:
-    """Return what is free to the system, and large blocks from now on when they are freed."""
+def _give_back() -> None:
+    """To the system, now; and set the thresholds where those of a process at work have come to."""
     if (libc := _glibc()) is not None:
-        libc.mallopt(MMAP_THRESHOLD, DEFAULT)
-        libc.mallopt(TRIM_THRESHOLD, DEFAULT)
+        libc.mallopt(MMAP_THRESHOLD, LARGEST_OWN)
+        libc.mallopt(TRIM_THRESHOLD, 2 * LARGEST_OWN)
         libc.malloc_trim(0)
 
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from engine import allocator
 from engine.checkpoint import apply_weights, describe_model, load_weights
 from engine.config import RunConfig
 from engine.data.images import FORMATS, open_rgb, to_square
@@ -74,8 +75,9 @@ def measure(
     tally = Tally()
     images, labels = images.to(compute.device), labels.to(compute.device)
     mean, std = network.mean, network.std
-    for _ in evaluate(network.model, images, labels, mean, std, compute, tally, tta=tta):
-        pass
+    with allocator.kept_blocks():
+        for _ in evaluate(network.model, images, labels, mean, std, compute, tally, tta=tta):
+            pass
     return tally
 
 

@@ -10,7 +10,7 @@ import time
 import types
 from pathlib import Path
 
-from engine import runs
+from engine import allocator, runs
 from engine.config import RunConfig, with_fields
 from engine.device import all_of, resolve
 from engine.errors import Cancelled, ConfigError, RunError
@@ -59,6 +59,7 @@ class Worker:
         self._submitting = threading.Lock()
         self._current: dict[str, Run] = {}  # by device
         self._closing = False
+        allocator.use_one_arena()
         self._threads = [
             threading.Thread(target=self._work, args=(d,), name=f"training-{d}", daemon=True)
             for d in devices
@@ -198,13 +199,14 @@ class Worker:
         return None
 
     def _device_of(self, path: Path) -> str:
-        """The device that a run asks for, where it is one of ours; otherwise any will do."""
+        """The device whose thread trains a run: any, where its config leaves that open."""
         try:
             asked = Run(path).config().device
             chosen = asked if asked == "auto" else str(resolve(asked).device)
         except (RunError, ConfigError):
             return "auto"  # whoever takes it will tell what is wrong
-        return chosen if chosen in self.devices else "auto"
+        # What is none of ours (the CPU beside GPUs) has one thread too, lest two runs share it.
+        return chosen if chosen in ("auto", *self.devices) else self.devices[0]
 
     def _train(self, run: Run, device: str) -> None:
         with run.hold("the app") as writer:

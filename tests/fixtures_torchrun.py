@@ -14,16 +14,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def torchrun():
-    """torchrun(*words, processes=2, options=()) is train.py in a process group, not waited for."""
+    """torchrun(*words, options=(), program="train.py") is two processes, not waited for."""
     started = []
 
-    def start(*words: object, processes: int = 2, options: tuple[str, ...] = ()):
+    def start(*words: object, options: tuple[str, ...] = (), program: str | Path = "train.py"):
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        program = [f"--nproc-per-node={processes}", *options, "train.py", *map(str, words)]
         process = subprocess.Popen(
-            [*launcher, *program],
+            [*launcher, "--nproc-per-node=2", *options, str(program), *map(str, words)],
             cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

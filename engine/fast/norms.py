@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class FastGroupNorm(nn.GroupNorm):
@@ -23,7 +24,8 @@ class FastInstanceNorm(nn.InstanceNorm2d):
 class _GroupNorm(torch.autograd.Function):
     """Group norm (Wu and He 2018, arXiv 1803.08494, equations 1 to 6) of bf16 x (B, C, H, W).
 
-    The gradient needs two sums for each image and channel; with them it is one pass over x.
+    The gradient needs two sums for each image and channel; with them it is one pass over x. What
+    is summed is apart from the mean, as near as bf16 can tell it: of large means nothing is lost.
     """
 
     @staticmethod
@@ -31,46 +33,54 @@ class _GroupNorm(torch.autograd.Function):
         batch, channels, height, width = x.shape
         if groups == channels:  # where the kernel is slow
             mean = x.sum((2, 3), dtype=torch.float32) / (height * width)
-            rounded = mean.to(x.dtype)
-            apart = x - rounded[:, :, None, None]
+            apart, rest = _apart(x, mean)
             variance = (apart * apart).sum((2, 3), dtype=torch.float32) / (height * width)
-            rstd = (variance - (mean - rounded) ** 2 + eps).rsqrt()
+            rstd = (variance - rest**2 + eps).rsqrt()
             scale = rstd * weight
-            shift = bias - mean * scale
-            y = torch.addcmul(_per_channel(shift, x), _per_channel(scale, x), x)
+            shift = bias - rest * scale
+            y = torch.addcmul(_per_channel(shift, x), _per_channel(scale, x), apart)
         else:
-            scale, shift = weight.to(x.dtype), bias.to(x.dtype)
-            positions = height * width
+            # With weights in fp32 the kernel gives statistics in fp32.
             y, mean, rstd = torch.native_group_norm(
-                x, scale, shift, batch, channels, positions, groups, eps
+                x, weight, bias, batch, channels, height * width, groups, eps
             )
         ctx.save_for_backward(x, weight, mean, rstd)
         ctx.groups = groups
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, rstd = ctx.saved_tensors
         batch, channels, height, width = x.shape
         shape = (batch, ctx.groups, channels // ctx.groups)
         count = height * width * shape[2]
-        mean, rstd = (t.float().view(batch, -1, 1) for t in (mean, rstd))
+        rstd = rstd.view(batch, -1, 1)
+        apart, rest = _apart(x, mean.view(batch, -1, 1).expand(shape).reshape(batch, channels))
+        rest = rest.view(shape)
         gamma = weight.float().view(1, *shape[1:])
-        products = (grad * x).sum((2, 3), dtype=torch.float32).view(shape)
+        products = (grad * apart).sum((2, 3), dtype=torch.float32).view(shape)
         sums = grad.sum((2, 3), dtype=torch.float32).view(shape)
 
-        grad_weight = ((products - mean * sums) * rstd).sum(0).flatten()
+        products = products - rest * sums
+        grad_weight = (products * rstd).sum(0).flatten()
         grad_bias = sums.sum(0).flatten()
         a = (products * gamma).sum(2, keepdim=True)
         b = (sums * gamma).sum(2, keepdim=True)
-        of_x = (b * mean - a) * rstd**3 / count
-        constant = -of_x * mean - b * rstd / count
+        of_x = -a * rstd**3 / count
+        constant = -of_x * rest - b * rstd / count
         of_grad, of_x, constant = (
             _per_channel(t.expand(shape).reshape(batch, channels), x)
             for t in (rstd * gamma, of_x, constant)
         )
-        grad_x = torch.addcmul(torch.addcmul(constant, of_x, x), of_grad, grad)
+        grad_x = torch.addcmul(torch.addcmul(constant, of_x, apart), of_grad, grad)
         return grad_x, grad_weight, grad_bias, None, None
+
+
+def _apart(x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """x - mean's rounded value, as bf16 (B, C, H, W), and the mean's rest (B, C)."""
+    rounded = mean.to(x.dtype)
+    return x - rounded[:, :, None, None], mean - rounded
 
 
 def _per_channel(values: Tensor, like: Tensor) -> Tensor:

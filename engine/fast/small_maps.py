@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 SMALL_MAP = {torch.bfloat16: 16, torch.float32: 4}  # positions of an output: 4×4, 2×2
@@ -42,6 +43,7 @@ class _Product(torch.autograd.Function):
         return out.view(batch, height, width, -1).permute(0, 3, 1, 2)  # channels_last
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         grad_x = grad_weight = None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 TILE, PATCH = 4, 6  # pixels a side: of an output tile, of the input it depends on
@@ -98,6 +99,7 @@ class _Winograd(torch.autograd.Function):
         return y.permute(0, 3, 1, 2)  # channels_last
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         """Every transform, transposed."""
         weight, *kept = ctx.saved_tensors

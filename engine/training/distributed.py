@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,11 +18,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from engine.config import RunConfig
 from engine.errors import ConfigError
 
 # How long a process waits for another one. Downloading and decoding data happen within a wait.
 PATIENCE = timedelta(hours=12)
 GO_ON, END = 0, -1
+RUN = "run"  # key in torchrun's store
 
 
 class Ended(Exception):
@@ -42,15 +45,24 @@ class Group:
 
     def device(self, chosen: str) -> str:
         """Where this process computes: where a GPU is meant, each takes its own."""
-        gpu = chosen == "auto" or chosen.startswith("cuda")
-        if self.size > 1 and gpu and torch.cuda.is_available():
-            return f"cuda:{self.local_rank % torch.cuda.device_count()}"
-        return chosen
+        if self.size == 1:
+            return chosen
+        if torch.cuda.is_available() and (chosen == "auto" or chosen.startswith("cuda")):
+            return f"cuda:{self.local_rank}"
+        return "cpu" if chosen == "auto" else chosen  # gloo cannot talk about an MPS tensor
 
-    def check(self, batch_size: int) -> None:
-        if batch_size < self.size:
+    def check(self, config: RunConfig) -> None:
+        """Raises ConfigError for what these processes cannot train together."""
+        if config.batch_size < self.size:
             raise ConfigError(
-                "batch_size", f"{batch_size} images cannot be split over {self.size} processes"
+                "batch_size",
+                f"{config.batch_size} images cannot be split over {self.size} processes",
+            )
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        gpus = torch.cuda.device_count()
+        if self.size > 1 and self.device(config.device).startswith("cuda") and here > gpus:
+            raise ConfigError(
+                "device", f"{here} processes need a GPU each, here are {gpus}; use cpu"
             )
 
     def wrap(self, model: nn.Module) -> nn.Module:
@@ -73,6 +85,14 @@ class Group:
         if self.size > 1:
             dist.all_reduce(values)
         return values
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite each with rank 0's."""
+        if self.size > 1:
+            for tensor in tensors:
+                dense = tensor.contiguous()  # gloo takes no other layout
+                dist.broadcast(dense, src=0)
+                tensor.copy_(dense)
 
     def agree(self, value: Any = GO_ON) -> Any:
         """Rank 0's value, at each process. Raises Ended where rank 0 called `end` instead."""
@@ -97,6 +117,7 @@ class Group:
 
 
 ALONE = Group()
+_stores: list[dist.Store] = []  # torchrun's own, once joined
 _talks: list[dist.ProcessGroup] = []  # decisions go by gloo, which does not wait for a GPU
 
 
@@ -107,16 +128,19 @@ def _talk() -> dist.ProcessGroup:
 def join() -> Group:
     """The group that torchrun's environment describes; Group() when it did not start us."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if size == 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
         return ALONE
     group = Group(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", "0")))
     store, _, _ = next(dist.rendezvous("env://", timeout=PATIENCE))
+    _stores.append(store)
+    if size == 1:
+        return group
     # torchrun's store outlives its restarts, and with it the addresses of those that died.
     store = dist.PrefixStore(f"attempt-{_restarts()}", store)
     place = {"store": store, "rank": group.rank, "world_size": size, "timeout": PATIENCE}
     if torch.cuda.is_available():
         torch.cuda.set_device(group.local_rank % torch.cuda.device_count())
-        dist.init_process_group("nccl", **place)
+        dist.init_process_group("cpu:gloo,cuda:nccl", **place)
         _talks.append(dist.new_group(backend="gloo", timeout=PATIENCE))
     else:
         dist.init_process_group("gloo", **place)
@@ -126,14 +150,22 @@ def join() -> Group:
 
 def leave() -> None:
     """End the group, if there is one."""
+    _stores.clear()
     if _talks:
         _talks.clear()
         dist.destroy_process_group()
 
 
-def was_restarted() -> bool:
-    """Whether torchrun starts these processes again because some of them died."""
-    return _restarts() > 0
+def remember(run: str) -> None:
+    """Note which run these processes make, for those that torchrun starts if some of them die."""
+    for store in _stores:
+        store.set(RUN, run)
+
+
+def remembered() -> str | None:
+    """The run that processes before these have begun."""
+    began = [store.get(RUN).decode() for store in _stores if store.check([RUN])]
+    return began[0] if began else None
 
 
 def _restarts() -> int:

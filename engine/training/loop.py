@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.augment import FlipParams, Pipeline, PipelineParams
+from engine.augment.geometric import to_device
 from engine.checkpoint import CheckpointStore, apply_weights
 from engine.config import RunConfig
 from engine.data.batches import Splits, epoch_permutation
@@ -99,11 +100,14 @@ class Trainer:
         self.group.wait()  # before rank 0 saves what the others might take for a beginning
         p = self.position
         self.last_read = self.last_save = self.last_clock = time.monotonic()
-        yield Started(p.step, p.epochs_done, self.steps, p.best_acc, p.best_epoch, p.seconds)
-        try:
+        try:  # from the first yield on: wherever rank 0 is closed, the others must be told
+            yield Started(p.step, p.epochs_done, self.steps, p.best_acc, p.best_epoch, p.seconds)
+            self.group.agree()
             if self.config.compile:
                 yield self._progress("compiling", p.epochs_done + 1)
+                self.group.agree()
                 yield from self._compile()
+                self.group.agree()
             self.trained = self.group.wrap(self.trained)
             if not restored:  # from here on a resume needs nothing but the run's own folder
                 self._save()
@@ -125,14 +129,14 @@ class Trainer:
 
     def _compile(self) -> Iterator[Record]:
         """Compile the network in every process, or in none; a note tells why not."""
-        count, *_, size = self.splits.train_images.shape
-        count = min(count, self.config.batch_size)
-        if self.config.progressive:
-            size = progressive.size_at(self.position.step / self.steps, size)
-        part, _ = self.group.part(count)
-        batch = torch.zeros(count, 3, size, size, device=self.compute.device)[part]
-        batch = batch.contiguous(memory_format=self.compute.memory_format)
-        compiled, problem = compilation.attempt(self.model, batch, self.compute)
+        count, *_, full = self.splits.train_images.shape
+        batch_size = min(count, self.config.batch_size)
+        sizes = progressive.sizes(full) if self.config.progressive else [full]
+        shapes = set()
+        for images in {batch_size, count % batch_size or batch_size}:  # the last batch of an epoch
+            part, _ = self.group.part(images)
+            shapes |= {(len(range(images)[part]), size) for size in sizes}
+        compiled, problem = compilation.attempt(self.model, sorted(shapes), self.compute)
         failed = self.group.total(torch.tensor(float(bool(problem)), device=self.compute.device))
         if failed.item():
             yield Note(problem or "not compiled: another process could not")
@@ -141,8 +145,7 @@ class Trainer:
 
     def _train_epoch(self) -> Iterator[Record]:
         p, config, epoch = self.position, self.config, self.position.epochs_done + 1
-        count, device = len(self.splits.train_images), self.compute.device
-        order = epoch_permutation(count, config.seed, epoch).to(device)
+        order = epoch_permutation(len(self.splits.train_images), config.seed, epoch)
         first_step = p.epochs_done * self.steps_per_epoch
         while p.step < first_step + self.steps_per_epoch:
             start = (p.step - first_step) * config.batch_size
@@ -162,10 +165,14 @@ class Trainer:
         yield from self._report("validating", epoch)
 
     def _step(self, chosen: Tensor, epoch: int) -> None:
-        """One optimizer step on the training images of these indices [B]; no wait for a GPU."""
+        """One optimizer step on the training images of these indices [B], which are on the CPU.
+
+        Nothing in it waits for a GPU, except in fp16, whose scaler looks for overflow each time.
+        """
         config, p = self.config, self.position
-        images = self.splits.train_images.index_select(0, chosen)
-        labels = self.splits.train_labels.index_select(0, chosen)
+        (places,) = to_device([chosen], self.compute.device)
+        images = self.splits.train_images.index_select(0, places)
+        labels = self.splits.train_labels.index_select(0, places)
         rate = learning_rate(
             config.schedule, config.optim.lr, p.step, self.steps_per_epoch, config.epochs
         )
@@ -213,7 +220,7 @@ class Trainer:
         chance = self.pipeline.sample(images.shape, generator)
         if self.config.augment.alternating_flip:
             # Jordan 2024, arXiv 2404.00498, section 3.6: every pair of epochs shows both sides.
-            flipped = (self.first_flips[chosen.cpu()] < 0.5) ^ (epoch % 2 == 0)
+            flipped = (self.first_flips[chosen] < 0.5) ^ (epoch % 2 == 0)
             chance = chance._replace(flip=FlipParams(flipped))
         return chance
 
@@ -255,12 +262,20 @@ class Trainer:
         p, (loss, acc, rate) = self.position, self.latest
         eta = None
         if self.speed:
-            images_left = (self.steps - p.step) * self.config.batch_size
-            eta = images_left / self.speed
+            eta = self._images_left() / self.speed
         batch_seconds = self.config.batch_size / self.speed if self.speed else 0.0
         return Progress(
             phase, p.step, epoch, loss, acc, rate, self.speed, batch_seconds, eta, p.seconds
         )
+
+    def _images_left(self) -> float:
+        """To train on, in images of the size that is trained on now."""
+        p, images = self.position, self.steps * self.config.batch_size
+        done, full = p.step / self.steps, self.splits.train_images.shape[-1]
+        if not self.config.progressive:
+            return images * (1 - done)
+        now = max(0, p.step - 1) / self.steps  # the step that was just measured
+        return images * progressive.cost(full, done) * (full / progressive.size_at(now, full)) ** 2
 
     def _validate(self) -> Iterator[Record]:
         """Measure the epoch on clean validation images, note it, keep the best weights."""
@@ -298,6 +313,10 @@ class Trainer:
 
     def _measure(self, tally: Tally, epoch: int, *, tta: bool = False) -> Iterator[Record]:
         """Evaluate what the run would leave behind: the moving average, where there is one."""
+        # Of batch norm's statistics those of rank 0 are kept, so all validate with them.
+        buffers = {k: b for k, b in self.model.named_buffers() if b.is_floating_point()}
+        self.group.share(buffers.values())
+        self.group.share(self.average.values[key] for key in (buffers if self.average else ()))
         part = slice(self.group.rank, None, self.group.size)
         with self.average.applied() if self.average else contextlib.nullcontext():
             for _ in evaluate(

@@ -20,13 +20,21 @@ def size_at(share: float, full: int) -> int:
     return next((size for until, size in SIZES if share < until and size < full), full)
 
 
-def mean_cost(full: int = 32) -> float:
-    """What a run costs, as a part of one that sees full images only: cost goes with the pixels."""
-    cost, start = 0.0, 0.0
+def sizes(full: int) -> list[int]:
+    """Every size that a run on images of `full` pixels a side trains on, smallest first."""
+    return [*(size for _, size in SIZES if size < full), full]
+
+
+def cost(full: int = 32, done: float = 0.0) -> float:
+    """What is left of a run, as a part of a whole one that sees full images: pixels are cost.
+
+    done: share of the run's steps that are done, 0 to 1.
+    """
+    left = 0.0
     for until, size in (*SIZES, (1.0, full)):
-        cost += (until - start) * (min(size, full) / full) ** 2
-        start = until
-    return cost
+        left += max(0.0, until - done) * (min(size, full) / full) ** 2
+        done = max(done, until)
+    return left
 
 
 def resize(images: Tensor, size: int) -> Tensor:

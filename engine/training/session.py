@@ -161,23 +161,23 @@ def run_training(
     after it was written. A failure is kept in the run's status and log, not raised. group: the
     processes that train together, of which this is rank 0; the others call `follow`.
     """
-    try:
-        allocator.keep_blocks()
-        return _train(writer, prepared, ask, on_record, group)
-    except BaseException as error:
-        fail(writer, error)
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        return State.FAILED
-    finally:
-        release_memory()
+    with allocator.kept_blocks():
+        try:
+            return _train(writer, prepared, ask, on_record, group)
+        except BaseException as error:
+            fail(writer, error)
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            return State.FAILED
+        finally:
+            release_memory()
 
 
 def follow(folder: Path, prepared: Prepared, group: Group) -> None:
     """Train with rank 0, which holds the run in `folder`, until it ends. Raises TrainingFailed."""
-    allocator.keep_blocks()
-    for _ in _trainer(folder, prepared, group).fit():
-        pass
+    with allocator.kept_blocks():
+        for _ in _trainer(folder, prepared, group).fit():
+            pass
 
 
 def _trainer(folder: Path, prepared: Prepared, group: Group) -> Trainer:
@@ -262,11 +262,10 @@ def explain(error: BaseException) -> str:
 
 
 def release_memory() -> None:
-    """Give the network's memory back before the next run."""
+    """Free the network's memory before the next run."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    allocator.give_back()
 
 
 def _note_start(

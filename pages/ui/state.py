@@ -175,7 +175,7 @@ def epoch_seconds(config: RunConfig, macs: float) -> float | None:
         return None
     train, test = data_sizes(config)
     if config.progressive:
-        train *= progressive.mean_cost()
+        train *= progressive.cost()
     return estimate.epoch_seconds(macs, rate, train, config.data.holdout or test)
 
 

@@ -33,10 +33,11 @@ def gradients(layer, x, grad):
     return [y, *torch.autograd.grad(y, [x, *layer.parameters()], grad.to(y.dtype))]
 
 
-def check_layer(layer, shape):
+def check_layer(layer, shape, mean=0):
     """`layer` after accelerate, in bf16, against itself before, in float64."""
     draw = torch.Generator().manual_seed(1)
-    x = torch.randn(shape, generator=draw).bfloat16().contiguous(memory_format=torch.channels_last)
+    x = mean + torch.randn(shape, generator=draw)
+    x = x.bfloat16().contiguous(memory_format=torch.channels_last)
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -1, 1, generator=draw)
         parameter.data = parameter.data.bfloat16().float()  # what the product sees
@@ -81,10 +82,11 @@ def test_other_convolutions_are_pytorchs(layer, side, monkeypatch):
     check_layer(layer, (2, layer.in_channels, side, side))
 
 
+@pytest.mark.parametrize("mean", [0, 10])
 @pytest.mark.parametrize("side", [4, 8])
 @pytest.mark.parametrize("layer", [nn.GroupNorm(4, 24), nn.GroupNorm(24, 24), nn.GroupNorm(1, 24)])
-def test_group_norm(layer, side):
-    check_layer(layer, (3, 24, side, side))
+def test_group_norm(layer, side, mean):
+    check_layer(layer, (3, 24, side, side), mean)
 
 
 @pytest.mark.parametrize("side", [2, 8])

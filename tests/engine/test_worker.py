@@ -295,11 +295,12 @@ def test_several_devices_train_at_once_and_each_run_goes_where_it_asked(
     tmp_path, tiny, monkeypatch, wait_for
 ):
     """Two GPUs, played by the CPU."""
-    places, both, train = {}, threading.Barrier(2, timeout=60), session.run_training
-    prepare = session.prepare
+    places, threads, both = {}, {}, threading.Barrier(2, timeout=60)
+    train, prepare = session.run_training, session.prepare
 
     def note_device(config, root, run, *, device=None, **options):
         places[run.name] = device or config.device
+        threads[run.name] = threading.current_thread().name
         return prepare(with_fields(config, {"device": "cpu"}), root, run, **options)
 
     def meet(writer, *args, **options):
@@ -312,11 +313,13 @@ def test_several_devices_train_at_once_and_each_run_goes_where_it_asked(
     monkeypatch.setattr(module, "resolve", lambda name, *_: SimpleNamespace(device=name))
     worker = Worker("cuda:0", "cuda:1")
     devices = {"a": "auto", "b": "auto", "c": "cuda:1", "d": "cuda:1", "e": "cuda:0"}
+    devices |= {"f": "cpu", "g": "cpu"}  # beside GPUs one thread's, never two at once
     made = [worker.submit(tiny(device=device), name, tmp_path) for name, device in devices.items()]
     try:
         wait_for(lambda: all(r.status().state is State.FINISHED for r in made), "all to finish")
         assert {places["a"], places["b"]} == {"cuda:0", "cuda:1"}
         assert [places[name] for name in "cde"] == ["cuda:1", "cuda:1", "cuda:0"]
+        assert [threads[name] for name in "efg"] == ["training-cuda:0"] * 3
         wait_for(lambda: worker.current is None, "the devices to be free")
     finally:
         worker.close()

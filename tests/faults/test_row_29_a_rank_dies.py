@@ -71,6 +71,20 @@ def test_row_29_a_signal_saves_and_another_number_of_processes_is_said(
     assert run.status().state is State.FINISHED
 
 
+def test_row_29_a_restart_takes_up_no_run_that_was_there_before(torchrun, tiny_args, tmp_path):
+    """A taken name is a mistake at the first start, and still one after torchrun's next try."""
+    words = tiny_args(tmp_path, "--name", "long", "-e", 1)
+    assert train.main(words) == 0
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "long").iterdir()}
+    launcher = torchrun(*words, "--lr", 0.5, options=("--max-restarts=1",))
+    _, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode != 0
+    told = [line for line in errors.splitlines() if line.startswith("train.py: ")]
+    assert len(told) == 2
+    assert all("'long'" in line for line in told)
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "long").iterdir()} == before
+
+
 def test_row_29_a_mistake_is_told_once(torchrun, tiny_args, tmp_path):
     launcher = torchrun(*tiny_args(tmp_path, "--name", "long", "-b", 1))
     _, errors = launcher.communicate(timeout=120)

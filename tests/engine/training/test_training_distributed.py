@@ -7,13 +7,29 @@ import torch
 
 import train
 from engine.checkpoint import load_weights
+from engine.config import RunConfig
 from engine.errors import ConfigError
+from engine.runs import Run, State
 from engine.training.distributed import ALONE, Group
 
 # 46 images in batches of 15: uneven parts, and a last batch of one image, of which one process has
 # none. With a smooth activation at a low learning rate no rounding grows: the two agree closely.
 SIZES = ("--limit", 46, "-b", 15, "--lr", 0.01)
 CHANGES = (*SIZES, "--activation", "gelu", "--norm", "group", "--mixup-aug", "--erase-aug")
+
+
+# train.py, whose run is asked to stop before it has begun.
+STOPPED_AT_ONCE = """
+import os, train
+from engine.training import session
+
+def stopped(writer, *words, train_it=session.run_training, **options):
+    writer.run.request("stop")
+    return train_it(writer, *words, **options)
+
+session.run_training = stopped
+os._exit(train.main())
+"""
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -54,18 +70,55 @@ def test_the_parts_of_a_batch_are_all_of_it_once(size, count):
         assert share in (0.0, pytest.approx(len(range(count)[part]) / count))
 
 
-def test_a_batch_that_cannot_be_split_is_refused():
+def test_the_validated_network_is_the_one_that_is_kept(torchrun, tiny_args, tmp_path, capsys):
+    """Each process has batch norm statistics of its own; all validate with those of the first."""
+    words = tiny_args(tmp_path, "--name", "two", "--limit", 46, "-b", 15, "--ema", 0.5, "-e", 1)
+    words[words.index("--holdout") + 1] = "0"
+    launcher = torchrun(*words)
+    _, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode == 0, errors
+    told = Run(tmp_path / "two").records()[0][-1]
+    assert train.main(["--evaluate", "two", "--run-root", str(tmp_path)]) == 0
+    loss = float(capsys.readouterr().out.split("loss ")[1].split()[0])
+    assert loss == pytest.approx(told["val_loss"], abs=1e-3)
+
+
+def test_a_run_that_is_stopped_before_its_first_step_lets_the_others_go(
+    torchrun, tiny_args, tmp_path
+):
+    """It was asked while the processes waited for each other: the first record tells of it."""
+    program = tmp_path / "stopped.py"
+    program.write_text(STOPPED_AT_ONCE)
+    launcher = torchrun(*tiny_args(tmp_path, "--name", "two", "-e", 500), program=program)
+    _, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode == 0, errors
+    status = Run(tmp_path / "two").status()
+    assert (status.state, status.step) == (State.STOPPED, 0)
+
+
+def test_what_cannot_be_trained_together_is_refused(monkeypatch):
+    one = RunConfig(batch_size=1)
     with pytest.raises(ConfigError, match="batch_size: 1 images cannot be split over 2 processes"):
-        Group(0, 2).check(1)
-    Group(0, 2).check(2)
-    ALONE.check(1)
+        Group(0, 2).check(one)
+    Group(0, 2).check(RunConfig(batch_size=2, device="cpu"))
+    ALONE.check(one)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(ConfigError, match="device: 3 processes need a GPU each, here are 2; use c"):
+        Group(0, 3).check(RunConfig())
+    Group(0, 3).check(RunConfig(device="cpu"))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    Group(0, 2).check(RunConfig())
 
 
 def test_each_process_takes_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    devices = [Group(rank, 4, rank).device("auto") for rank in range(4)]
-    assert devices == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    assert [Group(rank, 4, rank % 2).device("auto") for rank in range(4)] == [
+        *("cuda:0", "cuda:1", "cuda:0", "cuda:1")  # on two machines
+    ]
     assert Group(1, 2, 1).device("cuda:0") == "cuda:1"  # as another process wrote it down
     assert Group(1, 2, 1).device("cpu") == "cpu"
     assert ALONE.device("auto") == "auto"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Group(1, 2, 1).device("auto") == "cpu"  # where one process would take an Apple GPU
