@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
@@ -112,11 +111,8 @@ def measure(name: str, args: argparse.Namespace, **choices) -> report.Row:
 
 
 def in_thread(work: Callable[[], report.Row]) -> report.Row:
-    allocator.use_one_arena()  # as the worker does
     found: list[report.Row] = []
-    thread = threading.Thread(target=lambda: found.append(work()))
-    thread.start()
-    thread.join()
+    allocator.start_thread(lambda: found.append(work()), "training").join()  # as the worker does
     return found[0]
 
 

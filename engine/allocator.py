@@ -11,14 +11,17 @@ import contextlib
 import ctypes
 import functools
 import platform
+import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 # mallopt's parameters (malloc.h)
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 KEEP = 2**30
 # Where glibc's own adaptation ends (mallopt(3)); more is refused before glibc 2.35.
 LARGEST_OWN = 32 * 2**20
+PROBE = 64 * 1024  # bytes: more than a thread keeps for itself, less than gets a mapping
+TRIES = 64  # more threads than arenas; there are at most 8 a core, and seldom half of them
 
 _lock = threading.Lock()
 _users = 0  # that keep blocks right now, in any thread
@@ -44,13 +47,41 @@ def kept_blocks() -> Iterator[None]:
                 _give_back()
 
 
-def use_one_arena() -> None:
-    """Let threads that start from now on share the main arena, if they can.
+def start_thread(target: Callable[[], None], name: str) -> threading.Thread:
+    """Start a daemon thread that can keep blocks of any size, where there is such a thing.
 
-    Only that one can hold blocks of more than 64 MiB: elsewhere they go back at once.
+    glibc deals its arenas out to new threads in turn, and only the main one can hold blocks of
+    more than 64 MiB. So threads are started until one is dealt that; the others then end.
     """
+    settled = threading.Event()
+    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    def run(last: bool) -> None:
+        chosen = last or _is_on_main_arena()
+        answers.put(chosen)
+        target() if chosen else settled.wait()
+
     if (libc := _glibc()) is not None:
-        libc.mallopt(ARENA_MAX, 1)
+        libc.mallopt(ARENA_MAX, 1)  # from now on there are no new ones to deal out
+    for number in range(TRIES):
+        thread = threading.Thread(target=run, args=(number == TRIES - 1,), name=name, daemon=True)
+        thread.start()
+        if answers.get():
+            break
+    settled.set()
+    return thread
+
+
+def _is_on_main_arena() -> bool:
+    """Whether this thread's memory is below the program break, as only that arena's is."""
+    if (libc := _glibc()) is None:
+        return True
+    libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
+    block = ctypes.c_void_p(libc.malloc(PROBE))
+    try:
+        return (block.value or 0) < libc.sbrk(0)
+    finally:
+        libc.free(block)
 
 
 def _keep() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import sys
 import threading
 import time
@@ -59,13 +60,10 @@ class Worker:
         self._submitting = threading.Lock()
         self._current: dict[str, Run] = {}  # by device
         self._closing = False
-        allocator.use_one_arena()
         self._threads = [
-            threading.Thread(target=self._work, args=(d,), name=f"training-{d}", daemon=True)
-            for d in devices
+            allocator.start_thread(functools.partial(self._work, device), f"training-{device}")
+            for device in devices
         ]
-        for thread in self._threads:
-            thread.start()
 
     @property
     def current(self) -> Run | None:
