@@ -55,6 +55,7 @@ def start_thread(target: Callable[[], None], name: str) -> threading.Thread:
     """
     settled = threading.Event()
     answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    passed_over: list[threading.Thread] = []
 
     def run(last: bool) -> None:
         chosen = last or _is_on_main_arena()
@@ -68,7 +69,10 @@ def start_thread(target: Callable[[], None], name: str) -> threading.Thread:
         thread.start()
         if answers.get():
             break
+        passed_over.append(thread)
     settled.set()
+    for other in passed_over:
+        other.join()
     return thread
 
 

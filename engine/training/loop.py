@@ -270,12 +270,13 @@ class Trainer:
 
     def _images_left(self) -> float:
         """To train on, in images of the size that is trained on now."""
-        p, images = self.position, self.steps * self.config.batch_size
-        done, full = p.step / self.steps, self.splits.train_images.shape[-1]
+        p, batch_size = self.position, self.config.batch_size
         if not self.config.progressive:
-            return images * (1 - done)
-        now = max(0, p.step - 1) / self.steps  # the step that was just measured
-        return images * progressive.cost(full, done) * (full / progressive.size_at(now, full)) ** 2
+            return (self.steps - p.step) * batch_size
+        full = self.splits.train_images.shape[-1]
+        now = progressive.size_at(max(0, p.step - 1) / self.steps, full)  # what was just measured
+        left = progressive.cost(full, p.step / self.steps)
+        return self.steps * batch_size * left * (full / now) ** 2
 
     def _validate(self) -> Iterator[Record]:
         """Measure the epoch on clean validation images, note it, keep the best weights."""

@@ -11,7 +11,7 @@ import train
 from engine.runs import Run, State
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds ranks in Linux's /proc")
-EPOCHS = 120  # of 3 steps: some seconds
+EPOCHS = 60  # of 3 steps: some seconds
 LONG = ("--name", "long", "--norm", "group", "-e", EPOCHS)
 
 
