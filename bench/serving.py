@@ -13,10 +13,14 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 READY = "[data-testid=stApp][data-test-script-state=notRunning]"  # the page's script has run
+# Every selector of the list matches something that takes room, with the text if one is given.
+SEEN = """wanted => wanted.every(([selector, text]) =>
+  [...document.querySelectorAll(selector)].some(
+    found => found.getClientRects().length && found.textContent.includes(text)))"""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 START_S = 60
 
@@ -50,6 +54,15 @@ def _wait_for(url: str) -> None:
         except OSError:
             time.sleep(0.1)
     raise SystemExit("the server does not answer")
+
+
+def wait_drawn(page: Page, selector: str, text: str = "") -> None:
+    """Until something that matches is there, with that text in it, and the page is at rest.
+
+    Looked for at every frame: Playwright's own waits come to look twice a second only.
+    """
+    wanted = [[selector, text], [READY, ""]]
+    page.wait_for_function(SEEN, arg=wanted, polling="raf", timeout=60_000)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from bench import report
-from bench.serving import READY, REPOSITORY, browsing, serving
+from bench.serving import READY, REPOSITORY, browsing, serving, wait_drawn
 from engine import runs
 from engine.config import RunConfig, with_fields
 from engine.runs import Run, State
@@ -33,6 +33,7 @@ PAGES = ("Runs", "Augmentations", "Classify", "Train")
 PATIENCE_S = 300
 EPOCHS, OVERLAID = 250, 20
 SIZE = {"width": 1400, "height": 1000}
+TABLE = ".st-key-runs_table canvas"
 SELECT_ALL = (18, 18)  # the box at the head of a table whose rows can be selected
 
 
@@ -120,8 +121,7 @@ def switches(arch: str, count: int, folder: Path) -> list[report.Row]:
             name = PAGES[number % len(PAGES)]
             start = time.perf_counter()
             page.locator(f"[data-testid=stSidebarNavLink]:has-text('{name}')").click()
-            page.wait_for_selector(f"h1:has-text('{name}')", timeout=60_000)
-            page.wait_for_selector(READY, timeout=60_000)
+            wait_drawn(page, "h1", name)
             if number >= len(PAGES):
                 times.append(time.perf_counter() - start)
         stop(run)
@@ -182,18 +182,15 @@ def list_and_overlay(page: Page, url: str) -> tuple[float, float]:
     page.wait_for_selector(READY, timeout=60_000)
     start = time.perf_counter()
     page.locator("[data-testid=stSidebarNavLink]:has-text('Runs')").click()
-    table = page.locator(".st-key-runs_table canvas").first
-    table.wait_for(timeout=60_000)
-    page.wait_for_selector(READY, timeout=60_000)
+    wait_drawn(page, TABLE)
     listed = time.perf_counter() - start
     page.get_by_label("Filter").fill("long")
     page.get_by_label("Filter").press("Enter")
     page.wait_for_timeout(2_000)  # the filtered table, drawn and at rest
-    corner = table.bounding_box()
+    corner = page.locator(TABLE).first.bounding_box()
     start = time.perf_counter()
     page.mouse.click(corner["x"] + SELECT_ALL[0], corner["y"] + SELECT_ALL[1])
-    page.locator(".st-key-compare_chart canvas, .st-key-compare_chart svg").first.wait_for()
-    page.wait_for_selector(READY, timeout=60_000)
+    wait_drawn(page, ".st-key-compare_chart :is(canvas, svg)")
     return listed, time.perf_counter() - start
 
 

@@ -139,7 +139,16 @@ class Run:
         except FileNotFoundError:
             return [], 0
         whole = content[: content.rfind(b"\n") + 1]
-        return _parse_lines(whole), offset + len(whole)
+        return _parse_lines(whole.splitlines()), offset + len(whole)
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """The epochs' records alone: many times faster than `records`, as steps are not parsed."""
+        try:
+            lines = (self.path / "metrics.jsonl").read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        mark = json.dumps({"kind": "epoch"})[1:-1].encode()  # as the writer puts it
+        return _parse_lines([line for line in lines if mark in line])
 
     def log(self) -> str:
         try:
@@ -396,9 +405,9 @@ def _config_json(config: RunConfig, dataset_info: dict[str, Any] | None) -> str:
     return json.dumps({**extras, **config.to_dict()}, indent=2)
 
 
-def _parse_lines(content: bytes) -> list[dict[str, Any]]:
+def _parse_lines(lines: list[bytes]) -> list[dict[str, Any]]:
     records = []
-    for line in content.splitlines():
+    for line in lines:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):  # torn by a crash; a resume may have gone on after it

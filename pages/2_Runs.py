@@ -48,7 +48,7 @@ def table(pairs: list) -> list[str]:
             persist_state="session",
         )
         differs = st.toggle("Only what differs", key="differs", persist_state="session")
-    shown = everything[everything.apply(lambda row: matches(row, words), axis=1)]
+    shown = matching(everything, words)
     if shown.empty:
         st.info("No run matches the filter.")
         return []
@@ -82,9 +82,10 @@ def table(pairs: list) -> list[str]:
     return [shown.iloc[i]["Run"] for i in event.selection.rows if i < len(shown)]
 
 
-def matches(row: pd.Series, words: str) -> bool:
-    text = " ".join(map(str, row.values)).lower()
-    return all(word in text for word in words.lower().split())
+def matching(runs: pd.DataFrame, words: str) -> pd.DataFrame:
+    """The rows in which each of the words stands somewhere."""
+    texts = [" ".join(map(str, row)).lower() for row in runs.itertuples(index=False)]
+    return runs[[all(word in text for word in words.lower().split()) for text in texts]]
 
 
 def comparison(selected: list[Run]) -> None:
@@ -121,12 +122,7 @@ def comparison(selected: list[Run]) -> None:
         log = st.toggle("Logarithmic", key="log_compare")
     groups = compare.seed_groups(configs) if together else [[name] for name in configs]
     labels = {group_label(group): group for group in groups}
-    epochs = {
-        name: [
-            r for r in state.records(runs.open_run(state.RUN_ROOT, name)) if r["kind"] == "epoch"
-        ]
-        for name in configs
-    }
+    epochs = {run.name: state.epochs(run) for run in selected if run.name in configs}
     splits = ("validation", "train") if split == "both" else (split,)
     rows = charts.overlay_rows(
         {label: [epochs[name] for name in group] for label, group in labels.items()},
@@ -137,7 +133,7 @@ def comparison(selected: list[Run]) -> None:
         st.info("None of these runs has finished an epoch yet.")
         return
     with st.container(key="compare_chart"):
-        spec = charts.overlay_spec(measure, tuple(labels), log)
+        spec = charts.overlay_spec(rows, measure, tuple(labels), log)
         st.vega_lite_chart(rows, spec, alt=f"{measure} of the selected runs by epoch")
     summary(labels, pairs={run.name: run.status() for run in selected})
 

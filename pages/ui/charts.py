@@ -53,12 +53,21 @@ def line_spec(measure: str, by: str = "epoch", log: bool = False) -> dict[str, A
     return _spec(chart, height=180)
 
 
-@functools.lru_cache(maxsize=64)
-def overlay_spec(measure: str, names: tuple[str, ...], log: bool = False) -> dict[str, Any]:
-    """Curves of several runs or groups. Rows: x, value, low, high, series, split.
+def overlay_spec(
+    rows: pd.DataFrame, measure: str, names: tuple[str, ...], log: bool = False
+) -> dict[str, Any]:
+    """Curves of several runs or groups, for rows from overlay_rows.
 
-    low and high (mean ± one standard deviation) draw a band; a single run's are empty.
+    Bands and points only where the rows need them: thousands take the browser half a second.
     """
+    lone = not rows.duplicated(["series", "split"], keep=False).all()  # an epoch is its only one
+    return _overlay_spec(measure, names, log, "low" in rows, lone)
+
+
+@functools.lru_cache(maxsize=64)
+def _overlay_spec(
+    measure: str, names: tuple[str, ...], log: bool, banded: bool, dotted: bool
+) -> dict[str, Any]:
     empty = {"x": [0.0], "value": [0.0], "low": [0.0], "high": [0.0]}
     base = alt.Chart(pd.DataFrame({**empty, "series": [""], "split": ["train"]}))
     color = alt.Color("series:N", scale=alt.Scale(domain=list(names)), legend=_legend())
@@ -80,7 +89,7 @@ def overlay_spec(measure: str, names: tuple[str, ...], log: bool = False) -> dic
     points = base.mark_point(size=24, filled=True, opacity=1).encode(
         x=x, y=_y(measure, log), color=color
     )
-    return _spec(alt.layer(band, points, lines), height=380)
+    return _spec(alt.layer(*[band] * banded, *[points] * dotted, lines), height=380)
 
 
 def run_rows(
@@ -115,10 +124,12 @@ def curve_rows(schedule: ScheduleConfig, optim: OptimConfig, epochs: int) -> pd.
 def overlay_rows(
     groups: dict[str, list[list[dict[str, Any]]]], measure: str, splits: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Rows for overlay_spec. groups: label -> the epoch records of each of its runs.
+    """Rows for overlay_spec: x, value, low, high, series, split.
 
-    Of several runs the mean is drawn, with one standard deviation (n - 1) either side, over the
-    epochs that all of them have; a run without a finished epoch does not count yet.
+    groups: label -> the epoch records of each of its runs. Of several runs value is the mean, low
+    and high one standard deviation (n - 1) either side, over the epochs that all of them have; a
+    run without a finished epoch does not count yet. A single run's low and high are empty, and
+    left out if there are single runs only.
     """
     key = {"accuracy": "acc", "loss": "loss"}[measure]
     rows = []
@@ -131,7 +142,8 @@ def overlay_rows(
             mean, spread = table.mean(axis=1), table.std(axis=1)
             points = zip(shared, mean, mean - spread, mean + spread, strict=True)
             rows += [(*point, label, split) for point in points]
-    return pd.DataFrame(rows, columns=["x", "value", "low", "high", "series", "split"])
+    table = pd.DataFrame(rows, columns=["x", "value", "low", "high", "series", "split"])
+    return table.dropna(axis="columns", how="all")
 
 
 def smooth(points: list[tuple[float, float]], amount: float) -> list[tuple[float, float]]:

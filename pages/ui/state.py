@@ -115,17 +115,33 @@ def find_run(name: str | None) -> Run | None:
 
 def records(run: Run) -> list[dict[str, Any]]:
     """All of a run's records, read again only when the file changed."""
-    path = run.path / "metrics.jsonl"
+    version = _version(run)
+    return _records(str(run.path), *version) if version else []
+
+
+def epochs(run: Run) -> list[dict[str, Any]]:
+    """The records of a run's epochs alone, read again only when the file changed."""
+    version = _version(run)
+    return _epochs(str(run.path), *version) if version else []
+
+
+def _version(run: Run) -> tuple[int, int] | None:
+    """What tells that a run's records changed: time and bytes; None before the first."""
     try:
-        stat = path.stat()
+        stat = (run.path / "metrics.jsonl").stat()
     except OSError:
-        return []
-    return _records(str(run.path), stat.st_mtime_ns, stat.st_size)
+        return None
+    return stat.st_mtime_ns, stat.st_size
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _records(path: str, changed: int, size: int) -> list[dict[str, Any]]:
     return Run(Path(path)).records()[0]
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _epochs(path: str, changed: int, size: int) -> list[dict[str, Any]]:
+    return Run(Path(path)).epochs()
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the images…")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
+import functools
 import unicodedata
 from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
-import streamlit as st
 
 from engine.config import RunConfig
 from engine.models import ARCHITECTURES
@@ -19,15 +19,15 @@ from pages.ui.controls import AUGMENTATIONS
 def config_of(run: Run) -> RunConfig | None:
     """A run's config, parsed again only when its file changed; None when it cannot be read."""
     try:
-        changed = (run.path / "config.json").stat().st_mtime_ns
-        return RunConfig.from_json(_config_json(str(run.path), changed))
+        return _config(run.path, (run.path / "config.json").stat().st_mtime_ns)
     except (OSError, ValueError):
         return None
 
 
-@st.cache_data(max_entries=4_000, show_spinner=False)
-def _config_json(path: str, changed: int) -> str:
-    return Run(Path(path)).config().to_json()
+# Not Streamlit's cache, which would copy and check each of a thousand at every rerun of the table.
+@functools.lru_cache(maxsize=4_000)
+def _config(path: Path, changed: int) -> RunConfig:
+    return Run(path).config()
 
 
 def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:

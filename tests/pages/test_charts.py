@@ -26,13 +26,15 @@ from pages.ui import charts
 specs = [charts.curve_spec(m, by, log) for m in ("accuracy", "loss") for by in ("epoch", "step")
          for log in (False, True)]
 specs += [charts.line_spec("lr"), charts.line_spec("lr", "step"), charts.line_spec("seconds")]
-specs += [charts.overlay_spec(m, NAMES, log) for m in ("accuracy", "loss") for log in (0, 1)]
+both = {"a": [[{"epoch": 1, "val_acc": 0.5}]] * 2}  # a band, and a lone epoch
+rows = charts.overlay_rows(both, "accuracy", ("validation",))
+specs += [charts.overlay_spec(rows, m, NAMES, log) for m in ("accuracy", "loss") for log in (0, 1)]
 """
 
 
 def all_specs() -> str:
     """Every kind of spec, built anew, as the browser would be sent it."""
-    for build in (charts.curve_spec, charts.line_spec, charts.overlay_spec):
+    for build in (charts.curve_spec, charts.line_spec, charts._overlay_spec):
         build.cache_clear()
     names = {"NAMES": NAMES}
     exec(ALL_SPECS, names)
@@ -234,9 +236,27 @@ def test_a_single_run_has_its_values_and_no_band():
 
 
 def test_the_band_s_axis_is_not_drawn_down_to_0_by_runs_without_one():
-    spec = charts.overlay_spec("accuracy", ("one", "two"))
+    groups = {"one": [curve(0.1, 0.2)], "two": [curve(0.3), curve(0.5)]}
+    rows = charts.overlay_rows(groups, "accuracy", ("validation",))
+    spec = charts.overlay_spec(rows, "accuracy", ("one", "two"))
     lines = [layer["encoding"]["y"] for layer in spec["layer"] if "y2" not in layer["encoding"]]
     assert lines and all(y["scale"]["zero"] is False for y in lines)
+
+
+def marks(groups: dict) -> list[str]:
+    rows = charts.overlay_rows(groups, "accuracy", ("validation",))
+    spec = charts.overlay_spec(rows, "accuracy", tuple(groups))
+    fields = {each["field"] for each in every(spec) if "field" in each}
+    assert fields <= set(rows), "what is drawn is there"
+    return [layer["mark"]["type"] for layer in spec["layer"]]
+
+
+def test_bands_and_points_are_drawn_only_where_there_is_something_to_see():
+    long, short = curve(0.1, 0.2), curve(0.3)
+    assert marks({"a": [long], "b": [long]}) == ["line"]
+    assert marks({"a": [long], "b": [short]}) == ["point", "line"]
+    assert marks({"a": [long, long], "b": [long]}) == ["area", "line"]
+    assert marks({"a": [long, short], "b": [long]}) == ["area", "point", "line"]
 
 
 def test_a_group_is_drawn_as_far_as_all_its_runs_have_come():
