@@ -40,7 +40,8 @@ def page() -> None:
         st.write("Choose a network and press **Start training**: it learns while you watch.")
     form()
     seen = [(run.name, status.state) for run, status in statuses if status.state in state.LIVE]
-    st.fragment(look_around, run_every=5.0)(seen)
+    tick = live.tick_of(watched.status()) if watched else None
+    st.fragment(look_around, run_every=5 * (tick or 1))(seen)
 
 
 def look_around(seen: list) -> None:
