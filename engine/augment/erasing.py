@@ -69,7 +69,8 @@ class RandomErasing:
         top, left, height, width = (t[:, None] for t in to_device(params, images.device))
         rows = torch.arange(images.shape[2], device=images.device)
         columns = torch.arange(images.shape[3], device=images.device)
-        in_rows = (rows >= top) & (rows < top + height)  # (B, H)
-        in_columns = (columns >= left) & (columns < left + width)  # (B, W)
-        # A product is faster than masked_fill by a mask of another shape.
-        return images * ~(in_rows[:, None, :, None] & in_columns[:, None, None, :])
+        in_rows = ((rows >= top) & (rows < top + height)).to(images.dtype)  # (B, H)
+        in_columns = ((columns >= left) & (columns < left + width)).to(images.dtype)  # (B, W)
+        # Products of numbers: masks of truth values that broadcast take more than twice the time.
+        kept = 1 - in_rows[:, :, None] * in_columns[:, None, :]  # (B, H, W)
+        return images * kept[:, None]

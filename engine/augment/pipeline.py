@@ -28,9 +28,11 @@ def normalize(images: torch.Tensor, mean: Colour, std: Colour) -> torch.Tensor:
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"normalize takes uint8 images, not {images.dtype}")
-    mean_, std_ = to_device([torch.tensor(mean), torch.tensor(std)], images.device)
-    # in place on a fresh copy; dividing uint8 itself is ten times slower on a CPU
-    return images.float().div_(255).sub_(mean_[:, None, None]).div_(std_[:, None, None])
+    scale = torch.tensor([1 / (255 * s) for s in std])
+    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)])
+    scale, shift = to_device([scale, shift], images.device)
+    # In place on a fresh copy; and two steps, which take half the time of the formula's three.
+    return images.float().mul_(scale[:, None, None]).sub_(shift[:, None, None])
 
 
 def denormalize(images: torch.Tensor, mean: Colour, std: Colour) -> torch.Tensor:
