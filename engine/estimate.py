@@ -54,7 +54,7 @@ def epoch_seconds(macs: float, rate: float, train_images: float, val_images: flo
 
 
 def load_rate(path: Path, compute: Compute) -> float | None:
-    """The rate that was stored for this device and precision, if any."""
+    """The rate that was stored for this device, precision and version of torch, if any."""
     return _rates(path).get(_key(compute))
 
 
@@ -76,4 +76,5 @@ def _rates(path: Path) -> dict[str, float]:
 
 def _key(compute: Compute) -> str:
     described = compute.describe()
-    return " ".join(str(described[k]) for k in ("device", "device_name", "precision", "threads"))
+    parts = ("device", "device_name", "precision", "threads", "torch")
+    return " ".join(str(described[part]) for part in parts)

@@ -68,8 +68,14 @@ PRESETS = {
     ),
     "quarter": Preset(
         "Quarter",
-        "CIFAR-10 to about 91 %: Speedrun for nearly twice as long, with random erasing.",
-        {**SPEEDRUN, **HALF_BATCHES, "epochs": 20, "augment.erasing": True},
+        "CIFAR-10 to about 91 %: Speedrun half as wide again, with random erasing.",
+        {
+            **SPEEDRUN,
+            **HALF_BATCHES,
+            "model.width": 1.5,
+            "epochs": 10,
+            "augment.erasing": True,
+        },
     ),
     "study": Preset(
         "Study",

@@ -7,8 +7,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +14,7 @@ from torch.nn import functional as F
 
 from engine.augment import FlipParams, Pipeline, PipelineParams
 from engine.augment.geometric import to_device
-from engine.checkpoint import CheckpointStore, apply_weights
+from engine.checkpoint import CheckpointStore
 from engine.config import RunConfig
 from engine.data.batches import Splits, epoch_permutation
 from engine.device import Compute
@@ -24,33 +22,18 @@ from engine.errors import TrainingFailed
 from engine.fast import accelerate
 from engine.randomness import Purpose, keyed_generator
 from engine.schedules import learning_rate
-from engine.training import compilation, progressive
+from engine.training import compilation, progressive, snapshot
 from engine.training.average import WeightAverage
 from engine.training.distributed import ALONE, Ended, Group
 from engine.training.evaluate import Tally, evaluate
 from engine.training.optim import make_optimizer
 from engine.training.records import EpochRecord, Note, Progress, Record, Started, StepRecord
+from engine.training.snapshot import Position
 
 READ_EVERY_S = 0.25  # step metrics are read from the device so often: a read waits for the device
 SAVE_EVERY_S = 60.0
 MAX_STEP_RECORDS = 5_000  # a run; more than any chart shows, and 0.6 MB on disk
 ADVICE = "try a lower learning rate, a warm-up, or another norm"
-
-
-@dataclass
-class Position:
-    """How far the run is, and everything but tensors that a resume needs."""
-
-    step: int = 0  # steps done
-    epochs_done: int = 0  # epochs validated
-    loss_sum: float = 0.0  # over this epoch's images, each batch weighted by its size
-    acc_sum: float = 0.0
-    images: int = 0
-    epoch_seconds: float = 0.0
-    seconds: float = 0.0
-    best_acc: float | None = None
-    best_epoch: int | None = None
-    pending: list[dict[str, Any]] = field(default_factory=list)  # step records not yielded yet
 
 
 class Trainer:
@@ -167,7 +150,7 @@ class Trainer:
     def _step(self, chosen: Tensor, epoch: int) -> None:
         """One optimizer step on the training images of these indices [B], which are on the CPU.
 
-        Nothing in it waits for a GPU, except in fp16, whose scaler looks for overflow each time.
+        Nothing in it waits for a GPU, except Muon in fp16, where the scaler looks for overflow.
         """
         config, p = self.config, self.position
         (places,) = to_device([chosen], self.compute.device)
@@ -354,35 +337,16 @@ class Trainer:
         if self.store is None or not self.group.leads:
             return
         self._advance_clock()
-        p = self.position
-        weights = self.model.state_dict()
+        step, weights = self.position.step, self.model.state_dict()
         # The last step's loss was finite, but its update may have overflowed.
-        floats = [t.isfinite().all() for t in weights.values() if t.is_floating_point()]
-        if not torch.stack(floats).all():
-            raise TrainingFailed(f"diverged at step {p.step}: weights are not finite; {ADVICE}")
-        p.pending = [vars(record) for record in self.pending]
-        state = {
-            **vars(p),
-            "latest": self.latest,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
-        }
-        self.store.save(p.step, weights, state, self._result() if self.average else None)
+        if not snapshot.are_finite(weights):
+            raise TrainingFailed(f"diverged at step {step}: weights are not finite; {ADVICE}")
+        averaged = self._result() if self.average else None
+        self.store.save(step, weights, snapshot.capture(self), averaged)
         self.last_save = time.monotonic()
 
     def _restore(self) -> bool:
         checkpoint = self.store.load_newest() if self.store else None
-        if checkpoint is None:
-            return False
-        state = dict(checkpoint.state)
-        apply_weights(self.model, checkpoint.weights, checkpoint.header, self.store.header)
-        self.optimizer.load_state_dict(state.pop("optimizer"))
-        if scaler := state.pop("scaler"):  # empty without fp16: a resume may be on another device
-            self.scaler.load_state_dict(scaler)
-        if (average := state.pop("average", None)) and self.average:
-            self.average.load_state_dict(average)
-        self.latest = tuple(state.pop("latest"))
-        self.position = Position(**state)
-        self.pending.extend(StepRecord(**values) for values in self.position.pending)
-        return True
+        if checkpoint is not None:
+            snapshot.restore(self, checkpoint, self.store.header)
+        return checkpoint is not None

@@ -16,7 +16,11 @@ OTHERS_MOMENTUM = 0.85  # of what Muon leaves to SGD
 
 
 def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """The configured optimizer over all that learns, weight decay on everything as in the study."""
+    """The configured optimizer over all that learns, weight decay on everything as in the study.
+
+    torch's own are fused: one pass over all weights, a third of Adam's time on a CPU; and in fp16
+    they skip a step that overflowed without telling the host, which would have to wait for it.
+    """
     groups = parameter_groups(model, config)
     if config.optimizer == "muon":
         return Muon(groups, config.lr, config.momentum, config.weight_decay)
@@ -27,9 +31,10 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimiz
             momentum=config.momentum,
             nesterov=config.nesterov,
             weight_decay=config.weight_decay,
+            fused=True,
         )
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    return kind(groups, lr=config.lr, weight_decay=config.weight_decay)
+    return kind(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.training.records import EpochRecord, StepRecord
 
@@ -75,3 +76,25 @@ def test_the_scale_is_part_of_a_checkpoint(make_trainer, tiny, tmp_path):
     again = make_trainer(tmp_path, config)
     next(again.fit())
     assert again.scaler.get_scale() == 8.0
+
+
+class Asked(TorchDispatchMode):
+    """Counts how often a tensor's value is asked for, which on a GPU waits for all of its work."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
+def test_a_step_asks_for_no_value(make_trainer, tiny, optimizer, precision):
+    config = tiny(precision=precision, **{"optim.optimizer": optimizer, "optim.lr": 0.01})
+    trainer = make_trainer(config=config)
+    with Asked() as asked:
+        for _ in range(2):
+            trainer._step(torch.arange(16), epoch=1)
+    known = optimizer == "muon" and precision == "fp16"  # the scaler then looks for overflow
+    assert bool(asked.count) == known

@@ -1,12 +1,14 @@
 """A closed and resumed training ends as an uninterrupted one does, to the bit."""
 
+import copy
+
 import pytest
 import torch
 
-from engine.checkpoint import load_weights
-from engine.training import loop
-from engine.training.loop import Position
+from engine.checkpoint import Checkpoint, describe_model, load_weights
+from engine.training import loop, snapshot
 from engine.training.records import Progress, Started, StepRecord
+from engine.training.snapshot import Position
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
@@ -117,6 +119,22 @@ def test_a_checkpoint_holds_all_that_a_position_has(make_trainer, recipe, tmp_pa
     state = trainer.store.load_newest().state
     assert set(vars(Position())) <= set(state)
     assert set(state) - set(vars(Position())) == {"average", "latest", "optimizer", "scaler"}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_checkpoint_of_unfused_days_is_taken_up(make_trainer, tiny, same, optimizer):
+    config = tiny(**{"optim.optimizer": optimizer, "optim.lr": 0.01})
+    old, new = make_trainer(config=config), make_trainer(config=config)
+    old._step(torch.arange(16), epoch=1)
+    state = copy.deepcopy(snapshot.capture(old))
+    state["optimizer"]["param_groups"][0]["fused"] = None
+    header = describe_model(config.model)
+    checkpoint = Checkpoint(1, old.model.state_dict(), header, state)
+    snapshot.restore(new, checkpoint, header)
+    for trainer in (old, new):
+        trainer._step(torch.arange(16, 32), epoch=1)
+    assert new.optimizer.param_groups[0]["fused"] is True
+    assert same(new.model.state_dict(), old.model.state_dict())
 
 
 def test_the_time_spent_adds_up_over_the_sittings(make_trainer, recipe, tmp_path):
