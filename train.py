@@ -33,7 +33,7 @@ from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
 from engine.models.summary import count_parameters
 from engine.predict import load_network, measure
 from engine.presets import PRESETS
-from engine.runs import RESUMABLE, Run, State
+from engine.run import RESUMABLE, Run, RunWriter, State
 from engine.training import distributed, session
 from engine.training.distributed import Ended, Group
 from terminal import DataBar, Display, Signals
@@ -226,7 +226,7 @@ def resume(name: str | None, given: dict, root: Path, group: Group) -> int:
         return _train(run, writer, prepared, group)
 
 
-def _train(run: Run, writer: runs.RunWriter, prepared: session.Prepared, group: Group) -> int:
+def _train(run: Run, writer: RunWriter, prepared: session.Prepared, group: Group) -> int:
     group.agree((prepared.config.to_json(), str(run.path)))
     signals = Signals()
     display = Display(prepared.config.epochs)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench import report
 from engine.presets import PRESETS
-from engine.runs import Run, Status
+from engine.run import Run, Status
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -19,7 +19,7 @@ from engine.device import Compute
 from engine.errors import CheckpointError, DataError
 from engine.fast import accelerate
 from engine.models import build_model
-from engine.runs import Run
+from engine.run import Run
 from engine.training.evaluate import EVAL_BATCH, Tally, evaluate, predict_logits
 
 MAX_BYTES = 20 * 2**20

@@ -11,7 +11,8 @@ from engine.config import RunConfig
 from engine.device import resolve
 from engine.errors import ConfigError, RunError
 from engine.presets import PRESETS
-from engine.runs import Run, State, suggest_name
+from engine.run import Run, State
+from engine.runs import suggest_name
 from pages.ui import charts, controls, live, state
 from pages.ui.strip import augmentation_strip
 

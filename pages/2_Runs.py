@@ -8,7 +8,7 @@ import streamlit as st
 from engine import compare, runs
 from engine.config import FLAGS
 from engine.errors import ConfigError, RunError
-from engine.runs import Run, State
+from engine.run import Run, State
 from pages.ui import charts, controls, live, state, tables
 
 MAX_OVERLAID = 20

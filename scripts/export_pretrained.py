@@ -24,7 +24,7 @@ from engine.device import resolve
 from engine.errors import CheckpointError, ConfigError, DataError, RunError
 from engine.files import write_atomic
 from engine.predict import load_network, measure
-from engine.runs import Run, State, Status
+from engine.run import SCHEMA, Run, State, Status
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
@@ -77,7 +77,7 @@ def export(run: Run, name: str, into: Path) -> Path:
     weights, header = load_weights(run.path / "last.safetensors")
     halved = {key: t.half() if t.is_floating_point() else t for key, t in weights.items()}
     save_weights(folder / "last.safetensors", halved, header)
-    content = {"schema": runs.SCHEMA, "dataset_info": info, **shipped_config(config).to_dict()}
+    content = {"schema": SCHEMA, "dataset_info": info, **shipped_config(config).to_dict()}
     write_atomic(folder / "config.json", json.dumps(content, indent=2) + "\n")
 
     images = data.load(config.data.dataset, Path(config.data.root), url=config.data.url)

@@ -22,6 +22,7 @@ from engine.data import shapes
 from engine.data.batches import Splits
 from engine.device import resolve
 from engine.models import build_model
+from engine.run import RESUMABLE, Run, State
 from engine.training import loop, session
 from engine.training.loop import Trainer
 from engine.training.records import EpochRecord, StepRecord
@@ -182,7 +183,7 @@ def scalars(tmp_path_factory):
     resume faster than a person can, so here they get names in the order of their ends.
     """
 
-    def read(run: runs.Run) -> dict[str, list[tuple[int, float]]]:
+    def read(run: Run) -> dict[str, list[tuple[int, float]]]:
         folder = tmp_path_factory.mktemp("events")
         files = sorted(run.path.glob("events.out.tfevents.*"), key=lambda f: f.stat().st_mtime_ns)
         for number, file in enumerate(files):
@@ -235,7 +236,7 @@ def at_step(monkeypatch):
 def make_run(tmp_path, tiny):
     """make_run("a") is a new queued run under tmp_path."""
 
-    def make(name: str = "a", config: RunConfig | None = None) -> runs.Run:
+    def make(name: str = "a", config: RunConfig | None = None) -> Run:
         return runs.create(tmp_path, name, config or tiny())
 
     return make
@@ -245,10 +246,10 @@ def make_run(tmp_path, tiny):
 def sit():
     """sit(run) trains it in this thread to its end, as train.py does: the state it is left in."""
 
-    def train(run: runs.Run, **options) -> runs.State:
+    def train(run: Run, **options) -> State:
         prepared = session.prepare(run.config(), run.path.parent, run)
         with run.hold("test") as writer:
-            writer.begin((runs.State.QUEUED, *runs.RESUMABLE))
+            writer.begin((State.QUEUED, *RESUMABLE))
             return session.run_training(writer, prepared, **options)
 
     return train

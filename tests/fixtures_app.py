@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from engine import runs
 from engine import worker as worker_module
-from engine.runs import State
+from engine.run import Run, State
 from pages.ui import state
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -56,7 +56,7 @@ def runs_root(app) -> Path:
 def finished(runs_root, tiny):
     """finished("a", acc=[0.2, 0.4]) is a finished run with these validation accuracies."""
 
-    def make(name: str, acc: tuple = (0.2, 0.4), **changes) -> runs.Run:
+    def make(name: str, acc: tuple = (0.2, 0.4), **changes) -> Run:
         config = tiny(**{"model.num_classes": 10, **changes})
         run = runs.create(runs_root, name, config)
         with run.hold("a test") as writer:

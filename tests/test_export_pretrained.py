@@ -11,7 +11,7 @@ from engine import runs
 from engine.checkpoint import load_weights
 from engine.device import Compute, resolve
 from engine.predict import Predictor, decode_image, load_network, measure, to_input
-from engine.runs import Run, State
+from engine.run import Run, State
 from scripts import export_pretrained as script
 
 SHIPPED = runs.list_runs(script.REPOSITORY / "checkpoints" / "pretrained")

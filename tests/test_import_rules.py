@@ -11,8 +11,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 # What each module, and all within it, must not import: inside the engine arrows point one way.
 TRAINING_AND_UP = ("engine.training", "engine.worker")
-BOTTOM = ("engine.config", "engine.data", "engine.runs", *TRAINING_AND_UP)
-BASE = ("engine.data", "engine.runs", "engine.checkpoint", "engine.predict", *TRAINING_AND_UP)
+RUNS = ("engine.run", "engine.runs")
+BOTTOM = ("engine.config", "engine.data", *RUNS, *TRAINING_AND_UP)
+BASE = ("engine.data", *RUNS, "engine.checkpoint", "engine.predict", *TRAINING_AND_UP)
 FORBIDDEN = {
     "engine": ("streamlit", "pages", "train", "terminal", "app", "argparse"),
     "engine.checks": BOTTOM,
@@ -23,7 +24,8 @@ FORBIDDEN = {
     "engine.models": BASE,
     "engine.augment": BASE,
     "engine.schedules": BASE,
-    "engine.data": ("engine.runs", "engine.checkpoint", *TRAINING_AND_UP),
+    "engine.data": (*RUNS, "engine.checkpoint", *TRAINING_AND_UP),
+    "engine.run": ("engine.runs", "engine.data", *TRAINING_AND_UP),
     "engine.runs": ("engine.data", *TRAINING_AND_UP),
     "engine.checkpoint": ("engine.data", *TRAINING_AND_UP),
     "engine.predict": ("engine.worker",),

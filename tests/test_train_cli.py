@@ -19,7 +19,7 @@ from engine.device import resolve
 from engine.models import ARCHITECTURES
 from engine.models.summary import count_parameters
 from engine.predict import load_network
-from engine.runs import Run, State
+from engine.run import Run, State
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -38,7 +38,7 @@ from engine.device import Compute, resolve
 from engine.errors import CheckpointError, DataError, TrainingFailed
 from engine.models import build_model, build_on_meta, whitening
 from engine.models.summary import count_parameters
-from engine.runs import Run, RunWriter, State
+from engine.run import Run, RunWriter, State
 from engine.training import progressive
 from engine.training.distributed import ALONE, Group
 from engine.training.loop import Trainer

@@ -19,7 +19,7 @@ from engine.data.images import FITS
 from engine.data.types import IMAGE_SIZE
 from engine.errors import DataError, RunError
 from engine.predict import Predictor, best, decode_image, to_image, to_input
-from engine.runs import Run, State, Status
+from engine.run import Run, State, Status
 from pages.ui import state, tables
 from pages.ui.cards import (
     SMALL,
@@ -150,7 +150,7 @@ def facts(choice: Choice) -> str:
         parts.append(
             f"{state.percent(status.final_acc)} on {images} images after its last whole epoch"
         )
-    if status.state is runs.State.RUNNING:
+    if status.state is State.RUNNING:
         parts.append(f"training now (epoch {status.epoch} of {status.epochs})")
     return " · ".join(parts)
 

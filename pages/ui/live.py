@@ -12,7 +12,8 @@ from engine import data
 from engine.config import with_fields
 from engine.diagnose import diagnose
 from engine.errors import ConfigError, RunError
-from engine.runs import RESUMABLE, Run, State, Status, suggest_name
+from engine.run import RESUMABLE, Run, State, Status
+from engine.runs import suggest_name
 from pages.ui import charts, state
 
 COLOURS = {

@@ -20,7 +20,7 @@ from engine.errors import RunError
 from engine.models import build_on_meta
 from engine.models.summary import summarize
 from engine.predict import load_network, measure
-from engine.runs import Run, State, Status
+from engine.run import Run, State, Status
 from engine.training import progressive
 from engine.worker import Worker, get_worker
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from engine import runs
-from engine.runs import Run, State
+from engine.run import Run, State
 
 # A run that lasts as long as a journey needs and has batches of a few hundredths of a second.
 LONG = {"limit": "400", "holdout": "40", "batch_size": "16", "epochs": "3000"}

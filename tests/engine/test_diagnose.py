@@ -3,7 +3,7 @@
 import pytest
 
 from engine.diagnose import CHANCE_MARGIN, OVERFIT_EPOCHS, diagnose
-from engine.runs import State, Status
+from engine.run import State, Status
 
 RUNNING = Status(state=State.RUNNING)
 

@@ -13,7 +13,7 @@ from engine.checkpoint import load_weights, save_weights
 from engine.device import resolve
 from engine.errors import CheckpointError, RunError
 from engine.predict import Predictor, best, load_network, to_image, to_input
-from engine.runs import Run
+from engine.run import Run
 from engine.training.evaluate import Tally, evaluate
 from engine.training.session import prepare
 

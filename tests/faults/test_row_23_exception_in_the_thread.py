@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from engine.models import ARCHITECTURES, Architecture
-from engine.runs import State
+from engine.run import State
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 import train
-from engine.runs import Run, State
+from engine.run import Run, State
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from engine.runs import Run, State
+from engine.run import Run, State
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread", "every_step"),

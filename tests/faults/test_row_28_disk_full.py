@@ -10,7 +10,7 @@ import torch
 from engine import files
 from engine.checkpoint import CheckpointStore, load_weights
 from engine.errors import CheckpointError
-from engine.runs import State
+from engine.run import State
 from engine.training import session
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")

@@ -9,7 +9,7 @@ import pytest
 from engine import estimate, runs
 from engine.device import resolve
 from engine.errors import RunError
-from engine.runs import Run, State
+from engine.run import Run, State
 from pages.ui import controls
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -10,7 +10,7 @@ import pytest
 
 from engine import estimate
 from engine.device import resolve
-from engine.runs import Run, State
+from engine.run import Run, State
 from pages.ui import controls, state
 
 TABS, ROUNDS = 50, 2

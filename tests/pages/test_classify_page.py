@@ -13,7 +13,7 @@ from engine import data, runs
 from engine.checkpoint import CheckpointStore, describe_model
 from engine.config import with_fields
 from engine.models import build_model
-from engine.runs import State
+from engine.run import State
 from pages.ui import cards, classify
 
 CLASSES = tuple(f"c{i}" for i in range(10))

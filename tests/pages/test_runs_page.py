@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from engine import runs
-from engine.runs import Run, State
+from engine.errors import RunError
+from engine.run import Run, State
 from pages.ui import state, tables
 
 PAGE = "pages/2_Runs.py"
@@ -119,7 +120,7 @@ def test_row_31_a_live_run_is_not_deleted(app, finished):
         assert not [b for b in at.button if b.key == "delete"]
         try:
             runs.delete(Run(run.path))
-        except runs.RunError as error:
+        except RunError as error:
             assert "in use by another process" in str(error)
         else:
             raise AssertionError("a live run was deleted")

@@ -11,7 +11,7 @@ from engine import runs
 from engine.config import RunConfig
 from engine.models import ARCHITECTURES
 from engine.presets import PRESETS
-from engine.runs import Run, State
+from engine.run import Run, State
 from pages.ui import controls, state
 
 PAGE = "pages/1_Train.py"

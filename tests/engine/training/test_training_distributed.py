@@ -9,7 +9,7 @@ import train
 from engine.checkpoint import load_weights
 from engine.config import RunConfig
 from engine.errors import ConfigError
-from engine.runs import Run, State
+from engine.run import Run, State
 from engine.training.distributed import ALONE, Group
 
 # 46 images in batches of 15: uneven parts, and a last batch of one image, of which one process has
