@@ -13,7 +13,7 @@ from engine.errors import ConfigError, RunError
 from engine.presets import PRESETS
 from engine.run import Run, State
 from engine.runs import suggest_name
-from pages.ui import charts, controls, live, state
+from pages.ui import charts, choices, controls, live, state
 from pages.ui.strip import augmentation_strip
 
 LONG_S = 3600.0  # a run that takes longer asks first
@@ -26,7 +26,7 @@ document.querySelector('[data-testid="stMain"]').scrollTo({ top: 0, behavior: "s
 def page() -> None:
     state.start_page("Train")
     on_cpu = resolve().device.type == "cpu"
-    controls.prepare_form("minute" if on_cpu else "study")
+    choices.prepare_form("minute" if on_cpu else "study")
     statuses = state.statuses()
     watched = watched_run(statuses)
     if watched:
@@ -131,10 +131,10 @@ def form() -> None:
             controls.recipe_inputs()
     with right:
         try:
-            config = controls.read(str(state.DATA_ROOT))
+            config = choices.read(str(state.DATA_ROOT))
             costs = state.model_costs(config.model, config.batch_size)
         except ConfigError as error:
-            st.error(f"This cannot be trained. {controls.explain(error)}")
+            st.error(f"This cannot be trained. {choices.explain(error)}")
             st.button("Start training", key="start", type="primary", disabled=True)
             return
         overview(config, costs)
@@ -187,7 +187,7 @@ def start_box(config: RunConfig, costs: dict) -> None:
     with st.expander("Copy as command, or as a link"):
         st.code(state.command(config, name), language="bash", wrap_lines=True)
         address = urlsplit(st.context.url or "http://localhost:8501/Train")
-        link = f"{address.scheme}://{address.netloc}{address.path}?choices={quote(controls.encode(config))}"
+        link = f"{address.scheme}://{address.netloc}{address.path}?choices={quote(choices.encode(config))}"
         st.code(link, language=None, wrap_lines=True)
 
 
@@ -224,7 +224,7 @@ def start(config: RunConfig, suggested: str) -> None:
     """
     form = st.session_state
     try:
-        now = controls.read(str(state.DATA_ROOT))
+        now = choices.read(str(state.DATA_ROOT))
         if now != config:
             costs = state.model_costs(now.model, now.batch_size)
             seconds = state.epoch_seconds(now, costs["macs"])
@@ -238,7 +238,7 @@ def start(config: RunConfig, suggested: str) -> None:
         name = form["run_name"].strip() if edited else suggested
         run = state.worker().submit(config, name, state.RUN_ROOT)
     except ConfigError as error:
-        form["start_problem"] = controls.explain(error)
+        form["start_problem"] = choices.explain(error)
         return
     except RunError as error:
         form["start_problem"] = str(error)

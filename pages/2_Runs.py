@@ -9,7 +9,7 @@ from engine import compare, runs
 from engine.config import FLAGS
 from engine.errors import ConfigError, RunError
 from engine.run import Run, State
-from pages.ui import charts, controls, live, state, tables
+from pages.ui import charts, choices, live, state, tables
 
 MAX_OVERLAID = 20
 
@@ -189,7 +189,7 @@ def actions(run: Run) -> None:
     config = tables.config_of(run)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if config and st.button("Use these choices in Train", key="clone"):
-            st.switch_page("pages/1_Train.py", query_params={"choices": controls.encode(config)})
+            st.switch_page("pages/1_Train.py", query_params={"choices": choices.encode(config)})
         downloads(run)
         if status.state is State.RUNNING:
             st.caption("A run can be renamed or deleted once it has ended.")

@@ -10,8 +10,9 @@ from engine import data, predict
 from engine.data import ImageData
 from engine.errors import DataError
 from pages.ui import images, preview, preview_charts, state
+from pages.ui.choices import OWN_IMAGES
 from pages.ui.classify import markdown, plain
-from pages.ui.controls import OWN_IMAGES, keep
+from pages.ui.controls import keep
 from pages.ui.preview import Knobs, Walk
 
 MAX_UPLOAD_MB = 20

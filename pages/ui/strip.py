@@ -11,7 +11,7 @@ from engine.config import RunConfig
 from engine.errors import ConfigError
 from engine.randomness import Purpose, keyed_generator
 from engine.training.session import make_pipeline
-from pages.ui import controls, state
+from pages.ui import choices, state
 from pages.ui.images import contact_sheet
 
 COUNT = 8
@@ -20,7 +20,7 @@ COUNT = 8
 def augmentation_strip() -> None:
     """Eight training images above what the network would be shown of them."""
     try:
-        config = controls.read(str(state.DATA_ROOT))
+        config = choices.read(str(state.DATA_ROOT))
     except ConfigError:
         return
     dataset = config.data.dataset

@@ -13,7 +13,7 @@ import pandas as pd
 from engine.config import RunConfig
 from engine.models import ARCHITECTURES
 from engine.run import Run, Status
-from pages.ui.controls import AUGMENTATIONS
+from pages.ui.choices import AUGMENTATIONS
 
 
 def config_of(run: Run) -> RunConfig | None:

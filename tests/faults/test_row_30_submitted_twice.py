@@ -10,7 +10,7 @@ from engine import estimate, runs
 from engine.device import resolve
 from engine.errors import RunError
 from engine.run import Run, State
-from pages.ui import controls
+from pages.ui import choices
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -93,7 +93,7 @@ def form(app, tiny):
     """form("same", seed=1) is a Train page of its own whose Start is not yet pressed."""
 
     def fill(name: str, **changes):
-        at = app(PAGE, choices=controls.encode(tiny(**LONG | changes)))
+        at = app(PAGE, choices=choices.encode(tiny(**LONG | changes)))
         return at.text_input(key="run_name").set_value(name).run()
 
     return fill
@@ -130,7 +130,7 @@ def tab(session, server, tiny, one_thread):
     """tab() is a session of a real server on Train, with the form filled."""
     for precision in ("auto", "fp32"):  # nothing to measure first, and no long run to ask about
         estimate.store_rate(server.runs / ".throughput.json", resolve("auto", precision), 1e15)
-    return lambda: session("Train", choices=controls.encode(tiny(**LONG)))
+    return lambda: session("Train", choices=choices.encode(tiny(**LONG)))
 
 
 def test_row_30_four_tabs_of_a_real_server_at_the_same_time(tab, server, stopped):

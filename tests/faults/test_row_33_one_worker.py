@@ -12,7 +12,7 @@ import streamlit as st
 import engine
 from engine import worker as worker_module
 from engine.run import Run, State
-from pages.ui import controls, state
+from pages.ui import choices, state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,7 +27,7 @@ def training_threads() -> list[threading.Thread]:
 def in_training(app, tiny, wait_for):
     """A Train page on which a run that lasts was started."""
     assert training_threads() == []
-    at = app(PAGE, choices=controls.encode(tiny(epochs=5_000)))
+    at = app(PAGE, choices=choices.encode(tiny(epochs=5_000)))
     at.text_input(key="run_name").set_value("lasting").run()
     at.button(key="start").click().run()
     run = Run(state.RUN_ROOT / "lasting")

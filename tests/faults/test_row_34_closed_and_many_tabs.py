@@ -11,7 +11,7 @@ import pytest
 from engine import estimate
 from engine.device import resolve
 from engine.run import Run, State
-from pages.ui import controls, state
+from pages.ui import choices, state
 
 TABS, ROUNDS = 50, 2
 MB = 2**20
@@ -33,7 +33,7 @@ def start(server, session, tiny, known_rate, wait_for):
     def go(name: str):
         large = {"data.limit": 450, "batch_size": 225, "model.width": 0.0625}
         long = tiny(epochs=3_000, **large)  # spends its time in kernels, not in Python
-        tab = session("Train", choices=controls.encode(long)).wait()
+        tab = session("Train", choices=choices.encode(long)).wait()
         tab.ask(run_name=name, start=True)
         tab.wait()
         started.append(Run(server.runs / name))

@@ -12,7 +12,7 @@ from engine.config import RunConfig
 from engine.models import ARCHITECTURES
 from engine.presets import PRESETS
 from engine.run import Run, State
-from pages.ui import controls, state
+from pages.ui import choices, state
 
 PAGE = "pages/1_Train.py"
 
@@ -41,7 +41,7 @@ def test_without_a_gpu_it_opens_on_minute(app):
 def controls_config(at) -> RunConfig:
     """The config in the page's link, which leaves out where the data lie."""
     link = next(block.value for block in at.code if "choices=" in block.value)
-    return controls.decode(parse_qs(urlsplit(link).query)["choices"][0])
+    return choices.decode(parse_qs(urlsplit(link).query)["choices"][0])
 
 
 def test_start_trains_to_the_end_and_the_curves_appear(app, wait_for):
@@ -77,7 +77,7 @@ def test_a_new_architecture_brings_its_own_activation_and_norm(app):
 def test_a_link_reproduces_the_choices_in_another_browser(app, changes):
     at = app(PAGE, choices=json.dumps(changes))
     assert not at.exception
-    assert controls_config(at) == controls.decode(json.dumps(changes))
+    assert controls_config(at) == choices.decode(json.dumps(changes))
 
 
 @pytest.mark.parametrize("choices", ["{", "[1]", '{"data.root": "/"}', '{"optim.lr": NaN}'])

@@ -16,7 +16,7 @@ from engine.config import FLAGS, OPTIMIZERS, PRECISIONS, SCHEDULES, RunConfig, w
 from engine.data import DATASETS
 from engine.errors import ConfigError
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
-from pages.ui import controls
+from pages.ui import choices
 
 PAGE = "pages/1_Train.py"
 NOT_IN_THE_FORM = {"data.root", "data.url", "device"}
@@ -59,7 +59,7 @@ def configs(draw) -> RunConfig:
         "precision": draw(st.sampled_from(PRECISIONS)),
         "pretrained": draw(st.none() | st.from_regex(r"[a-z][a-z0-9.-]{0,9}", fullmatch=True)),
     }
-    values |= {f"augment.{name}": draw(st.booleans()) for name in controls.AUGMENTATIONS}
+    values |= {f"augment.{name}": draw(st.booleans()) for name in choices.AUGMENTATIONS}
     if kind == "multi_step":
         values["schedule.milestones"] = sorted(draw(st.sets(st.integers(1, 1_000), max_size=5)))
     if kind == "cosine_annealing":
@@ -70,9 +70,9 @@ def configs(draw) -> RunConfig:
 def through_the_form(config: RunConfig, root: str = "data", **changes) -> RunConfig:
     """What the form reads that was filled with a config and then changed."""
     with mock.patch.object(streamlit, "session_state", {}) as form:
-        controls.fill(config)
+        choices.fill(config)
         form.update(changes)
-        return controls.read(root)
+        return choices.read(root)
 
 
 @given(configs())
@@ -84,19 +84,19 @@ def test_what_is_filled_in_is_read_back(config):
 @given(configs())
 @settings(deadline=None)
 def test_a_link_carries_every_choice(config):
-    choices = controls.encode(config)
-    assert controls.decode(choices) == config
-    assert set(json.loads(choices)) <= set(FLAGS) - NOT_IN_THE_FORM
+    link = choices.encode(config)
+    assert choices.decode(link) == config
+    assert set(json.loads(link)) <= set(FLAGS) - NOT_IN_THE_FORM
 
 
 def test_every_setting_but_places_and_device_is_in_the_form():
-    fields = {*controls.FIELDS.values(), *controls.EXTRA_FIELDS}
+    fields = {*choices.FIELDS.values(), *choices.EXTRA_FIELDS}
     assert fields == set(FLAGS) - NOT_IN_THE_FORM
 
 
 def test_a_link_tells_nothing_of_where_the_data_lie():
     private = {"data.root": "/home/someone/data", "data.url": "http://mirror", "device": "cuda:1"}
-    assert controls.encode(with_fields(RunConfig(), private)) == "{}"
+    assert choices.encode(with_fields(RunConfig(), private)) == "{}"
     assert through_the_form(RunConfig(), "elsewhere").data.root == "elsewhere"
 
 
@@ -146,7 +146,7 @@ def test_what_cannot_work_names_its_field(changes, field):
 
 
 @pytest.mark.parametrize(
-    "choices",
+    "link",
     [
         "",
         "{",
@@ -165,9 +165,9 @@ def test_what_cannot_work_names_its_field(changes, field):
         '{"epochs":5}' + " " * 20_000 + "x" * 5,
     ],
 )
-def test_a_damaged_link_is_a_config_error_or_is_cut_where_it_is_whole(choices):
+def test_a_damaged_link_is_a_config_error_or_is_cut_where_it_is_whole(link):
     try:
-        config = controls.decode(choices)
+        config = choices.decode(link)
     except ConfigError as error:
         assert error.field
     else:
@@ -190,7 +190,7 @@ def test_the_widgets_take_every_value_that_a_config_may_have(app, changes):
     at = app(PAGE, choices=json.dumps(changes))
     assert not at.exception
     link = next(block.value for block in at.code if "choices=" in block.value)
-    shown = controls.decode(parse_qs(urlsplit(link).query)["choices"][0])
+    shown = choices.decode(parse_qs(urlsplit(link).query)["choices"][0])
     assert shown == with_fields(RunConfig(), changes)
 
 
