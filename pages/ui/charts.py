@@ -1,7 +1,7 @@
 """Records in, chart spec and rows out. Pure: no `st.` call, so that every chart can be tested.
 
 Specs are built once and stay byte-stable while rows stream in: then a live chart updates in place
-without flicker. Colours come from the theme, in the order of a fixed domain.
+without flicker. Colours come from the theme, if it has enough, in the order of a fixed domain.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ import pandas as pd
 from engine import schedules
 from engine.config import OptimConfig, ScheduleConfig
 
+MAX_DOTS = 2_000  # a chart
+THEME_COLOURS = 8  # then they would begin again
+LEGEND_ROW = 18  # pixels
+LEGEND_CHARS = 110  # beside each other; what is to the right of them would be cut off
 MAX_POINTS = 600  # a series; more are neither visible nor drawn fast
 SPLITS = ["train", "validation"]
 AXES = {"accuracy": "Accuracy", "loss": "Loss", "lr": "Learning rate", "seconds": "Seconds"}
@@ -58,10 +62,12 @@ def overlay_spec(
 ) -> dict[str, Any]:
     """Curves of several runs or groups, for rows from overlay_rows.
 
-    Bands and points only where the rows need them: thousands take the browser half a second.
+    Bands only where there are some; points as long as they are few, since thousands take the
+    browser half a second, or where a run's only epoch would not be seen without.
     """
-    lone = not rows.duplicated(["series", "split"], keep=False).all()  # an epoch is its only one
-    return _overlay_spec(measure, names, log, "low" in rows, lone)
+    lone = not rows.duplicated(["series", "split"], keep=False).all()
+    dotted = lone or len(rows) <= MAX_DOTS
+    return _overlay_spec(measure, names, log, "low" in rows, dotted)
 
 
 @functools.lru_cache(maxsize=64)
@@ -70,7 +76,10 @@ def _overlay_spec(
 ) -> dict[str, Any]:
     empty = {"x": [0.0], "value": [0.0], "low": [0.0], "high": [0.0]}
     base = alt.Chart(pd.DataFrame({**empty, "series": [""], "split": ["train"]}))
-    color = alt.Color("series:N", scale=alt.Scale(domain=list(names)), legend=_legend())
+    many = {"scheme": "tableau20"} if len(names) > THEME_COLOURS else {}
+    columns = max(1, min(6, LEGEND_CHARS // (max(map(len, names)) + 6)))
+    scale, legend = alt.Scale(domain=list(names), **many), _legend(columns=columns)
+    color = alt.Color("series:N", scale=scale, legend=legend)
     x = alt.X("x:Q", title="Epoch", axis=alt.Axis(tickMinStep=1, format="~s"))
     band = base.mark_area(opacity=0.18).encode(
         x=x, y=alt.Y("low:Q", title=AXES[measure]), y2="high:Q", color=color, detail="split:N"
@@ -85,11 +94,12 @@ def _overlay_spec(
         strokeDash=dash,
         tooltip=[alt.Tooltip("series:N", title="Run"), *_tooltips(measure, "epoch", "split")],
     )
-    # a run of one epoch has no line; no dash here, or its legend would show points as well
+    # no dash here, or its legend would show points as well
     points = base.mark_point(size=24, filled=True, opacity=1).encode(
         x=x, y=_y(measure, log), color=color
     )
-    return _spec(alt.layer(*[band] * banded, *[points] * dotted, lines), height=380)
+    height = 340 + LEGEND_ROW * math.ceil(len(names) / columns)
+    return _spec(alt.layer(*[band] * banded, *[points] * dotted, lines), height)
 
 
 def run_rows(
@@ -186,8 +196,8 @@ def _tooltips(measure: str, by: str, series: str = "series") -> list[alt.Tooltip
     ]
 
 
-def _legend() -> alt.Legend:
-    return alt.Legend(title=None, orient="top", labelLimit=260, symbolOpacity=1)
+def _legend(**more: Any) -> alt.Legend:
+    return alt.Legend(title=None, orient="top", labelLimit=260, symbolOpacity=1, **more)
 
 
 def _spec(chart: alt.Chart | alt.LayerChart, height: int = 280) -> dict[str, Any]:

@@ -251,12 +251,28 @@ def marks(groups: dict) -> list[str]:
     return [layer["mark"]["type"] for layer in spec["layer"]]
 
 
-def test_bands_and_points_are_drawn_only_where_there_is_something_to_see():
-    long, short = curve(0.1, 0.2), curve(0.3)
-    assert marks({"a": [long], "b": [long]}) == ["line"]
-    assert marks({"a": [long], "b": [short]}) == ["point", "line"]
-    assert marks({"a": [long, long], "b": [long]}) == ["area", "line"]
-    assert marks({"a": [long, short], "b": [long]}) == ["area", "point", "line"]
+def test_bands_and_points_are_drawn_only_where_they_are_few_or_needed():
+    long, short, many = curve(0.1, 0.2), curve(0.3), [curve(*[0.1] * 300) for _ in range(7)]
+    assert marks({"a": [long], "b": [long]}) == ["point", "line"]
+    assert marks({"a": [long, long], "b": [long]}) == ["area", "point", "line"]
+    names = "abcdefg"
+    assert marks({name: [run] for name, run in zip(names, many, strict=True)}) == ["line"]
+    with_a_lone_one = {name: [run] for name, run in zip(names, many, strict=True)} | {"h": [short]}
+    assert marks(with_a_lone_one) == ["point", "line"]
+
+
+@pytest.mark.parametrize("length", [1, 9, 40, 80])
+def test_the_names_of_many_runs_are_all_seen_and_no_two_colours_are_alike(length):
+    names = [f"{i:02}".rjust(length, "r")[-max(length, 2) :] for i in range(20)]
+    rows = charts.overlay_rows({n: [curve(0.1, 0.2)] for n in names}, "loss", ("validation",))
+    spec = charts.overlay_spec(rows, "loss", tuple(names))
+    color = spec["layer"][-1]["encoding"]["color"]
+    assert color["scale"] == {"domain": names, "scheme": "tableau20"}
+    # of 7 pixels a letter, up to the limit of a label, and 30 for its symbol
+    width = min(7 * len(names[0]), color["legend"]["labelLimit"]) + 30
+    assert color["legend"]["columns"] * width <= 860
+    few = charts.overlay_spec(rows, "loss", tuple(names[:8]))
+    assert "scheme" not in few["layer"][-1]["encoding"]["color"]["scale"], "the theme's colours"
 
 
 def test_a_group_is_drawn_as_far_as_all_its_runs_have_come():
