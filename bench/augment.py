@@ -80,13 +80,14 @@ def rows(args: argparse.Namespace) -> Iterator[report.Row]:
     fast, slow = batched(images, args.batch_size), per_image(images, args.batch_size)
     ours, theirs = [], []
     for _ in range(args.repeats):
-        theirs += report.rates([slow], args.images, 1, warmups=0)[0]
+        theirs += report.rates([slow], args.images, 1)[0]
         with allocator.kept_blocks():  # as in a session
             ours += report.rates([fast], args.images, 1)[0]
     yield report.compare("crop, flip, normalize, erasing", "images/s", ours, theirs)
 
     step = Step(args.arch, args.batch_size, "auto")
-    (steps,) = report.rates([step], args.batch_size, args.repeats, warmups=2)
+    with allocator.kept_blocks():
+        (steps,) = report.rates([step], args.batch_size, args.repeats, warmups=2)
     shares = [100 * whole / part for whole, part in zip(steps, ours, strict=True)]
     yield report.alone(f"part of a {args.arch} step that augments", "%", shares)
 

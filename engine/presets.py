@@ -34,7 +34,7 @@ SPEEDRUN = {
     "optim.label_smoothing": 0.2,
     "schedule.kind": "linear",
     "batch_size": 2000,
-    "epochs": 11,
+    "epochs": 13,
     "progressive": True,
     "tta": True,
 }
@@ -68,14 +68,8 @@ PRESETS = {
     ),
     "quarter": Preset(
         "Quarter",
-        "CIFAR-10 to about 91 %: Speedrun half as wide again, with random erasing.",
-        {
-            **SPEEDRUN,
-            **HALF_BATCHES,
-            "model.width": 1.5,
-            "epochs": 10,
-            "augment.erasing": True,
-        },
+        "CIFAR-10 to about 91 %: Speedrun for half as long again, with random erasing.",
+        {**SPEEDRUN, **HALF_BATCHES, "epochs": 20, "augment.erasing": True},
     ),
     "study": Preset(
         "Study",

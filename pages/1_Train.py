@@ -28,11 +28,11 @@ def page() -> None:
     on_cpu = resolve().device.type == "cpu"
     choices.prepare_form("minute" if on_cpu else "study")
     statuses = state.statuses()
-    watched = watched_run(statuses)
+    watched, tick = watched_run(statuses), None
     if watched:
         if st.session_state.pop("just_started", False):
             st.html(SCROLL_UP, unsafe_allow_javascript=True)
-        live.panel(watched)
+        tick = live.panel(watched)
         queue(statuses)
         st.divider()
         st.subheader("New run", anchor=False)
@@ -41,7 +41,6 @@ def page() -> None:
         st.write("Choose a network and press **Start training**: it learns while you watch.")
     form()
     seen = [(run.name, status.state) for run, status in statuses if status.state in state.LIVE]
-    tick = live.tick_of(watched.status()) if watched else None
     st.fragment(look_around, run_every=5 * (tick or 1))(seen)
 
 
@@ -255,9 +254,9 @@ def start(config: RunConfig, suggested: str) -> None:
 
 def live_twin(config: RunConfig) -> Run | None:
     """The run that this session started last, if it has the same choices and is still live."""
-    name, choices = st.session_state.get("started", (None, None))
+    name, started = st.session_state.get("started", (None, None))
     run = state.find_run(name)
-    status = state.status_of(run) if run and choices == config else None
+    status = state.status_of(run) if run and started == config else None
     return run if status and status.state in state.LIVE else None
 
 

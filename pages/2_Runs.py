@@ -82,10 +82,10 @@ def table(pairs: list) -> list[str]:
     return [shown.iloc[i]["Run"] for i in event.selection.rows if i < len(shown)]
 
 
-def matching(runs: pd.DataFrame, words: str) -> pd.DataFrame:
-    """The rows in which each of the words stands somewhere."""
-    texts = [" ".join(map(str, row)).lower() for row in runs.itertuples(index=False)]
-    return runs[[all(word in text for word in words.lower().split()) for text in texts]]
+def matching(rows: pd.DataFrame, words: str) -> pd.DataFrame:
+    """Those in which each of the words stands somewhere."""
+    texts = [" ".join(map(str, row)).lower() for row in rows.itertuples(index=False)]
+    return rows[[all(word in text for word in words.lower().split()) for text in texts]]
 
 
 def comparison(selected: list[Run]) -> None:

@@ -95,6 +95,7 @@ class Trainer:
             if not restored:  # from here on a resume needs nothing but the run's own folder
                 self._save()
             self.group.agree()
+            self.last_read = time.monotonic()  # or the first reading would be of what came before
             while p.epochs_done < self.config.epochs:
                 yield from self._train_epoch()
                 yield from self._validate()

@@ -25,7 +25,7 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimiz
     if config.optimizer == "muon":
         return Muon(groups, config.lr, config.momentum, config.weight_decay)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
+        optimizer = torch.optim.SGD(
             groups,
             lr=config.lr,
             momentum=config.momentum,
@@ -33,8 +33,21 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimiz
             weight_decay=config.weight_decay,
             fused=True,
         )
+        return _from_rest(optimizer) if config.momentum else optimizer
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
     return kind(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def _from_rest(optimizer: torch.optim.SGD) -> torch.optim.SGD:
+    """With a momentum of 0 to begin with, which torch takes from the first gradient instead.
+
+    That comes to the same, unless that step overflows in fp16: the fused kernel then writes no
+    momentum, and the next step would use whatever the memory held.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:

@@ -56,6 +56,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, expected: dict[str, str]) 
         if "fused" in group:
             group["fused"] = True  # checkpoints of old were not; what they hold is the same
     trainer.optimizer.load_state_dict(optimizer)
+    _lay_out_alike(trainer.optimizer)
     if scaler := state.pop("scaler"):  # empty without fp16: a resume may be on another device
         trainer.scaler.load_state_dict(scaler)
     if (average := state.pop("average", None)) and trainer.average:
@@ -63,6 +64,17 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, expected: dict[str, str]) 
     trainer.latest = tuple(state.pop("latest"))
     trainer.position = Position(**state)
     trainer.pending.extend(StepRecord(**values) for values in trainer.position.pending)
+
+
+def _lay_out_alike(optimizer: torch.optim.Optimizer) -> None:
+    """Give what belongs to a weight that weight's memory format: fused kernels rely on it.
+
+    They differ when the checkpoint comes from another device or precision.
+    """
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape and value.ndim:
+                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def are_finite(weights: dict[str, Tensor]) -> bool:

@@ -153,7 +153,7 @@ def overlay_rows(
             points = zip(shared, mean, mean - spread, mean + spread, strict=True)
             rows += [(*point, label, split) for point in points]
     table = pd.DataFrame(rows, columns=["x", "value", "low", "high", "series", "split"])
-    return table.dropna(axis="columns", how="all")
+    return table if table["low"].notna().any() else table.drop(columns=["low", "high"])
 
 
 def smooth(points: list[tuple[float, float]], amount: float) -> list[tuple[float, float]]:

@@ -32,14 +32,15 @@ MIXED_NOTE = (
 )
 
 
-def panel(run: Run) -> None:
-    """Everything about one run that is being watched."""
+def panel(run: Run) -> float | None:
+    """Everything about one run that is being watched; how often that is looked at, in seconds."""
     status = run.status()
     buttons(run, status)
     by, smoothing, log = chart_options()
     seen = (status.state, tick_of(status))
     st.fragment(live, run_every=seen[1])(str(run.path), seen, by, smoothing, log)
     clean_accuracy(run)
+    return seen[1]
 
 
 def tick_of(status: Status) -> float | None:
@@ -53,6 +54,17 @@ def tick_of(status: Status) -> float | None:
     return LONG_TICK_S if (status.eta_seconds or 0) > LONG_S else TICK_S
 
 
+def is_outdated(seen: tuple[State, float | None], status: Status) -> bool:
+    """Whether the page was drawn for another state, or for a much longer or shorter run."""
+    known, tick = seen
+    if status.state is not known:
+        return True
+    if tick is None or status.eta_seconds is None:
+        return False
+    # Apart, so that an estimate that wavers does not draw the page again and again.
+    return status.eta_seconds > LONG_S if tick == TICK_S else status.eta_seconds < LONG_S / 2
+
+
 def live(path: str, seen: tuple[State, float | None], by: str, smoothing: float, log: bool) -> None:
     """One look at the run's files; a fragment that ticks while the run is live."""
     run = Run(Path(path))
@@ -61,9 +73,8 @@ def live(path: str, seen: tuple[State, float | None], by: str, smoothing: float,
     except RunError:
         st.info("This run was deleted.")
         return
-    known, tick = seen
-    if status.state is not known or (tick_of(status) or 0) > (tick or 0):
-        st.rerun()  # its buttons are others now; or it turned out to take long
+    if is_outdated(seen, status):
+        st.rerun()
     records = state.records(run)
     epochs = [r for r in records if r["kind"] == "epoch"]
     progress(run, status)

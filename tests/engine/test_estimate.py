@@ -57,13 +57,16 @@ def test_a_stored_rate_is_found_again(path, cpu):
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
-def test_every_device_precision_and_thread_count_has_its_own(path, cpu, monkeypatch):
+def test_every_device_precision_version_and_thread_count_has_its_own(path, cpu, monkeypatch):
     estimate.store_rate(path, cpu, 1e9)
     half = resolve("cpu", "bf16")
     assert estimate.load_rate(path, half) is None
     estimate.store_rate(path, half, 2e9)
     assert estimate.load_rate(path, cpu) == 1e9
     assert estimate.load_rate(path, half) == 2e9
+    with monkeypatch.context() as later:
+        later.setattr(torch, "__version__", "9.0")
+        assert estimate.load_rate(path, cpu) is None
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     assert estimate.load_rate(path, cpu) is None
 

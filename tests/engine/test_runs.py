@@ -187,6 +187,19 @@ def test_a_line_that_is_no_record_is_passed_over(make_run, junk):
     assert run.records()[0] == [STEP, EPOCH]
 
 
+def test_the_epochs_alone_are_those_among_the_records(make_run):
+    run = make_run()
+    assert run.epochs() == []
+    with run.hold("test") as writer:
+        writer.append([*steps(1, 2, 3), EPOCH, *steps(4), {**EPOCH, "epoch": 2, "step": 6}])
+        assert [record["epoch"] for record in run.epochs()] == [1, 2]
+        with (run.path / "metrics.jsonl").open("ab") as file:
+            file.write(lines(EPOCH)[:20])
+        assert run.epochs() == [r for r in run.records()[0] if r["kind"] == "epoch"]
+        writer.trim(step=3, epochs_done=1)
+    assert run.epochs() == [EPOCH]
+
+
 def test_trimming_drops_what_is_past_the_checkpoint_and_a_torn_line(make_run):
     run = make_run()
     with run.hold("test") as writer:

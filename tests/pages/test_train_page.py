@@ -35,10 +35,10 @@ def test_without_a_gpu_it_opens_on_minute(app):
     at = app(PAGE)
     assert not at.exception
     assert at.session_state["preset"] == "minute"
-    assert controls_config(at) == PRESETS["minute"].config()
+    assert choices_of(at) == PRESETS["minute"].config()
 
 
-def controls_config(at) -> RunConfig:
+def choices_of(at) -> RunConfig:
     """The config in the page's link, which leaves out where the data lie."""
     link = next(block.value for block in at.code if "choices=" in block.value)
     return choices.decode(parse_qs(urlsplit(link).query)["choices"][0])
@@ -77,7 +77,7 @@ def test_a_new_architecture_brings_its_own_activation_and_norm(app):
 def test_a_link_reproduces_the_choices_in_another_browser(app, changes):
     at = app(PAGE, choices=json.dumps(changes))
     assert not at.exception
-    assert controls_config(at) == choices.decode(json.dumps(changes))
+    assert choices_of(at) == choices.decode(json.dumps(changes))
 
 
 @pytest.mark.parametrize("choices", ["{", "[1]", '{"data.root": "/"}', '{"optim.lr": NaN}'])

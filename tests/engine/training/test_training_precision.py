@@ -68,6 +68,26 @@ def test_fp16_skips_a_step_whose_gradients_overflow_and_lowers_its_scale(make_tr
     generator.close()
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_first_step_that_overflows_leaves_no_trace(make_trainer, tiny, optimizer):
+    config = tiny(precision="fp16", **{"optim.optimizer": optimizer, "optim.lr": 0.01})
+    overflowed, fresh = make_trainer(config=config), make_trainer(config=config)
+    # What a kernel leaves unwritten is what the memory held: not by chance a 0.
+    held = [torch.full_like(p, 1e9) for p in overflowed.model.parameters()]
+    del held
+    overflowed.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    statistics = {k: b.clone() for k, b in overflowed.model.named_buffers()}
+    overflowed._step(torch.arange(16), epoch=1)
+    for name, buffer in overflowed.model.named_buffers():  # batch norm's, which saw the images
+        buffer.copy_(statistics[name])
+    for trainer in (overflowed, fresh):
+        trainer.position.step = 1
+        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+        trainer._step(torch.arange(16, 32), epoch=1)
+    for mine, other in zip(overflowed.model.parameters(), fresh.model.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
 def test_the_scale_is_part_of_a_checkpoint(make_trainer, tiny, tmp_path):
     config = tiny(precision="fp16")
     trainer = make_trainer(tmp_path, config)

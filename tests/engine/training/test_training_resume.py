@@ -137,6 +137,24 @@ def test_a_checkpoint_of_unfused_days_is_taken_up(make_trainer, tiny, same, opti
     assert same(new.model.state_dict(), old.model.state_dict())
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_checkpoint_of_another_memory_format_goes_on_alike(make_trainer, tiny, same, optimizer):
+    config = tiny(**{"optim.optimizer": optimizer, "optim.lr": 0.01})
+    first, second = make_trainer(config=config), make_trainer(config=config)
+    first._step(torch.arange(16), epoch=1)
+    state = copy.deepcopy(snapshot.capture(first))
+    for held in state["optimizer"]["state"].values():
+        for key, value in held.items():
+            if value.ndim == 4:
+                plain, last = torch.contiguous_format, torch.channels_last
+                held[key] = value.contiguous(memory_format=last if value.is_contiguous() else plain)
+    header = describe_model(config.model)
+    snapshot.restore(second, Checkpoint(1, first.model.state_dict(), header, state), header)
+    for trainer in (first, second):
+        trainer._step(torch.arange(16, 32), epoch=1)
+    assert same(second.model.state_dict(), first.model.state_dict())
+
+
 def test_the_time_spent_adds_up_over_the_sittings(make_trainer, recipe, tmp_path):
     first = [r for r in take(make_trainer(tmp_path, recipe), 9) if isinstance(r, Progress)]
     second = make_trainer(tmp_path, recipe).fit()
