@@ -18,8 +18,8 @@ OTHERS_MOMENTUM = 0.85  # of what Muon leaves to SGD
 def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """The configured optimizer over all that learns, weight decay on everything as in the study.
 
-    torch's own are fused: one pass over all weights, a third of Adam's time on a CPU; and in fp16
-    they skip a step that overflowed without telling the host, which would have to wait for it.
+    torch's own are fused: one pass over all weights; and in fp16 they skip a step that overflowed
+    without telling the host, which would have to wait for it.
     """
     groups = parameter_groups(model, config)
     if config.optimizer == "muon":

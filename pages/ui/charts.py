@@ -62,8 +62,8 @@ def overlay_spec(
 ) -> dict[str, Any]:
     """Curves of several runs or groups, for rows from overlay_rows.
 
-    Bands only where there are some; points as long as they are few, since thousands take the
-    browser half a second, or where a run's only epoch would not be seen without.
+    Bands only where there are some; points as long as they are few, since thousands keep the
+    browser busy, or where a run's only epoch would not be seen without.
     """
     lone = not rows.duplicated(["series", "split"], keep=False).all()
     dotted = lone or len(rows) <= MAX_DOTS

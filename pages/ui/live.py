@@ -46,8 +46,8 @@ def panel(run: Run) -> float | None:
 def tick_of(status: Status) -> float | None:
     """Seconds from one look at the run to the next; None when nothing more will come.
 
-    A tick takes the browser about 0.15 s of a core. Where that core trains, a run that takes long
-    would take 7 % longer by being watched every second.
+    At every tick the browser draws the whole page again, on a core that may be training: a run that
+    takes long would take longer by being watched closely (bench.ui).
     """
     if status.state not in state.LIVE:
         return None

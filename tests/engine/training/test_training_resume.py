@@ -121,38 +121,40 @@ def test_a_checkpoint_holds_all_that_a_position_has(make_trainer, recipe, tmp_pa
     assert set(state) - set(vars(Position())) == {"average", "latest", "optimizer", "scaler"}
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_checkpoint_of_unfused_days_is_taken_up(make_trainer, tiny, same, optimizer):
-    config = tiny(**{"optim.optimizer": optimizer, "optim.lr": 0.01})
-    old, new = make_trainer(config=config), make_trainer(config=config)
-    old._step(torch.arange(16), epoch=1)
-    state = copy.deepcopy(snapshot.capture(old))
-    state["optimizer"]["param_groups"][0]["fused"] = None
-    header = describe_model(config.model)
-    checkpoint = Checkpoint(1, old.model.state_dict(), header, state)
-    snapshot.restore(new, checkpoint, header)
-    for trainer in (old, new):
-        trainer._step(torch.arange(16, 32), epoch=1)
-    assert new.optimizer.param_groups[0]["fused"] is True
-    assert same(new.model.state_dict(), old.model.state_dict())
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_checkpoint_of_another_memory_format_goes_on_alike(make_trainer, tiny, same, optimizer):
-    config = tiny(**{"optim.optimizer": optimizer, "optim.lr": 0.01})
+@pytest.fixture(params=["sgd", "adamw"])
+def taken_up(request, make_trainer, tiny, same):
+    """taken_up(change): does a trainer restored from a changed state go on like the first one?"""
+    config = tiny(**{"optim.optimizer": request.param, "optim.lr": 0.01})
     first, second = make_trainer(config=config), make_trainer(config=config)
-    first._step(torch.arange(16), epoch=1)
-    state = copy.deepcopy(snapshot.capture(first))
-    for held in state["optimizer"]["state"].values():
-        for key, value in held.items():
-            if value.ndim == 4:
-                plain, last = torch.contiguous_format, torch.channels_last
-                held[key] = value.contiguous(memory_format=last if value.is_contiguous() else plain)
-    header = describe_model(config.model)
-    snapshot.restore(second, Checkpoint(1, first.model.state_dict(), header, state), header)
-    for trainer in (first, second):
-        trainer._step(torch.arange(16, 32), epoch=1)
-    assert same(second.model.state_dict(), first.model.state_dict())
+
+    def check(change) -> bool:
+        first._step(torch.arange(16), epoch=1)
+        state = copy.deepcopy(snapshot.capture(first))
+        change(state["optimizer"])
+        header = describe_model(config.model)
+        snapshot.restore(second, Checkpoint(1, first.model.state_dict(), header, state), header)
+        for trainer in (first, second):
+            trainer._step(torch.arange(16, 32), epoch=1)
+        assert all(group["fused"] for group in second.optimizer.param_groups)
+        return same(second.model.state_dict(), first.model.state_dict())
+
+    return check
+
+
+def test_a_checkpoint_of_unfused_days_is_taken_up(taken_up):
+    assert taken_up(lambda optimizer: optimizer["param_groups"][0].update(fused=None))
+
+
+def test_a_checkpoint_of_another_memory_format_is_taken_up(taken_up):
+    def change(optimizer: dict) -> None:
+        plain, last = torch.contiguous_format, torch.channels_last
+        for held in optimizer["state"].values():
+            for key, value in held.items():
+                if value.ndim == 4:
+                    other = last if value.is_contiguous() else plain
+                    held[key] = value.contiguous(memory_format=other)
+
+    assert taken_up(change)
 
 
 def test_the_time_spent_adds_up_over_the_sittings(make_trainer, recipe, tmp_path):
