@@ -17,7 +17,11 @@ PLAIN_EVERY_S = 30.0  # between progress lines when the output is not a terminal
 
 
 class Signals:
-    """Ctrl-C and SIGTERM end the run at the next step; a second Ctrl-C ends it at once."""
+    """Ctrl-C and SIGTERM end the run at the next step; Ctrl-C after either ends it at once.
+
+    A second SIGTERM does not: supervisors send it to the process and to its launcher, which passes
+    it on.
+    """
 
     def __init__(self):
         self.received = 0
@@ -37,7 +41,9 @@ class Signals:
 
     def _handle(self, number: int, frame: object) -> None:
         if self.received:
-            raise KeyboardInterrupt
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         self.received = number
         # RuntimeError: the signal came in the middle of a write to the same stream.
         with contextlib.suppress(OSError, RuntimeError):

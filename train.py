@@ -89,6 +89,9 @@ OPTIONS = {
 }
 
 
+EPILOG = "Each switch has its opposite (--no-tta, --crop …), to change what a preset chose."
+
+
 class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         """One line instead of usage and message."""
@@ -96,7 +99,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def make_parser() -> Parser:
-    parser = Parser(description=__doc__, allow_abbrev=False)
+    parser = Parser(description=__doc__, allow_abbrev=False, epilog=EPILOG)
     parser.add_argument("--name", help="the run's name; default: made from the choices")
     defaults = RunConfig()
     for path, flag in FLAGS.items():
@@ -105,6 +108,9 @@ def make_parser() -> Parser:
         options = {"dest": path, "default": argparse.SUPPRESS, "help": text}
         if kind is bool:
             options |= {"action": "store_const", "const": not default}
+            back = flag.replace("--no-", "--", 1) if default else flag.replace("--", "--no-", 1)
+            undo = {**options, "const": default, "help": argparse.SUPPRESS}
+            parser.add_argument(back, **undo)  # for what a preset turns on
         elif isinstance(default, tuple):
             options |= {"action": "append", "type": kind, "metavar": "EPOCH"}
         else:
@@ -167,7 +173,10 @@ def follow(group: Group) -> int:
     for number in filter(None, signals):
         signal.signal(number, signal.SIG_IGN)  # rank 0 gets it too, and ends with a checkpoint
     try:
-        text, folder = group.agree()
+        begun = group.agree()
+        if begun is None:
+            return 0  # there is nothing left to train
+        text, folder = begun
         config, run = RunConfig.from_json(text), Run(Path(folder))
         device = group.device(config.device)
         prepared = session.prepare(config, run.path.parent, run, device=device)
@@ -211,7 +220,7 @@ def resume(name: str | None, given: dict, root: Path, group: Group) -> int:
     with run.hold("train.py") as writer:
         if writer.status.state is State.FINISHED:
             print(f"run {run.name!r} is finished; --pretrained {run.name} starts a new one from it")
-            group.end()
+            group.agree(None)
             return 0
         group.check(config)
         before = writer.status.compute.get("processes", group.size)
@@ -232,7 +241,8 @@ def _train(run: Run, writer: RunWriter, prepared: session.Prepared, group: Group
     display = Display(prepared.config.epochs)
     with contextlib.suppress(BrokenPipeError):  # see Display
         _introduce(run, prepared)
-    words = ["python", "train.py", "--name", run.name, "--resume"]
+    start = ["torchrun", f"--nproc-per-node={group.size}"] if group.size > 1 else ["python"]
+    words = [*start, "train.py", "--name", run.name, "--resume"]
     if run.path.parent != Path("checkpoints"):
         words += ["--run-root", str(run.path.parent)]
     again = shlex.join(words)

@@ -61,7 +61,8 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             header = dict(file.metadata() or {})
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            # Copies: Windows cannot replace, move or delete a file that is mapped.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise CheckpointError(f"{path.name}: no such weights file") from None
     except (SafetensorError, OSError, ValueError) as error:

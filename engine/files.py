@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -14,8 +15,8 @@ def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> N
     """Replace `path` whole. With `durable`, also against a power cut (fsync of file and folder)."""
     if isinstance(content, str):
         content = content.encode()
-    # The process id keeps two processes that replace the same file off each other's temporary.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # So named, two processes or threads that replace the same file keep off each other's temporary.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content)

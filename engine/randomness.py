@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     SPLIT = 3
     SHAPES = 4
     FLIP = 5
+    WHITENING = 6
 
 
 def keyed_generator(*key: int) -> torch.Generator:

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from engine.models import ARCHITECTURES
 from engine.models.summary import count_parameters
 from engine.predict import load_network
 from engine.run import Run, State
+from terminal import Signals
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -280,3 +282,26 @@ def test_the_config_on_disk_is_what_was_asked(trained, command_config, tiny_args
     stored = json.loads((trained.path / "config.json").read_text())
     assert stored["dataset_info"]["name"] == "shapes"
     assert trained.config() == with_fields(asked, {"model.num_classes": 10})
+
+
+def test_what_a_preset_turns_on_can_be_turned_off():
+    words = ["--preset", "speedrun", "--no-progressive", "--no-tta", "--crop", "--no-crop"]
+    args = vars(train.make_parser().parse_args(words))
+    assert (args["progressive"], args["tta"], args["augment.crop"]) == (False, False, False)
+
+
+def test_a_network_too_deep_for_small_images_is_refused_in_one_line(capsys):
+    words = ["--arch", "vgg11", "--norm", "instance", "--progressive", "--dataset", "shapes"]
+    assert train.main(words) == 2
+    assert capsys.readouterr().err.startswith("train.py: --progressive: ")
+
+
+def test_a_second_sigterm_does_not_end_at_once():
+    """Supervisors signal the launcher and the process; each brings one."""
+    signals = Signals()
+    with signals:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert signals.ask() == "interrupt"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

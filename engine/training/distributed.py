@@ -58,6 +58,8 @@ class Group:
                 "batch_size",
                 f"{config.batch_size} images cannot be split over {self.size} processes",
             )
+        if self.size > 1 and config.device == "mps":
+            raise ConfigError("device", "several processes cannot train on mps; use cpu")
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         gpus = torch.cuda.device_count()
         if self.size > 1 and self.device(config.device).startswith("cuda") and here > gpus:
@@ -138,7 +140,7 @@ def join() -> Group:
     # torchrun's store outlives its restarts, and with it the addresses of those that died.
     store = dist.PrefixStore(f"attempt-{_restarts()}", store)
     place = {"store": store, "rank": group.rank, "world_size": size, "timeout": PATIENCE}
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and dist.is_nccl_available():  # not on Windows
         torch.cuda.set_device(group.local_rank % torch.cuda.device_count())
         dist.init_process_group("cpu:gloo,cuda:nccl", **place)
         _talks.append(dist.new_group(backend="gloo", timeout=PATIENCE))

@@ -147,6 +147,7 @@ class Trainer:
             if read or save:  # rank 0 may have been closed there
                 self.group.agree()
         yield from self._report("validating", epoch)
+        self.group.agree()
 
     def _step(self, chosen: Tensor, epoch: int) -> None:
         """One optimizer step on the training images of these indices [B], which are on the CPU.

@@ -38,7 +38,7 @@ def cost(full: int = 32, done: float = 0.0) -> float:
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """float (B, C, H, H) -> (B, C, size, size), each pixel the mean of those that it covers."""
+    """float (B, C, H, H) -> (B, C, size, size), bilinear with antialiasing."""
     if images.shape[-1] == size:
         return images
     return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
@@ -49,7 +49,7 @@ def check(model: nn.Module) -> None:
     size = min(size for _, size in SIZES)
     try:
         model.eval()(torch.empty(2, 3, size, size, device="meta"))
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # the latter from instance norm
         raise ConfigError(
             "progressive", f"this architecture cannot see images of {size} pixels; leave it out"
         ) from None

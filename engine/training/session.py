@@ -38,6 +38,7 @@ from engine.device import Compute, resolve
 from engine.errors import CheckpointError, DataError, TrainingFailed
 from engine.models import build_model, build_on_meta, whitening
 from engine.models.summary import count_parameters
+from engine.randomness import Purpose, keyed_generator
 from engine.run import Run, RunWriter, State
 from engine.training import progressive
 from engine.training.distributed import ALONE, Group
@@ -141,9 +142,16 @@ def new_model(prepared: Prepared) -> torch.nn.Module:
     if prepared.initial:
         apply_weights(network, *prepared.initial, prepared.header)
     elif layer := whitening.find(network):
-        images = prepared.splits.train_images[: whitening.IMAGES].cpu()
-        layer.fit(normalize(images, prepared.info.mean, prepared.info.std))
+        layer.fit(normalize(_some_images(prepared), prepared.info.mean, prepared.info.std))
     return network
+
+
+def _some_images(prepared: Prepared) -> Tensor:
+    """Training images for the whitening's covariance, at random: folders come class by class."""
+    images = prepared.splits.train_images
+    generator = keyed_generator(prepared.config.seed, Purpose.WHITENING)
+    chosen = torch.randperm(len(images), generator=generator)[: whitening.IMAGES]
+    return images[chosen.to(images.device)].cpu()
 
 
 def run_training(
@@ -220,8 +228,10 @@ def _train(writer, prepared, ask, on_record, group) -> State:
     finally:
         if board is not None:
             board.close()
-    state = ENDINGS[ending] if ending else State.FINISHED
     saved = trainer.position
+    # What was asked at the very last record came too late.
+    done = saved.epochs_done == config.epochs
+    state = State.FINISHED if done else ENDINGS[ending]
     writer.update(
         state=state,
         phase="",

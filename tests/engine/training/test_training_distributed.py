@@ -125,3 +125,37 @@ def test_each_process_takes_a_gpu_of_its_own(monkeypatch):
     assert ALONE.device("auto") == "auto"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert Group(1, 2, 1).device("auto") == "cpu"  # where one process would take an Apple GPU
+
+
+# train.py, whose run is asked to stop when an epoch's steps are done and its validation begins.
+STOPPED_BEFORE_VALIDATION = """
+import os, train
+from engine.training import session
+
+def stopped(writer, *words, train_it=session.run_training, **options):
+    def watch(record):
+        if getattr(record, "phase", "") == "validating":
+            writer.run.request("stop")
+    return train_it(writer, *words, **{**options, "on_record": watch})
+
+session.run_training = stopped
+os._exit(train.main())
+"""
+
+
+def test_a_stop_before_validation_lets_the_others_go(torchrun, tiny_args, tmp_path):
+    """With batch norm, whose statistics the processes exchange next; then nothing is left to do."""
+    program = tmp_path / "stopped.py"
+    program.write_text(STOPPED_BEFORE_VALIDATION)
+    launcher = torchrun(*tiny_args(tmp_path, "--name", "two", "-e", 50), program=program)
+    _, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode == 0, errors
+    assert Run(tmp_path / "two").status().state is State.STOPPED
+
+
+def test_resuming_a_finished_run_is_no_failure(torchrun, tiny_args, tmp_path):
+    assert train.main(tiny_args(tmp_path, "--name", "two", "-e", 1)) == 0
+    launcher = torchrun("--name", "two", "--resume", "--run-root", str(tmp_path))
+    output, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode == 0, errors
+    assert "is finished" in output
