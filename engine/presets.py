@@ -38,12 +38,6 @@ SPEEDRUN = {
     "progressive": True,
     "tta": True,
 }
-HALF_BATCHES = {
-    "optim.weight_decay": 0.05,
-    "optim.head_lr": 3.5,
-    "optim.bias_lr": 220.0,
-    "batch_size": 1000,
-}
 
 PRESETS = {
     "minute": Preset(
@@ -68,8 +62,8 @@ PRESETS = {
     ),
     "quarter": Preset(
         "Quarter",
-        "CIFAR-10 to about 91 %: Speedrun for half as long again, with random erasing.",
-        {**SPEEDRUN, **HALF_BATCHES, "epochs": 20, "augment.erasing": True},
+        "CIFAR-10 to about 91 %: Speedrun with half as many channels again, for twice the time.",
+        {**SPEEDRUN, "model.width": 1.5},
     ),
     "study": Preset(
         "Study",

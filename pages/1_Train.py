@@ -160,9 +160,11 @@ def overview(config: RunConfig, costs: dict) -> None:
 def start_box(config: RunConfig, costs: dict) -> None:
     total = estimate_line(config, costs)
     form, suggested = st.session_state, suggest_name(state.RUN_ROOT, config)
+    if not form.get("run_name"):  # emptied, or not kept while the box was off screen
+        form["name_edited"] = False
     if not form.get("name_edited") and form.get("run_name") != suggested:
         form["name_before"], form["run_name"] = form.get("run_name"), suggested
-    st.text_input("Name", key="run_name", on_change=name_edited, max_chars=80)
+    st.text_input("Name", key="run_name", on_change=name_edited, max_chars=80, **controls.keep())
     dataset = config.data.dataset
     if dataset in data.DATASETS and not data.is_available(dataset, state.DATA_ROOT):
         st.info(f"{data.DATASETS[dataset].title} is not here yet: the run will download it first.")

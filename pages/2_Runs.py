@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pandas as pd
 import streamlit as st
 
@@ -53,16 +55,20 @@ def table(pairs: list) -> list[str]:
         st.info("No run matches the filter.")
         return []
     columns = tables.only_differing(shown) if differs else list(shown)
+    names = list(shown["Run"])
+    chosen = [name for name in st.session_state.get("chosen_runs", []) if name in names]
     event = st.dataframe(
         shown,
-        key="runs_table",
+        # Streamlit keeps the numbers of selected rows: with other rows, they would be other runs.
+        key=f"runs_table_{zlib.crc32('/'.join(names).encode())}",
+        selection_default={"selection": {"rows": [names.index(name) for name in chosen]}},
         hide_index=True,
         column_order=columns,
         placeholder="–",
         on_select="rerun",
         selection_mode="multi-row",
         column_config={
-            "Final": st.column_config.NumberColumn(format="percent", help="After the last epoch"),
+            "Final": st.column_config.NumberColumn(format="percent", help="After the newest epoch"),
             "Best": st.column_config.NumberColumn(
                 format="percent", help="Of all epochs; too high when measured on test images"
             ),
@@ -79,7 +85,8 @@ def table(pairs: list) -> list[str]:
         key="csv",
     )
     st.caption("Select rows to compare their curves.")
-    return [shown.iloc[i]["Run"] for i in event.selection.rows if i < len(shown)]
+    st.session_state["chosen_runs"] = [names[i] for i in event.selection.rows if i < len(names)]
+    return st.session_state["chosen_runs"]
 
 
 def matching(rows: pd.DataFrame, words: str) -> pd.DataFrame:
@@ -158,7 +165,9 @@ def summary(labels: dict[str, list[str]], pairs: dict) -> None:
 
 def details(names: list[str], chosen: list[str]) -> None:
     st.subheader("One run", anchor=False)
-    if len(chosen) == 1 and st.session_state.get("opened_from_table") != chosen[0]:
+    if len(chosen) != 1:
+        st.session_state["opened_from_table"] = None
+    elif st.session_state.get("opened_from_table") != chosen[0]:
         st.session_state["opened_from_table"] = chosen[0]
         st.session_state["run"] = chosen[0]
     name = st.selectbox(
@@ -195,9 +204,10 @@ def actions(run: Run) -> None:
             st.caption("A run can be renamed or deleted once it has ended.")
             return
         with st.popover("Rename"):
-            st.text_input("New name", value=run.name, key="new_name", max_chars=80)
-            st.button("Rename", key="rename", on_click=rename, args=(run,))
-        with st.popover("Delete", key="delete"):
+            key = f"new_name_{run.name}"
+            st.text_input("New name", value=run.name, key=key, max_chars=80)
+            st.button("Rename", key="rename", on_click=rename, args=(run, key))
+        with st.popover("Delete", key=f"delete_{run.name}"):  # closed for the next run
             st.write(
                 f"**{run.name}**: {state.percent(status.final_acc)} after "
                 f"{state.duration(status.seconds)} of training. Its weights and records cannot be "
@@ -234,9 +244,9 @@ def note(run: Run) -> None:
     )
 
 
-def rename(run: Run) -> None:
+def rename(run: Run, key: str) -> None:
     try:
-        renamed = runs.rename(run, st.session_state["new_name"].strip())
+        renamed = runs.rename(run, st.session_state[key].strip())
     except (ConfigError, RunError, OSError) as error:
         st.session_state["run_problem"] = str(error)
     else:

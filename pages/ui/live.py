@@ -14,7 +14,7 @@ from engine.diagnose import diagnose
 from engine.errors import ConfigError, RunError
 from engine.run import RESUMABLE, Run, State, Status
 from engine.runs import suggest_name
-from pages.ui import charts, state
+from pages.ui import charts, state, tables
 
 COLOURS = {
     State.RUNNING: "blue",
@@ -26,9 +26,9 @@ TICK_S, LONG_TICK_S = 1.0, 3.0
 LONG_S = 300  # left of a run, for it to be a long one
 RECENT_STEPS = 20  # the shown train accuracy is their mean
 MIXED_NOTE = (
-    f"Of the last {RECENT_STEPS} steps. Train accuracy is measured on the augmented images that "
-    "the network learns from, which are harder than the clean ones: it may well lie below "
-    "validation accuracy."
+    f"Of the last {RECENT_STEPS} recorded steps. Train accuracy is measured on the augmented "
+    "images that the network learns from, which are harder than the clean ones: it may well lie "
+    "below validation accuracy."
 )
 
 
@@ -122,14 +122,18 @@ def figures(status: Status, records: list[dict]) -> None:
         help=MIXED_NOTE,
     )
     rate.metric("Learning rate", f"{steps[-1]['lr']:.3g}" if steps else "–")
+    if status.tta_acc is not None:
+        st.caption(
+            f"With test-time augmentation, after the last epoch: {state.percent(status.tta_acc)}"
+        )
 
 
 def clean_accuracy(run: Run) -> None:
     """Train accuracy without augmentation, when asked for: what mixed curves cannot show."""
-    config, weights = run.config(), run.path / "last.safetensors"
-    if not weights.exists():
+    config, weights = tables.config_of(run), run.path / "last.safetensors"
+    if config is None or not weights.exists():
         return
-    with st.expander("Why is train accuracy lower than validation accuracy?"):
+    with st.expander("Why do train and validation accuracy differ?"):
         kinds = ("crop", "flip", "erasing", "mixup", "cutmix")
         used = [name for name in kinds if getattr(config.augment, name)]
         st.write(

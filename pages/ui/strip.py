@@ -8,10 +8,11 @@ from PIL import Image
 from engine import data
 from engine.augment import denormalize
 from engine.config import RunConfig
-from engine.errors import ConfigError
+from engine.errors import ConfigError, DataError
 from engine.randomness import Purpose, keyed_generator
 from engine.training.session import make_pipeline
 from pages.ui import choices, state
+from pages.ui.classify import markdown, plain
 from pages.ui.images import contact_sheet
 
 COUNT = 8
@@ -27,8 +28,13 @@ def augmentation_strip() -> None:
     if not data.is_available(dataset, state.DATA_ROOT):
         st.caption("Thumbnails appear once the data set is here.")
         return
+    try:
+        sheet = _sheet(dataset, config.seed, config.augment)
+    except DataError as error:
+        st.error(f"These images cannot be used: {markdown(plain(error))}")
+        return
     st.image(
-        _sheet(dataset, config.seed, config.augment),
+        sheet,
         width="stretch",
         alt="eight training images, and the same images as the augmentations change them",
     )

@@ -72,7 +72,7 @@ def test_row_31_a_run_that_waits_is_deleted_and_not_trained(in_training, worker,
 def test_row_31_a_page_that_shows_an_old_state_is_refused(app, finished, short_wait, what):
     run = finished("stale")
     at = app("pages/2_Runs.py", run="stale")
-    at.text_input(key="new_name").set_value("other").run()
+    at.text_input(key="new_name_stale").set_value("other").run()
     with run.hold("train.py"):
         at.button(key=what).click().run()
     assert not at.exception

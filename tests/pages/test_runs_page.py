@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import streamlit as st
+
 from engine import runs
 from engine.errors import RunError
 from engine.run import Run, State
@@ -67,10 +69,10 @@ def test_a_run_is_renamed_and_a_taken_name_refused(app, finished):
     finished("old")
     finished("taken")
     at = app(PAGE, run="old")
-    at.text_input(key="new_name").set_value("taken").run()
+    at.text_input(key="new_name_old").set_value("taken").run()
     at.button(key="rename").click().run()
     assert "exists" in at.error[0].value
-    at.text_input(key="new_name").set_value("new").run()
+    at.text_input(key="new_name_old").set_value("new").run()
     at.button(key="rename").click().run()
     assert not at.exception
     assert {run.name for run in runs.list_runs(state.RUN_ROOT)} == {"new", "taken"}
@@ -125,3 +127,24 @@ def test_row_31_a_live_run_is_not_deleted(app, finished):
         else:
             raise AssertionError("a live run was deleted")
     assert run.path.exists()
+
+
+def test_a_selection_stays_with_its_runs_when_their_order_changes(app, finished, monkeypatch):
+    """The row numbers that Streamlit keeps would be other runs' then."""
+    defaults = []
+    draw = st.dataframe
+    monkeypatch.setattr(
+        st,
+        "dataframe",
+        lambda *a, **k: (defaults.append(k.get("selection_default")), draw(*a, **k))[1],
+    )
+    finished("first")
+    finished("second")
+    at = app(PAGE)
+    at.session_state["chosen_runs"] = ["first"]
+    finished("third")
+    defaults.clear()
+    at.run()
+    assert not at.exception
+    names = list(at.dataframe[0].value["Run"])
+    assert defaults[0] == {"selection": {"rows": [names.index("first")]}}

@@ -187,3 +187,23 @@ def test_choices_outlive_a_visit_to_another_page(app):
     at.switch_page("pages/2_Runs.py").run()
     at.switch_page(PAGE).run()
     assert at.selectbox(key="arch").value == "vgg13"
+
+
+def test_a_folder_that_is_no_data_set_is_told_and_the_form_stays(app, tmp_path):
+    (tmp_path / "empty").mkdir()
+    at = app(PAGE)
+    at.session_state["dataset"] = "own"
+    at.session_state["dataset_path"] = str(tmp_path / "empty")
+    at.run()
+    assert not at.exception
+    assert any("cannot be used" in error.value for error in at.error)
+    assert at.button(key="start")
+
+
+def test_a_name_that_was_emptied_is_suggested_again(app):
+    at = app(PAGE)
+    suggested = at.text_input(key="run_name").value
+    at.session_state["name_edited"] = True
+    at.session_state["run_name"] = ""
+    at.run()
+    assert at.text_input(key="run_name").value == suggested
