@@ -24,11 +24,15 @@ def differing(configs: list[RunConfig]) -> list[str]:
 
 
 def seed_groups(configs: dict[str, RunConfig]) -> list[list[str]]:
-    """Names of runs, together where only the seed differs, in the order given."""
+    """Names of runs, together where only the seed differs, in the order given.
+
+    A seed that is there already makes a group of its own: a repeat of it is no independent sample.
+    """
     groups: list[list[str]] = []
     for name, config in configs.items():
         for group in groups:
-            if not differing([configs[group[0]], config]):
+            seeds = {configs[other].seed for other in group}
+            if config.seed not in seeds and not differing([configs[group[0]], config]):
                 group.append(name)
                 break
         else:

@@ -8,12 +8,12 @@ import pandas as pd
 import streamlit as st
 
 from engine import compare, runs
-from engine.config import FLAGS
 from engine.errors import ConfigError, RunError
 from engine.run import Run, State
 from pages.ui import charts, choices, live, state, tables
 
 MAX_OVERLAID = 20
+MEASURED_ON = {"data.dataset", "data.holdout"}  # fields that choose the images of validation
 
 
 def page() -> None:
@@ -102,8 +102,12 @@ def comparison(selected: list[Run]) -> None:
         st.info(f"The first {MAX_OVERLAID} of {len(configs)} selected runs are drawn.")
         configs = dict(list(configs.items())[:MAX_OVERLAID])
     differ = compare.differing(list(configs.values()))
+    names = ", ".join(choices.label(path) for path in differ)
+    if MEASURED_ON & set(differ):
+        st.warning("These runs were measured on different images: accuracies are not comparable.")
+    elif len(differ) == 1:
+        st.caption(f"These runs differ in one thing: {names}.")
     if len(differ) > 1:
-        names = ", ".join(FLAGS[path].lstrip("-") for path in differ)
         st.warning(
             f"These runs differ in {len(differ)} things ({names}): a difference in accuracy "
             "cannot be put down to any one of them."
@@ -198,6 +202,7 @@ def actions(run: Run) -> None:
     config = tables.config_of(run)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if config and st.button("Use these choices in Train", key="clone"):
+            st.session_state.pop("choices_taken", None)  # the same ones may be taken again
             st.switch_page("pages/1_Train.py", query_params={"choices": choices.encode(config)})
         downloads(run)
         if status.state is State.RUNNING:

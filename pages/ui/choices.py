@@ -178,11 +178,15 @@ FIELD_LABELS = {
 }
 
 
+def label(field: str) -> str:
+    """What the form calls a field: optim.lr is Learning rate there."""
+    plain = field.rpartition(".")[2].replace("_", " ").capitalize()
+    return FIELD_LABELS.get(field, plain)
+
+
 def explain(error: ConfigError) -> str:
-    """An error in the form's own words: optim.lr is Learning rate there."""
-    plain = error.field.rpartition(".")[2].replace("_", " ").capitalize()
-    label = FIELD_LABELS.get(error.field, plain)
-    return f"{label}: {str(error).removeprefix(f'{error.field}: ')}."
+    """An error in the form's own words."""
+    return f"{label(error.field)}: {str(error).removeprefix(f'{error.field}: ')}."
 
 
 def _exists(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import streamlit as st
 
 from engine import runs
@@ -148,3 +149,21 @@ def test_a_selection_stays_with_its_runs_when_their_order_changes(app, finished,
     assert not at.exception
     names = list(at.dataframe[0].value["Run"])
     assert defaults[0] == {"selection": {"rows": [names.index("first")]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"data.holdout": 500}, "measured on different images"),
+        ({"optim.lr": 0.01}, "differ in one thing: Learning rate"),
+    ],
+)
+def test_a_comparison_says_what_differs(app, finished, changes, told):
+    finished("a")
+    finished("b", **changes)
+    at = app(PAGE)
+    at.session_state["chosen_runs"] = ["a", "b"]
+    finished("c")  # other rows, which are selected anew by their names
+    at.run()
+    shown = [*(w.value for w in at.warning), *(c.value for c in at.caption)]
+    assert any(told in text for text in shown)
