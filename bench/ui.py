@@ -33,7 +33,7 @@ PAGES = ("Runs", "Augmentations", "Classify", "Train")
 PATIENCE_S = 300
 EPOCHS, OVERLAID = 250, 20
 SIZE = {"width": 1400, "height": 1000}
-TABLE = ".st-key-runs_table canvas"
+TABLE = "[class*='st-key-runs_table'] canvas"
 SELECT_ALL = (18, 18)  # the box at the head of a table whose rows can be selected
 
 
