@@ -8,6 +8,7 @@ import time
 import pytest
 from PIL import Image
 
+from bench.ui import SELECT_ALL, TABLE, write_run
 from engine import runs
 from engine.run import Run, State
 
@@ -157,3 +158,24 @@ def test_a_phone_can_read_every_page(tab, photograph):
         overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert overflow <= 0, f"{place or 'Home'} is {overflow} pixels too wide"
         photograph(page, f"{place or 'Home'}-phone")
+
+
+def test_selected_runs_stay_selected_when_others_come_before_them(tab, server, settle, photograph):
+    """Of a table Streamlit keeps the numbers of rows, which are soon other runs' numbers."""
+    write_run(server.runs, "kept-a", 3, lr=0.1)
+    write_run(server.runs, "kept-b", 3, lr=0.2)
+    page = tab("/Runs")
+    page.get_by_label("Filter").fill("kept")
+    page.get_by_label("Filter").press("Enter")
+    settle(page)
+    page.wait_for_timeout(2_000)  # the filtered table, drawn and at rest
+    corner = page.locator(TABLE).first.bounding_box()
+    page.mouse.click(corner["x"] + SELECT_ALL[0], corner["y"] + SELECT_ALL[1])
+    told = "text=These runs differ in one thing: Learning rate."
+    page.wait_for_selector(told)
+    write_run(server.runs, "kept-new", 3, lr=0.2)
+    page.get_by_text("Only what differs").click()
+    settle(page)
+    page.wait_for_timeout(2_000)
+    photograph(page, "runs-selected")
+    assert page.locator(told).is_visible()  # not the first two rows, which differ in nothing

@@ -167,3 +167,20 @@ def test_a_comparison_says_what_differs(app, finished, changes, told):
     at.run()
     shown = [*(w.value for w in at.warning), *(c.value for c in at.caption)]
     assert any(told in text for text in shown)
+
+
+def test_accuracy_with_test_time_augmentation_is_shown_apart(app, finished):
+    run = finished("six-views")
+    with run.hold("a test") as writer:
+        writer.update(tta_acc=0.4321)
+    shown = [caption.value for caption in app(PAGE, run="six-views").caption]
+    assert "With test-time augmentation, after the last epoch: 43.21 %" in shown
+
+
+def test_a_run_with_an_unreadable_config_opens(app, finished):
+    run = finished("odd")
+    (run.path / "last.safetensors").write_bytes(b"weights")
+    (run.path / "config.json").write_text('{"unknown": 1}')
+    at = app(PAGE, run="odd")
+    assert not at.exception
+    assert "odd" in [s.value for s in at.subheader]

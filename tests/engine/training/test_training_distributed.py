@@ -105,6 +105,9 @@ def test_what_cannot_be_trained_together_is_refused(monkeypatch):
         Group(0, 2).check(one)
     Group(0, 2).check(RunConfig(batch_size=2, device="cpu"))
     ALONE.check(one)
+    with pytest.raises(ConfigError, match="device: several processes cannot train on mps; use cpu"):
+        Group(0, 2).check(RunConfig(device="mps"))
+    ALONE.check(RunConfig(device="mps"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")

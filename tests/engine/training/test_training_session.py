@@ -222,3 +222,14 @@ def test_a_failed_run_leaves_no_thread_behind(make_run, sit):
 
 def test_the_status_is_plain_json(finished):
     assert json.loads((finished.path / "status.json").read_text())["state"] == "finished"
+
+
+def test_a_stop_asked_at_the_very_last_record_is_too_late(tmp_path, tiny, sit):
+    run = runs.create(tmp_path, "whole", tiny())
+
+    def ask() -> str | None:
+        done = [r for r in run.records()[0] if r["kind"] == "epoch"]
+        return "stop" if len(done) == run.config().epochs else None
+
+    assert sit(run, ask=ask) is State.FINISHED
+    assert run.status().state is State.FINISHED
