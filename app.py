@@ -32,6 +32,7 @@ def page() -> None:
         machine()
         data_sets()
     next_steps()
+    state.follow(state.overview, statuses)
 
 
 def latest_runs(statuses: list) -> None:
@@ -40,9 +41,9 @@ def latest_runs(statuses: list) -> None:
         st.info("Nothing has been trained yet. The first run takes about a minute.")
         st.page_link("pages/1_Train.py", label="Train a first network")
         return
-    live_ones = [pair for pair in statuses if pair[1].state in state.LIVE]
-    rest = [pair for pair in statuses if pair[1].state not in state.LIVE][:LATEST]
-    st.fragment(run_lines, run_every=2.0 if live_ones else None)([r for r, _ in live_ones + rest])
+    live_ones = [run for run, status in statuses if status.state in state.LIVE]
+    rest = [run for run, _ in statuses if run not in live_ones][:LATEST]
+    st.fragment(run_lines, run_every=live.TICK_S if live_ones else None)(live_ones + rest)
     st.page_link("pages/2_Runs.py", label=f"All {len(statuses)} runs")
 
 

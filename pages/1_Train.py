@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import streamlit as st
 
 from engine import data
 from engine.config import RunConfig
 from engine.device import resolve
-from engine.errors import ConfigError, RunError
+from engine.errors import ConfigError, DataError, RunError
 from engine.presets import PRESETS
-from engine.run import Run, State
+from engine.run import State
 from engine.runs import suggest_name
 from pages.ui import charts, choices, controls, live, state
+from pages.ui.classify import markdown
 from pages.ui.strip import augmentation_strip
 
+UNFINISHED = (State.PAUSED, State.INTERRUPTED)
 LONG_S = 3600.0  # a run that takes longer asks first
 # On a phone Start is far below the curves that it brings. A constant: nothing goes into it.
 SCROLL_UP = """<script>
 document.querySelector('[data-testid="stMain"]').scrollTo({ top: 0, behavior: "smooth" });
+</script>"""
+# Keeps what a reload would lose. Not by st.query_params, which makes an entry of the browser's
+# history of every change. Only percent-encoded text goes into it, and on no other page's address.
+ADDRESS = """<script>
+if (location.pathname.endsWith("/Train")) history.replaceState(history.state, "", "?%s");
 </script>"""
 
 
 def page() -> None:
     state.start_page("Train")
     on_cpu = resolve().device.type == "cpu"
-    choices.prepare_form("minute" if on_cpu else "study")
+    address = st.query_params if state.entered() else {}
+    choices.prepare_form("minute" if on_cpu else "study", address.get("choices"))
+    if asked := address.get("run"):
+        watch(asked)
     statuses = state.statuses()
-    watched, tick = watched_run(statuses), None
+    watched = watched_run(statuses)
     if watched:
         if st.session_state.pop("just_started", False):
             st.html(SCROLL_UP, unsafe_allow_javascript=True)
-        tick = live.panel(watched)
+        live.panel(watched, close)
         queue(statuses)
         st.divider()
         st.subheader("New run", anchor=False)
@@ -40,32 +50,32 @@ def page() -> None:
         queue(statuses)
         st.write("Choose a network and press **Start training**: it learns while you watch.")
     form()
-    seen = [(run.name, status.state) for run, status in statuses if status.state in state.LIVE]
-    st.fragment(look_around, run_every=5 * (tick or 1))(seen)
+    state.follow(live_runs, statuses)
 
 
-def look_around(seen: list) -> None:
-    """Notice a run that was started or ended elsewhere: another tab, or the command line."""
-    now = [(r.name, s.state) for r, s in state.statuses() if s.state in state.LIVE]
-    if now != seen:
-        st.rerun()
+def live_runs(pairs: list) -> list[tuple[str, State]]:
+    return [(run.name, status.state) for run, status in pairs if status.state in state.LIVE]
 
 
 def watched_run(statuses: list):
-    """The run chosen here; else the one that trains, and after its end still that one."""
+    """The run chosen here; else the one that trains, and after its end still that one.
+
+    Of unfinished runs only the newest of all: what was trained since has left the others behind.
+    """
     form = st.session_state
-    asked = st.query_params.get("run")
-    if asked and form.get("run_taken") != asked:
-        form["run_taken"] = asked
-        watch(asked)
     chosen = state.find_run(form.get("watching"))
     if chosen and (form.get("pinned") == chosen.name or chosen.status().state in state.LIVE):
         return chosen
-    for wanted in ((State.RUNNING,), (State.QUEUED,), (State.PAUSED, State.INTERRUPTED)):
+    for wanted in (State.RUNNING, State.QUEUED):
         for run, status in statuses:
-            if status.state in wanted and not (chosen and wanted[0] is State.PAUSED):
+            if status.state is wanted:
                 form["watching"] = run.name
                 return run
+    if chosen is None and statuses:
+        newest, status = statuses[0]
+        if status.state in UNFINISHED and form.get("closed") != newest.name:
+            form["watching"] = newest.name
+            return newest
     return chosen
 
 
@@ -103,12 +113,19 @@ def queue(statuses: list) -> None:
                     )
 
 
-def watch(name: str) -> None:
+def close() -> None:
+    """Put the watched run away until it is asked for again."""
+    st.session_state["closed"] = st.session_state["watching"]
+    watch(None)
+
+
+def watch(name: str | None) -> None:
     """Stay with this run whatever else trains."""
     st.session_state["watching"] = st.session_state["pinned"] = name
 
 
 def form() -> None:
+    st.session_state["preset"] = choices.matching_preset()
     st.segmented_control(
         "Start from a preset",
         list(PRESETS),
@@ -131,13 +148,25 @@ def form() -> None:
     with right:
         try:
             config = choices.read(str(state.DATA_ROOT))
+            remember(config)
             costs = state.model_costs(config.model, config.batch_size)
-        except ConfigError as error:
-            st.error(f"This cannot be trained. {choices.explain(error)}")
+            state.data_sizes(config)
+        except (ConfigError, DataError) as error:
+            st.error(f"This cannot be trained. {markdown(choices.explain(error))}")
             st.button("Start training", key="start", type="primary", disabled=True)
             return
         overview(config, costs)
         start_box(config, costs)
+
+
+def remember(config: RunConfig) -> None:
+    """Keep the choices and the watched run in the address, so that a reload brings them back."""
+    words = {"choices": choices.encode(config)}
+    run = state.find_run(st.session_state.get("watching"))
+    if run and (run.name == st.session_state.get("pinned") or run.status().state not in state.LIVE):
+        words["run"] = run.name  # what trains is found without, and then what trains after it
+    query = urlencode(words, quote_via=quote, safe="")
+    st.html(ADDRESS % query, unsafe_allow_javascript=True)
 
 
 def overview(config: RunConfig, costs: dict) -> None:
@@ -203,7 +232,7 @@ def estimate_line(config: RunConfig, costs: dict) -> float | None:
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     st.write(
         f"About **{state.duration(total)}** on this machine: {epochs} of "
-        f"{state.duration(seconds)}. {state.compute_text()}"
+        f"{state.duration(seconds)}. {state.compute_text(config.precision)}"
     )
     return total
 
@@ -233,16 +262,13 @@ def start(config: RunConfig, suggested: str) -> None:
                 return  # the page, drawn anew, asks first
             config, suggested = now, suggest_name(state.RUN_ROOT, now)
         edited = form.get("name_edited")
-        if not edited and (same := live_twin(config)):  # a slow double click
+        if not edited and (same := live.live_twin(config)):  # a slow double click
             st.toast(f"{same.name} is this very training; change something, or give it a name.")
             return
         name = form["run_name"].strip() if edited else suggested
         run = state.worker().submit(config, name, state.RUN_ROOT)
-    except ConfigError as error:
+    except (ConfigError, DataError, RunError) as error:
         form["start_problem"] = choices.explain(error)
-        return
-    except RunError as error:
-        form["start_problem"] = str(error)
         return
     st.session_state["name_edited"] = False
     st.session_state["started"] = run.name, config
@@ -252,14 +278,6 @@ def start(config: RunConfig, suggested: str) -> None:
         st.session_state["just_started"] = True
     else:
         st.toast(f"{run.name} was added to the queue.")
-
-
-def live_twin(config: RunConfig) -> Run | None:
-    """The run that this session started last, if it has the same choices and is still live."""
-    name, started = st.session_state.get("started", (None, None))
-    run = state.find_run(name)
-    status = state.status_of(run) if run and started == config else None
-    return run if status and status.state in state.LIVE else None
 
 
 def name_edited() -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from engine import compare, runs
 from engine.errors import ConfigError, RunError
-from engine.run import Run, State
+from engine.run import Run, State, Status
 from pages.ui import charts, choices, live, state, tables
 
 MAX_OVERLAID = 20
@@ -19,6 +19,7 @@ MEASURED_ON = {"data.dataset", "data.holdout"}  # fields that choose the images 
 def page() -> None:
     state.start_page("Runs")
     pairs = state.statuses()
+    state.follow(state.overview, pairs)
     if not pairs:
         st.info("No runs yet. Train a first network: it takes about a minute.")
         st.page_link("pages/1_Train.py", label="Train a network")
@@ -27,15 +28,6 @@ def page() -> None:
     if chosen:
         comparison([run for run, _ in pairs if run.name in chosen])
     details([run.name for run, _ in pairs], chosen)
-    if any(status.state in state.LIVE for _, status in pairs):
-        seen = [(run.name, status.state, status.epoch) for run, status in pairs]
-        st.fragment(refresh, run_every=2.0)(seen)
-
-
-def refresh(seen: list) -> None:
-    """While something trains, draw the page again when a run has a new state or epoch."""
-    if [(r.name, s.state, s.epoch) for r, s in state.statuses()] != seen:
-        st.rerun()
 
 
 def table(pairs: list) -> list[str]:
@@ -53,7 +45,7 @@ def table(pairs: list) -> list[str]:
     shown = matching(everything, words)
     if shown.empty:
         st.info("No run matches the filter.")
-        return []
+        return hidden_selection(pairs, [])
     columns = tables.only_differing(shown) if differs else list(shown)
     names = list(shown["Run"])
     chosen = [name for name in st.session_state.get("chosen_runs", []) if name in names]
@@ -85,8 +77,28 @@ def table(pairs: list) -> list[str]:
         key="csv",
     )
     st.caption("Select rows to compare their curves.")
-    st.session_state["chosen_runs"] = [names[i] for i in event.selection.rows if i < len(names)]
+    visible = [names[i] for i in event.selection.rows if i < len(names)]
+    st.session_state["chosen_runs"] = visible + hidden_selection(pairs, names)
     return st.session_state["chosen_runs"]
+
+
+def hidden_selection(pairs: list, shown: list[str]) -> list[str]:
+    """The selected runs that the filter hides, which is said."""
+    hidden = {run.name for run, _ in pairs} - set(shown)
+    kept = [name for name in st.session_state.get("chosen_runs", []) if name in hidden]
+    if kept:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(
+                f"Selected, but hidden by the filter: {', '.join(kept[:5])}{'…' * (len(kept) > 5)}"
+            )
+            st.button("Deselect these", key="deselect", on_click=deselect, args=(kept,))
+    return kept
+
+
+def deselect(names: list[str]) -> None:
+    st.session_state["chosen_runs"] = [
+        name for name in st.session_state["chosen_runs"] if name not in names
+    ]
 
 
 def matching(rows: pd.DataFrame, words: str) -> pd.DataFrame:
@@ -120,6 +132,7 @@ def comparison(selected: list[Run]) -> None:
             key="measure",
             required=True,
             format_func=str.capitalize,
+            persist_state="session",
         )
         split = st.segmented_control(
             "Images",
@@ -128,12 +141,16 @@ def comparison(selected: list[Run]) -> None:
             key="split",
             required=True,
             format_func=str.capitalize,
+            persist_state="session",
         )
-        together = st.toggle("Seeds as mean and band", value=True, key="by_seed")
-        log = st.toggle("Logarithmic", key="log_compare")
-    groups = compare.seed_groups(configs) if together else [[name] for name in configs]
-    labels = {group_label(group): group for group in groups}
+        together = st.toggle(
+            "Seeds as mean and band", value=True, key="by_seed", persist_state="session"
+        )
+        log = st.toggle("Logarithmic", key="log_compare", persist_state="session")
     epochs = {run.name: state.epochs(run) for run in selected if run.name in configs}
+    begun = {name: config for name, config in configs.items() if epochs[name]}
+    groups = compare.seed_groups(begun) if together else [[name] for name in begun]
+    labels = {group_label(group): group for group in groups}
     splits = ("validation", "train") if split == "both" else (split,)
     rows = charts.overlay_rows(
         {label: [epochs[name] for name in group] for label, group in labels.items()},
@@ -146,25 +163,34 @@ def comparison(selected: list[Run]) -> None:
     with st.container(key="compare_chart"):
         spec = charts.overlay_spec(rows, measure, tuple(labels), log)
         st.vega_lite_chart(rows, spec, alt=f"{measure} of the selected runs by epoch")
-    summary(labels, pairs={run.name: run.status() for run in selected})
+    summary(labels, {run.name: run.status() for run in selected})
 
 
 def group_label(group: list[str]) -> str:
     return group[0] if len(group) == 1 else f"{group[0]} and seeds (n = {len(group)})"
 
 
-def summary(labels: dict[str, list[str]], pairs: dict) -> None:
-    """Final accuracy of each group: mean and spread where there are several seeds."""
+def summary(labels: dict[str, list[str]], statuses: dict[str, Status]) -> None:
+    """Final accuracy of each group: mean and spread where there are several seeds.
+
+    Of runs that have not come to their end only where none of the group has, and so marked.
+    """
     rows = []
     for label, group in labels.items():
-        final = pd.Series([pairs[name].final_acc for name in group], dtype=float).dropna()
-        if len(final):
-            spread = f" ± {100 * final.std():.2f}" if len(final) > 1 else ""
-            rows.append(
-                {"Runs": label, "n": len(final), "Final": f"{100 * final.mean():.2f}{spread} %"}
-            )
+        ended = [name for name in group if statuses[name].state is State.FINISHED]
+        shown = [statuses[name] for name in ended or group]
+        final = 100 * pd.Series([status.final_acc for status in shown], dtype=float).dropna()
+        if final.empty:
+            continue
+        spread = f" ± {final.std():.2f}" if len(final) > 1 else ""
+        row = {"Runs": label, "n": len(final), "Final": f"{final.mean():.2f}{spread} %"}
+        if not ended:
+            row["After"] = f"epoch {shown[0].epoch} of {shown[0].epochs}, not finished"
+        elif len(ended) < len(group):
+            row["After"] = f"without {len(group) - len(ended)} not finished"
+        rows.append(row)
     if rows:
-        st.dataframe(pd.DataFrame(rows), hide_index=True, width="content")
+        st.dataframe(pd.DataFrame(rows).fillna(""), hide_index=True, width="content")
 
 
 def details(names: list[str], chosen: list[str]) -> None:
@@ -202,7 +228,6 @@ def actions(run: Run) -> None:
     config = tables.config_of(run)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if config and st.button("Use these choices in Train", key="clone"):
-            st.session_state.pop("choices_taken", None)  # the same ones may be taken again
             st.switch_page("pages/1_Train.py", query_params={"choices": choices.encode(config)})
         downloads(run)
         if status.state is State.RUNNING:

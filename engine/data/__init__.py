@@ -14,18 +14,21 @@ DATASETS: dict[str, DatasetSpec] = {
     "cifar10": DatasetSpec(
         title="CIFAR-10",
         description="60,000 photographs, 32×32, of 10 classes; downloaded once (170 MB)",
+        sizes=(50_000, 10_000),
         load=lambda root, url, watch: cifar.load(cifar.CIFAR10, root, url, watch),
         is_available=lambda root: cifar.is_available(cifar.CIFAR10, root),
     ),
     "cifar100": DatasetSpec(
         title="CIFAR-100",
         description="60,000 photographs, 32×32, of 100 classes; downloaded once (169 MB)",
+        sizes=(50_000, 10_000),
         load=lambda root, url, watch: cifar.load(cifar.CIFAR100, root, url, watch),
         is_available=lambda root: cifar.is_available(cifar.CIFAR100, root),
     ),
     "shapes": DatasetSpec(
         title="Shapes (built in)",
         description="24,000 drawn images, 32×32, of 10 figures; made here in seconds, no download",
+        sizes=(shapes.TRAIN_COUNT, shapes.TEST_COUNT),
         load=lambda root, url, watch: shapes.load(root, watch),
         is_available=lambda root: True,
     ),

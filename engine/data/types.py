@@ -49,5 +49,6 @@ class DatasetSpec:
 
     title: str
     description: str
+    sizes: tuple[int, int]  # training and test images
     load: Callable[[Path, str | None, Watch], ImageData]
     is_available: Callable[[Path], bool]

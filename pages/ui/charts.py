@@ -22,7 +22,7 @@ LEGEND_ROW = 18  # pixels
 LEGEND_CHARS = 110  # beside each other; what is to the right of them would be cut off
 MAX_POINTS = 600  # a series; more are neither visible nor drawn fast
 SPLITS = ["train", "validation"]
-AXES = {"accuracy": "Accuracy", "loss": "Loss", "lr": "Learning rate", "seconds": "Seconds"}
+AXES = {"accuracy": "Accuracy", "loss": "Loss", "lr": "Learning rate"}
 DASHES = [[1, 0], [5, 4]]
 
 
@@ -105,7 +105,10 @@ def _overlay_spec(
 def run_rows(
     records: list[dict[str, Any]], measure: str, by: str, smoothing: float = 0.0
 ) -> pd.DataFrame:
-    """Rows for curve_spec from a run's records: by "epoch", or "step" with epochs' validation."""
+    """Rows for curve_spec from a run's records: by "epoch", or "step" with epochs' validation.
+
+    Only the train curve is smoothed, which is noisy; validation is shown as it was measured.
+    """
     key = {"accuracy": "acc", "loss": "loss"}[measure]
     epochs = [r for r in records if r["kind"] == "epoch"]
     x = "epoch" if by == "epoch" else "step"
@@ -115,8 +118,8 @@ def run_rows(
     else:
         train = [(r["step"], r[key]) for r in records if r["kind"] == "step"]
     rows = []
-    for series, points in zip(SPLITS, (train, validation), strict=True):
-        rows += [(x, value, series) for x, value in thin(smooth(points, smoothing))]
+    for series, points in zip(SPLITS, (smooth(train, smoothing), validation), strict=True):
+        rows += [(x, value, series) for x, value in thin(points)]
     return pd.DataFrame(rows, columns=["x", "value", "series"])
 
 

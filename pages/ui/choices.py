@@ -87,6 +87,8 @@ def read(root: str) -> RunConfig:
         raise ConfigError("data.dataset", f"{found}; give the path of a folder or zip")
     values["data.dataset"] = path if form["dataset"] == OWN_IMAGES else form["dataset"]
     values["data.root"] = root
+    if not data.is_available(values["data.dataset"], root):
+        values["data.url"] = form.get("mirror", "").strip() or None  # typed on Home
     values["data.limit"] = form["limit"] or None
     values |= {f"augment.{name}": name in form["augment"] for name in AUGMENTATIONS}
     steps = form["sche"] == "multi_step"
@@ -101,21 +103,25 @@ def read(root: str) -> RunConfig:
     return with_fields(RunConfig(), values)
 
 
-def prepare_form(first: str) -> None:
-    """Fill the form once a session: from the address if it holds choices, else from a preset."""
-    shared = st.query_params.get("choices")
-    form = st.session_state
-    if shared and form.get("choices_taken") != shared:
-        form["choices_taken"] = shared
+def prepare_form(first: str, shared: str | None) -> None:
+    """Fill the form: with shared choices (see encode), else at first with a preset."""
+    if shared:
         try:
             fill(decode(shared))
-            form["preset"] = None
             return
         except ConfigError as error:
             st.warning(f"The link's choices do not fit and were left out. {explain(error)}")
-    if "arch" not in form:
-        form["preset"] = first
+    if "arch" not in st.session_state:
         fill(PRESETS[first].config())
+
+
+def matching_preset() -> str | None:
+    """The preset that the form shows unchanged, if any."""
+    try:
+        shown = encode(read("data"))
+    except ConfigError:
+        return None
+    return next((name for name, p in PRESETS.items() if encode(p.config()) == shown), None)
 
 
 def encode(config: RunConfig) -> str:
@@ -159,6 +165,7 @@ def decode(choices: str) -> RunConfig:
 FIELD_LABELS = {
     "model.arch": "Architecture",
     "data.dataset": "Data set",
+    "data.url": "Mirror (on Home)",
     "data.holdout": "Held-out training images",
     "data.limit": "Train on at most so many images",
     "optim.lr": "Learning rate",
@@ -184,8 +191,10 @@ def label(field: str) -> str:
     return FIELD_LABELS.get(field, plain)
 
 
-def explain(error: ConfigError) -> str:
+def explain(error: ValueError) -> str:
     """An error in the form's own words."""
+    if not isinstance(error, ConfigError):
+        return str(error)
     return f"{label(error.field)}: {str(error).removeprefix(f'{error.field}: ')}."
 
 

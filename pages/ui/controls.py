@@ -50,6 +50,8 @@ def data_inputs() -> None:
             help="With train/<class>/… and test/<class>/…, or just <class>/…",
             **keep(),
         )
+    else:
+        st.caption(f"{data.DATASETS[st.session_state['dataset']].description}.")
     with st.expander("Validation and subset"):
         st.number_input(
             "Held-out training images",

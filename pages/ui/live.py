@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
 
 from engine import data
-from engine.config import with_fields
+from engine.config import RunConfig, with_fields
 from engine.diagnose import diagnose
 from engine.errors import ConfigError, RunError
 from engine.run import RESUMABLE, Run, State, Status
@@ -22,8 +23,9 @@ COLOURS = {
     State.FAILED: "red",
     State.QUEUED: "gray",
 }
-TICK_S, LONG_TICK_S = 1.0, 3.0
-LONG_S = 300  # left of a run, for it to be a long one
+# Seconds from one look at a live run to the next. At each the browser draws the whole page again,
+# on a core that may be training: watching closely makes it slower (bench.ui).
+TICK_S = 2.0
 RECENT_STEPS = 20  # the shown train accuracy is their mean
 MIXED_NOTE = (
     f"Of the last {RECENT_STEPS} recorded steps. Train accuracy is measured on the augmented "
@@ -32,40 +34,17 @@ MIXED_NOTE = (
 )
 
 
-def panel(run: Run) -> float | None:
-    """Everything about one run that is being watched; how often that is looked at, in seconds."""
+def panel(run: Run, close: Callable[[], None] | None = None) -> None:
+    """Everything about one run that is being watched, and a button to `close` it if it ended."""
     status = run.status()
-    buttons(run, status)
+    buttons(run, status, close)
     by, smoothing, log = chart_options()
-    seen = (status.state, tick_of(status))
-    st.fragment(live, run_every=seen[1])(str(run.path), seen, by, smoothing, log)
+    tick = TICK_S if status.state in state.LIVE else None
+    st.fragment(live, run_every=tick)(str(run.path), status.state, by, smoothing, log)
     clean_accuracy(run)
-    return seen[1]
 
 
-def tick_of(status: Status) -> float | None:
-    """Seconds from one look at the run to the next; None when nothing more will come.
-
-    At every tick the browser draws the whole page again, on a core that may be training: a run that
-    takes long would take longer by being watched closely (bench.ui).
-    """
-    if status.state not in state.LIVE:
-        return None
-    return LONG_TICK_S if (status.eta_seconds or 0) > LONG_S else TICK_S
-
-
-def is_outdated(seen: tuple[State, float | None], status: Status) -> bool:
-    """Whether the page was drawn for another state, or for a much longer or shorter run."""
-    known, tick = seen
-    if status.state is not known:
-        return True
-    if tick is None or status.eta_seconds is None:
-        return False
-    # Apart, so that an estimate that wavers does not draw the page again and again.
-    return status.eta_seconds > LONG_S if tick == TICK_S else status.eta_seconds < LONG_S / 2
-
-
-def live(path: str, seen: tuple[State, float | None], by: str, smoothing: float, log: bool) -> None:
+def live(path: str, seen: State, by: str, smoothing: float, log: bool) -> None:
     """One look at the run's files; a fragment that ticks while the run is live."""
     run = Run(Path(path))
     try:
@@ -73,7 +52,7 @@ def live(path: str, seen: tuple[State, float | None], by: str, smoothing: float,
     except RunError:
         st.info("This run was deleted.")
         return
-    if is_outdated(seen, status):
+    if status.state is not seen:
         st.rerun()
     records = state.records(run)
     epochs = [r for r in records if r["kind"] == "epoch"]
@@ -144,8 +123,12 @@ def clean_accuracy(run: Run) -> None:
         )
         if not data.is_available(config.data.dataset, state.DATA_ROOT):
             st.caption("The clean train accuracy can be measured once the data set is here.")
-        elif st.button("Measure on clean training images", key="clean"):
-            accuracy = state.clean_train_accuracy(str(run.path), weights.stat().st_mtime_ns)
+            return
+        version = str(run.path), weights.stat().st_mtime_ns
+        if st.button("Measure on clean training images", key="clean"):
+            st.session_state["measured"] = version
+        if st.session_state.get("measured") == version:
+            accuracy = state.clean_train_accuracy(*version)
             st.write(
                 f"**{state.percent(accuracy)}** on up to {state.CLEAN_IMAGES:,} clean training "
                 "images, with the last saved weights."
@@ -185,13 +168,20 @@ def chart_options() -> tuple[str, float, bool]:
             persist_state="session",
         )
         smoothing = st.slider(
-            "Smoothing", 0.0, 0.98, 0.0, key="smoothing", width=180, persist_state="session"
+            "Smoothing",
+            0.0,
+            0.98,
+            0.0,
+            key="smoothing",
+            width=180,
+            help="Of the train curves.",
+            persist_state="session",
         )
         log = st.toggle("Logarithmic loss", key="log_loss", persist_state="session")
     return by, smoothing, log
 
 
-def buttons(run: Run, status: Status) -> None:
+def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
     """What may be asked of the run in its state."""
     running, resumable = status.state is State.RUNNING, status.state in RESUMABLE
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -209,6 +199,8 @@ def buttons(run: Run, status: Status) -> None:
         if not running and (run.path / "last.safetensors").exists():
             with st.popover("Extend"):
                 extend_form(run)
+        if close and status.state not in state.LIVE:
+            st.button("Close", key="close", on_click=close)
     if problem := st.session_state.pop("live_problem", None):
         st.error(problem)
 
@@ -240,6 +232,18 @@ def start_extension(run: Run, epochs: int) -> None:
     )
     config = dataclasses.replace(config, epochs=epochs, schedule=schedule)
     config = with_fields(config, {"pretrained": run.name})
+    if twin := live_twin(config):  # a double click
+        st.toast(f"{twin.name} is this very extension.")
+        return
     name = suggest_name(state.RUN_ROOT, config, base=f"{run.name[:60]}-more")
     state.worker().submit(config, name, state.RUN_ROOT)
+    st.session_state["started"] = name, config
     st.session_state["watching"], st.session_state["pinned"] = name, None
+
+
+def live_twin(config: RunConfig) -> Run | None:
+    """The run that this session started last, if it has the same choices and is still live."""
+    name, started = st.session_state.get("started", (None, None))
+    run = state.find_run(name)
+    status = state.status_of(run) if run and started == config else None
+    return run if status and status.state in state.LIVE else None

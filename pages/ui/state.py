@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from engine.config import ModelConfig, RunConfig
 from engine.data import ImageData
 from engine.data.batches import split
 from engine.device import resolve
-from engine.errors import RunError
+from engine.errors import ConfigError, RunError
 from engine.models import build_on_meta
 from engine.models.summary import summarize
 from engine.predict import load_network, measure
@@ -36,6 +37,7 @@ HOME_LABEL = """<style>
 }
 </style>"""
 LIVE = (State.QUEUED, State.RUNNING)
+LOOK_S = 5.0  # seconds from one look at all runs to the next
 
 _probe = threading.Lock()
 _frozen_modules = 0  # imported when the garbage collector was last told to pass them over
@@ -43,11 +45,22 @@ _frozen_modules = 0  # imported when the garbage collector was last told to pass
 
 def start_page(title: str) -> None:
     """Call first on every page: browser title, icon, layout, heading."""
+    form = st.session_state
+    form["entered"] = form.get("entered", False) or form.get("page") != title
+    form["page"] = title
     st.set_page_config(page_title=f"{title} · CIFAR-10 playground", page_icon=ICON, layout="wide")
     _once_per_process()
     _freeze()
     st.html(HOME_LABEL)
     st.title(title)
+
+
+def entered() -> bool:
+    """Whether the page was opened since this was last asked, rather than only drawn again.
+
+    Only then does its address say something new: later it may be older than what the page shows.
+    """
+    return st.session_state.pop("entered", False)
 
 
 def worker() -> Worker:
@@ -84,9 +97,9 @@ def _draw_shapes() -> None:
         return
 
 
-def compute_text() -> str:
+def compute_text(precision: str = "auto") -> str:
     """Device and precision that training will use, for a person."""
-    compute = resolve()
+    compute = resolve("auto", precision)
     kind = {"cpu": "CPU", "cuda": "NVIDIA GPU", "mps": "Apple GPU"}[compute.device.type]
     return f"{kind} ({compute.describe()['device_name']}), {compute.precision}"
 
@@ -95,6 +108,24 @@ def statuses() -> list[tuple[Run, Status]]:
     """Every readable run with its status, newest first."""
     pairs = ((run, status_of(run)) for run in runs.list_runs(RUN_ROOT))
     return [(run, status) for run, status in pairs if status is not None]
+
+
+def overview(pairs: list[tuple[Run, Status]]) -> list[tuple[str, State, int]]:
+    """Name, state and epoch of every run."""
+    return [(run.name, status.state, status.epoch) for run, status in pairs]
+
+
+def follow(reading: Callable[[list], Any], pairs: list[tuple[Run, Status]]) -> None:
+    """Draw the page again soon after `reading`, of all runs, gives something else than of `pairs`.
+
+    So it follows what other tabs and the command line do.
+    """
+    st.fragment(_look, run_every=LOOK_S)(reading, reading(pairs))
+
+
+def _look(reading: Callable[[list], Any], seen: Any) -> None:
+    if reading(statuses()) != seen:
+        st.rerun()
 
 
 def status_of(run: Run) -> Status | None:
@@ -184,7 +215,10 @@ def model_costs(model: ModelConfig, batch_size: int) -> dict[str, float]:
 
 
 def epoch_seconds(config: RunConfig, macs: float) -> float | None:
-    """What an epoch is expected to take here; None until this machine's rate is known."""
+    """What an epoch is expected to take here; None until this machine's rate is known.
+
+    Raises as data_sizes does.
+    """
     compute = resolve(config.device, config.precision)
     rate = estimate.load_rate(_rate_file(), compute)
     if rate is None:
@@ -196,9 +230,20 @@ def epoch_seconds(config: RunConfig, macs: float) -> float | None:
 
 
 def data_sizes(config: RunConfig) -> tuple[int, int]:
-    """Training and test images of the form's data set; CIFAR's numbers for a set not read yet."""
-    train, test = {"shapes": (20_000, 4_000)}.get(config.data.dataset, (50_000, 10_000))
+    """Images that the form's run would train on, and those of the test set.
+
+    Raises ConfigError when held-out images leave none to train on, DataError for one's own images
+    that cannot be read. Those are read for it; CIFAR's numbers are known without.
+    """
+    dataset = config.data.dataset
+    if dataset in data.DATASETS:
+        train, test = data.DATASETS[dataset].sizes
+    else:
+        info = images(dataset)
+        train, test = len(info.train_labels), len(info.test_labels)
     left = train - config.data.holdout
+    if left < 1:
+        raise ConfigError("data.holdout", f"leave some of the {train:,} training images to learn")
     return min(left, config.data.limit or left), test
 
 

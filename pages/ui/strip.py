@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+import torch
 from PIL import Image
 
 from engine import data
@@ -12,7 +13,6 @@ from engine.errors import ConfigError, DataError
 from engine.randomness import Purpose, keyed_generator
 from engine.training.session import make_pipeline
 from pages.ui import choices, state
-from pages.ui.classify import markdown, plain
 from pages.ui.images import contact_sheet
 
 COUNT = 8
@@ -30,9 +30,8 @@ def augmentation_strip() -> None:
         return
     try:
         sheet = _sheet(dataset, config.seed, config.augment)
-    except DataError as error:
-        st.error(f"These images cannot be used: {markdown(plain(error))}")
-        return
+    except DataError:
+        return  # told beside Start
     st.image(
         sheet,
         width="stretch",
@@ -45,7 +44,9 @@ def augmentation_strip() -> None:
 def _sheet(dataset: str, seed: int, augment) -> Image.Image:
     info = state.images(dataset)
     pipeline = make_pipeline(RunConfig(augment=augment), info)
-    batch, labels = info.train_images[:COUNT], info.train_labels[:COUNT]
+    # Spread, because class folders come class by class.
+    some = torch.linspace(0, len(info.train_labels) - 1, COUNT).long()
+    batch, labels = info.train_images[some], info.train_labels[some]
     chance = pipeline.sample(batch.shape, keyed_generator(seed, Purpose.AUGMENT, 1, 0))
     seen = denormalize(pipeline.apply(batch, labels, chance)[0], info.mean, info.std)
     return contact_sheet([*batch, *seen], columns=COUNT, scale=3)

@@ -82,6 +82,36 @@ def test_reload_second_tab_and_coming_back_see_the_same_run(start, tab, server, 
     assert status(server, "shared").step > step
 
 
+def test_a_reload_loses_neither_the_choices_nor_an_ended_run(tab, server, settle):
+    write_run(server.runs, "ended", 3, lr=0.1)
+    page = tab("/Train?run=ended")
+    for key, value in (("epochs", "7"), ("batch_size", "48")):
+        page.locator(f".st-key-{key} input").fill(value)
+        page.locator(f".st-key-{key} input").press("Enter")
+        settle(page)
+    page.locator(".st-key-augment").get_by_text("Mixup").click()
+    settle(page)
+    entries = page.evaluate("history.length")
+    page.reload()
+    settle(page)
+    assert page.locator(".st-key-epochs input").input_value() == "7"
+    assert page.locator(".st-key-batch_size input").input_value() == "48"
+    assert page.locator(".st-key-mixup_alpha").is_visible()
+    assert page.get_by_role("heading", name="ended").is_visible()
+    page.locator(".st-key-close button").click()
+    page.locator(".st-key-close").wait_for(state="detached")
+    settle(page)
+    page.reload()
+    settle(page)
+    assert page.get_by_role("heading", name="ended", exact=True).count() == 0
+    assert page.locator(".st-key-epochs input").input_value() == "7"
+    assert page.evaluate("history.length") == entries, "the Back button would only undo choices"
+    page.get_by_role("link", name="Runs", exact=True).first.click()
+    settle(page)
+    page.wait_for_url("**/Runs*")
+    assert "choices" not in page.url
+
+
 def test_a_queue_of_two_trains_one_after_the_other(start, server, settle, wait_for):
     page = start("one", epochs="60", limit="48")
     page.wait_for_selector(CURVE)

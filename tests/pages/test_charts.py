@@ -25,7 +25,7 @@ ALL_SPECS = """
 from pages.ui import charts
 specs = [charts.curve_spec(m, by, log) for m in ("accuracy", "loss") for by in ("epoch", "step")
          for log in (False, True)]
-specs += [charts.line_spec("lr"), charts.line_spec("lr", "step"), charts.line_spec("seconds")]
+specs += [charts.line_spec("lr"), charts.line_spec("lr", "step")]
 both = {"a": [[{"epoch": 1, "val_acc": 0.5}]] * 2}  # a band, and a lone epoch
 rows = charts.overlay_rows(both, "accuracy", ("validation",))
 specs += [charts.overlay_spec(rows, m, NAMES, log) for m in ("accuracy", "loss") for log in (0, 1)]
@@ -196,10 +196,11 @@ def test_every_point_is_the_weighted_mean_of_all_up_to_it(amount, values):
         assert value == pytest.approx(np.average(values[: x + 1], weights=weights), abs=1e-9)
 
 
-def test_the_chart_smooths_both_series_apart():
-    records = [epoch(1, 0.0, 1.0), epoch(2, 1.0, 0.0)]
+def test_the_chart_smooths_the_train_curve_and_shows_validation_as_measured():
+    records = [epoch(1, 0.75, 0.0), epoch(2, 0.25, 1.0)]
     rows = charts.run_rows(records, "accuracy", "epoch", smoothing=0.5)
-    assert rows["value"].tolist() == pytest.approx([1.0, 1 / 3, 0.0, 2 / 3])
+    values = {name: list(part["value"]) for name, part in rows.groupby("series")}
+    assert values == {"train": pytest.approx([0.0, 2 / 3]), "validation": [0.75, 0.25]}
 
 
 # ---------------------------------------------------------------------------- overlays

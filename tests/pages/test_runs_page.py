@@ -184,3 +184,33 @@ def test_a_run_with_an_unreadable_config_opens(app, finished):
     at = app(PAGE, run="odd")
     assert not at.exception
     assert "odd" in [s.value for s in at.subheader]
+
+
+def test_runs_that_have_not_ended_are_told_from_those_that_have(app, finished):
+    for name, seed in (("a", 0), ("b", 1), ("c", 2)):
+        finished(name, acc=[0.2, 0.4 + seed / 10], seed=seed)
+    unfinished = finished("c2", **{"optim.lr": 0.01})
+    for run in (unfinished, Run(state.RUN_ROOT / "c")):
+        with run.hold("a test") as writer:
+            writer.update(state=State.STOPPED, epoch=1, epochs=9)
+    at = app(PAGE)
+    at.session_state["chosen_runs"] = ["a", "b", "c", "c2"]
+    finished("d")
+    at.run()
+    assert not at.exception
+    rows = at.dataframe[1].value.set_index("n")
+    assert rows["Final"][2] == "45.00 ± 7.07 %"
+    assert rows["After"][2] == "without 1 not finished"
+    assert rows["After"][1] == "epoch 1 of 9, not finished"
+
+
+def test_a_selection_outlives_the_filter_and_is_told(app, finished):
+    finished("plain")
+    finished("vgg", **{"model.arch": "vgg11"})
+    at = app(PAGE)
+    at.session_state["chosen_runs"] = ["plain", "vgg"]
+    at.text_input(key="filter").set_value("vgg11").run()
+    assert any("hidden by the filter: plain" in c.value for c in at.caption)
+    assert set(at.session_state["chosen_runs"]) == {"plain", "vgg"}
+    at.button(key="deselect").click().run()
+    assert at.session_state["chosen_runs"] == ["vgg"]

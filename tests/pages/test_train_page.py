@@ -6,13 +6,14 @@ import json
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from PIL import Image
 
 from engine import runs
-from engine.config import RunConfig
+from engine.config import RunConfig, with_fields
 from engine.models import ARCHITECTURES
 from engine.presets import PRESETS
 from engine.run import Run, State
-from pages.ui import choices, state
+from pages.ui import choices, live, state
 
 PAGE = "pages/1_Train.py"
 
@@ -179,6 +180,8 @@ def test_clean_train_accuracy_is_measured_when_asked_for(app, wait_for):
     assert not [text for text in at.markdown if "clean training images" in text.value]
     at.button(key="clean").click().run()
     assert [text for text in at.markdown if "clean training images" in text.value]
+    at.toggle(key="log_loss").set_value(True).run()
+    assert [text for text in at.markdown if "clean training images" in text.value], "still there"
 
 
 def test_choices_outlive_a_visit_to_another_page(app):
@@ -196,8 +199,8 @@ def test_a_folder_that_is_no_data_set_is_told_and_the_form_stays(app, tmp_path):
     at.session_state["dataset_path"] = str(tmp_path / "empty")
     at.run()
     assert not at.exception
-    assert any("cannot be used" in error.value for error in at.error)
-    assert at.button(key="start")
+    assert any("cannot be trained" in error.value for error in at.error)
+    assert at.button(key="start").disabled
 
 
 def test_a_name_that_was_emptied_is_suggested_again(app):
@@ -207,3 +210,83 @@ def test_a_name_that_was_emptied_is_suggested_again(app):
     at.session_state["run_name"] = ""
     at.run()
     assert at.text_input(key="run_name").value == suggested
+
+
+def test_an_older_address_does_not_undo_what_the_page_shows(app):
+    """A quick change comes with the address of the change before."""
+    at = app(PAGE, choices=json.dumps({"model.arch": "vgg11"}))
+    at.selectbox(key="arch").set_value("vgg13").run()
+    assert at.selectbox(key="arch").value == "vgg13"
+    at.query_params["choices"] = json.dumps({"model.arch": "vgg16"})
+    at.run()
+    assert at.selectbox(key="arch").value == "vgg13"
+
+
+def test_the_preset_is_shown_only_while_the_form_is_as_it_left_it(app):
+    at = app(PAGE)
+    at.segmented_control(key="preset").set_value("speedrun").run()
+    assert at.segmented_control(key="preset").value == "speedrun"
+    at.number_input(key="epochs").set_value(9).run()
+    assert at.segmented_control(key="preset").value is None
+    at.segmented_control(key="preset").set_value("speedrun").run()
+    assert at.number_input(key="epochs").value == PRESETS["speedrun"].config().epochs
+
+
+@pytest.mark.parametrize(("holdout", "left"), [(20_000, False), (19_999, True)])
+def test_something_must_be_left_to_train_on(app, holdout, left):
+    at = app(PAGE)
+    at.number_input(key="holdout").set_value(holdout).run()
+    assert not at.exception
+    assert at.button(key="start").disabled is not left
+    assert any("leave some of the 20,000 training" in e.value for e in at.error) is not left
+
+
+def test_own_images_are_counted_for_the_estimate(app, tmp_path):
+    for name, count in (("cat", 6), ("dog", 4)):
+        for i in range(count):
+            path = tmp_path / "own" / "train" / name / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32), (i, 0, 0)).save(path)
+            path = tmp_path / "own" / "test" / name / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32), (i, 9, 0)).save(path)
+    app(PAGE)
+    own = with_fields(RunConfig(), {"data.dataset": str(tmp_path / "own"), "data.holdout": 3})
+    assert state.data_sizes(own) == (7, 10)
+
+
+def test_a_mirror_typed_on_home_is_used_by_the_run_that_downloads(app):
+    at = app(PAGE, choices=json.dumps({"epochs": 3}))  # CIFAR-10, which is not there
+    at.session_state["mirror"] = "https://mirror.example/cifar.tar.gz"
+    at.run()
+    assert any("--data-url https://mirror.example/cifar.tar.gz" in b.value for b in at.code)
+    at.session_state["mirror"] = "mirror.example"
+    at.run()
+    assert "Mirror (on Home)" in at.error[0].value
+
+
+def test_extending_twice_in_a_row_makes_one_run(app, finished, monkeypatch):
+    run = finished("base")
+    app(PAGE)
+    monkeypatch.setattr(live.st, "session_state", {})
+    live.start_extension(run, 2_000)
+    live.start_extension(run, 2_000)
+    assert {r.name for r in runs.list_runs(state.RUN_ROOT)} == {"base", "base-more"}
+    assert live.st.session_state["watching"] == "base-more"
+
+
+def test_an_unfinished_run_is_shown_until_closed_or_left_behind(app, finished):
+    def shown(at) -> list[str]:
+        return [s.value for s in at.subheader]
+
+    with finished("old").hold("a test") as writer:
+        writer.update(state=State.PAUSED)
+    at = app(PAGE)
+    assert "old" in shown(at)
+    at.button(key="close").click().run()
+    assert not at.exception
+    assert "old" not in shown(at)
+    assert "old" in shown(app(PAGE)), "another visit"
+    finished("newer")
+    assert "old" not in shown(app(PAGE))
+    assert "old" in shown(app(PAGE, run="old"))
