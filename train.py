@@ -38,6 +38,8 @@ from engine.training import distributed, session
 from engine.training.distributed import Ended, Group
 from terminal import DataBar, Display, Signals
 
+FAILED = 1  # exit code
+
 # What may differ from the run's own config when it is resumed: where it computes and reads.
 MOVABLE = ("device", "data.root", "data.url")
 
@@ -134,33 +136,40 @@ def main(arguments: list[str] | None = None) -> int:
     given = {path: tuple(v) if isinstance(v, list) else v for path, v in given.items()}
     if "schedule.milestones" in given:
         given.setdefault("schedule.kind", "multi_step")
-    group = distributed.join()
+    group, code = distributed.join(), FAILED
     try:
-        if args.list:
-            return list_architectures()
-        if args.evaluate is not None:
-            return evaluate_run(args, given)
-        if args.preset and args.resume:
-            raise ConfigError("preset", "is for a new run; a resumed run keeps its own choices")
-        if not group.leads:
-            return follow(group)
-        if begun := distributed.remembered():  # a run keeps its own choices
-            return resume(begun, {}, args.run_root, group)
-        group.check(with_fields(_start(args), given))
-        if args.resume:
-            return resume(args.name, given, args.run_root, group)
-        return train(args, given, group)
+        code = _command(args, given, group)
     except (ConfigError, DataError, RunError, CheckpointError) as error:
         if group.leads:
             print(f"train.py: {_with_flag(error)}", file=sys.stderr)
         group.end()
-        return 2
+        code = 2
     except (Cancelled, KeyboardInterrupt):
         print("train.py: ended before training began; nothing was made", file=sys.stderr)
         group.end()
-        return 130
+        code = 130
     finally:
-        distributed.leave()
+        if code != FAILED:  # else the others may wait for this one in the middle of a step
+            distributed.leave()
+    return code
+
+
+def _command(args: argparse.Namespace, given: dict, group: Group) -> int:
+    """What the arguments ask for; the exit code."""
+    if args.list:
+        return list_architectures()
+    if args.evaluate is not None:
+        return evaluate_run(args, given)
+    if args.preset and args.resume:
+        raise ConfigError("preset", "is for a new run; a resumed run keeps its own choices")
+    if not group.leads:
+        return follow(group)
+    if begun := distributed.remembered():  # a run keeps its own choices
+        return resume(begun, {}, args.run_root, group)
+    group.check(with_fields(_start(args), given))
+    if args.resume:
+        return resume(args.name, given, args.run_root, group)
+    return train(args, given, group)
 
 
 def _start(args: argparse.Namespace) -> RunConfig:
@@ -184,10 +193,10 @@ def follow(group: Group) -> int:
     except Ended:
         return 2
     except TrainingFailed:
-        return 1  # rank 0 tells why
+        return FAILED  # rank 0 tells why
     except Exception as error:
         print(f"train.py: process {group.rank}: {session.explain(error)}", file=sys.stderr)
-        return 1
+        return FAILED
     return 0
 
 
@@ -259,7 +268,7 @@ def _train(run: Run, writer: RunWriter, prepared: session.Prepared, group: Group
     status = writer.status  # of a full disk the run's own file may not tell
     if state is State.FAILED:
         print(f"train.py: run {run.name!r} failed: {status.message}", file=sys.stderr)
-        return 1
+        return FAILED
     if status.final_acc is not None:
         chosen = "; the best was selected on test data" if status.val_is_test else ""
         print(

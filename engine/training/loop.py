@@ -77,7 +77,8 @@ class Trainer:
 
         Closing the generator, at any yield, saves a checkpoint of the steps done and ends. Raises
         TrainingFailed when the loss stops being finite: nothing is saved from then on. In a group
-        every process must exhaust its own generator, but only rank 0 may close it.
+        every process must exhaust its own generator, but only rank 0 may close it; before it throws
+        anything else into it, it calls Group.end.
         """
         restored = self._restore()
         self.group.wait()  # before rank 0 saves what the others might take for a beginning
@@ -107,9 +108,6 @@ class Trainer:
             self.group.end()
             self._read_metrics()
             self._save()
-        except BaseException:
-            self.group.end()
-            raise
 
     def _compile(self) -> Iterator[Record]:
         """Compile the network in every process, or in none; a note tells why not."""

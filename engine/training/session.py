@@ -223,6 +223,9 @@ def _train(writer, prepared, ask, on_record, group) -> State:
                 break
         records.close()
     except BaseException as error:
+        if records.gi_frame is None:  # the training's own; the other processes may be anywhere
+            raise
+        group.end()
         # Not close, which saves: a resume must give a record out again that was not written.
         records.throw(error)
     finally:

@@ -92,3 +92,31 @@ def test_row_29_a_mistake_is_told_once(torchrun, tiny_args, tmp_path):
     told = [line for line in errors.splitlines() if line.startswith("train.py: ")]
     assert told == ["train.py: --batch-size: 1 images cannot be split over 2 processes"]
     assert not (tmp_path / "long").exists()
+
+
+FAILING = """
+import train
+from engine.training.loop import Trainer
+
+step = Trainer._step
+
+def failing(self, chosen, epoch):
+    if self.position.step == 10 and self.group.leads:
+        raise MemoryError("bad_alloc")
+    step(self, chosen, epoch)
+
+Trainer._step = failing
+raise SystemExit(train.main())
+"""
+
+
+def test_row_29_rank_0_that_alone_fails_in_a_step_is_not_waited_for(torchrun, tiny_args, tmp_path):
+    """The others wait for its gradients, and would not hear anything that it tells them."""
+    program = tmp_path / "failing.py"
+    program.write_text(FAILING)
+    words = tiny_args(tmp_path / "runs", "--name", "short", "--norm", "group", "-e", 20)
+    launcher = torchrun(*words, program=program)
+    _, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode == 1
+    assert "run 'short' failed: out of memory: try a smaller batch size" in errors
+    assert Run(tmp_path / "runs" / "short").status().state is State.FAILED
