@@ -32,7 +32,7 @@ def page() -> None:
         machine()
         data_sets()
     next_steps()
-    state.follow(state.overview, statuses)
+    state.follow(state.states, statuses)
 
 
 def latest_runs(statuses: list) -> None:
@@ -92,13 +92,15 @@ def has_nvidia_card() -> bool:
 
 def data_sets() -> None:
     st.subheader("Data", anchor=False)
-    fetching = False
+    fetching, absent = False, []
     for name, spec in data.DATASETS.items():
         fetch = background.current(name, state.DATA_ROOT)
         here = name not in FETCHED or data.is_available(name, state.DATA_ROOT)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge("here" if here else "not here", color="green" if here else "gray")
             st.write(f"**{spec.title}**")
+            if not here:
+                absent.append(name)
             if not here and not (fetch and fetch.running):
                 again = "Try again" if fetch else "Download"
                 st.button(again, key=f"download_{name}", on_click=download, args=(name,))
@@ -109,15 +111,16 @@ def data_sets() -> None:
             st.fragment(download_progress, run_every=1.0)(name)
         elif fetch and fetch.error and not here:
             st.warning(fetch.error)
-    if not fetching:
+    if absent and not fetching:
         with st.expander("Use a mirror"):
-            st.text_input(
-                "Address of the archive",
-                key="mirror",
-                placeholder="https://…/cifar-10-python.tar.gz",
-                help="Accepted only if the file is the known one, bit for bit.",
-                persist_state="session",
-            )
+            for name in absent:
+                st.text_input(
+                    f"Address of {data.DATASETS[name].title}",
+                    key=f"mirror_{name}",
+                    placeholder=f"https://…/{name.replace('cifar', 'cifar-')}-python.tar.gz",
+                    help="Accepted only if the file is the known one, bit for bit.",
+                    persist_state="session",
+                )
         st.caption(
             "The official server is slow these days (up to an hour for 170 MB). The built-in "
             "shapes need no download, and your own folder of images works as well."
@@ -125,7 +128,7 @@ def data_sets() -> None:
 
 
 def download(name: str) -> None:
-    mirror = st.session_state.get("mirror", "").strip()
+    mirror = st.session_state.get(f"mirror_{name}", "").strip()
     background.start(name, state.DATA_ROOT, mirror or None)
 
 

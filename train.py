@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 from engine import data, runs
@@ -149,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
         group.end()
         code = 130
     finally:
-        if code != FAILED:  # else the others may wait for this one in the middle of a step
+        if code in (0, 2):  # else the others may wait for this one in the middle of a step
             distributed.leave()
     return code
 
@@ -357,11 +358,18 @@ def _one_line(text: str) -> str:
 if __name__ == "__main__":
     sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal can show × or any path
     try:
-        code = main()
-        sys.stdout.flush()
+        try:
+            code = main()
+            sys.stdout.flush()
+        except Exception:
+            if "TORCHELASTIC_RUN_ID" not in os.environ:
+                raise
+            traceback.print_exc()
+            code = FAILED
         if "TORCHELASTIC_RUN_ID" in os.environ:  # started by torchrun
             # Threads of the process group may still be at work; ending the interpreter under them
             # aborts the process at times ("terminate called"), which torchrun takes for a failure.
+            sys.stderr.flush()
             os._exit(code)
         sys.exit(code)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough

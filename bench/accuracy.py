@@ -28,7 +28,7 @@ def trained(args: argparse.Namespace, seed: int, root: Path) -> Status:
     """Train one seed to the end, in a process of its own; what the run then knows of itself."""
     name = f"{args.preset}-{seed}"
     words = ["--preset", args.preset, "--dataset", args.dataset, "--data-root", args.data_root]
-    words += ["--seed", seed, "--name", name, "--run-root", root, "--tta", *args.flags]
+    words += [*args.flags, "--seed", seed, "--name", name, "--run-root", root, "--tta"]
     command = [sys.executable, REPOSITORY / "train.py", *words]
     if subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL).returncode:
         raise SystemExit(f"bench.accuracy: the training of seed {seed} failed")

@@ -106,6 +106,7 @@ def training(arch: str, repeats: int, seconds: float, folder: Path) -> list[repo
             page.wait_for_selector(".st-key-live_accuracy", timeout=60_000)
             live.append(measured(run, seconds))
             stop(run)
+            page.goto("about:blank")  # or it would watch the run from the terminal, too
     return [report.compare(f"{arch} with one live tab", "images/s", live, terminal)]
 
 

@@ -96,7 +96,9 @@ def has_onednn() -> bool:
 def fastest_precision(device: torch.device) -> str:
     """What "auto" becomes: bf16 or fp16 where the hardware has it, otherwise fp32."""
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        # Of this device: torch.cuda.is_bf16_supported tells of the current one.
+        ampere = torch.version.hip or torch.cuda.get_device_capability(device)[0] >= 8
+        return "bf16" if ampere else "fp16"
     if device.type == "cpu":
         # Without these instructions bf16 is emulated, several times slower than fp32.
         has = torch.cpu.get_capabilities()

@@ -71,6 +71,11 @@ class Worker:
         running = dict(self._current)
         return next((running[device] for device in self.devices if device in running), None)
 
+    @property
+    def idle(self) -> bool:
+        """Whether a device is free, so that a run submitted now would begin at once."""
+        return not self.waiting() and len(self._current) < len(self.devices)
+
     def waiting(self) -> list[Run]:
         """Queued runs that this worker will train, in order."""
         with self._changed:

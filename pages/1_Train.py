@@ -10,11 +10,10 @@ from engine import data
 from engine.config import RunConfig
 from engine.device import resolve
 from engine.errors import ConfigError, DataError, RunError
-from engine.presets import PRESETS
 from engine.run import State
 from engine.runs import suggest_name
 from pages.ui import charts, choices, controls, live, state
-from pages.ui.classify import markdown
+from pages.ui.classify import markdown, plain
 from pages.ui.strip import augmentation_strip
 
 UNFINISHED = (State.PAUSED, State.INTERRUPTED)
@@ -26,17 +25,25 @@ document.querySelector('[data-testid="stMain"]').scrollTo({ top: 0, behavior: "s
 # Keeps what a reload would lose. Not by st.query_params, which makes an entry of the browser's
 # history of every change. Only percent-encoded text goes into it, and on no other page's address.
 ADDRESS = """<script>
-if (location.pathname.endsWith("/Train")) history.replaceState(history.state, "", "?%s");
+if (location.pathname.endsWith("/Train")) {
+  const address = new URL(location);
+  for (const [key, word] of new URLSearchParams("%s"))
+    word ? address.searchParams.set(key, word) : address.searchParams.delete(key);
+  history.replaceState(history.state, "", address);
+}
 </script>"""
 
 
 def page() -> None:
     state.start_page("Train")
     on_cpu = resolve().device.type == "cpu"
-    address = st.query_params if state.entered() else {}
+    address = st.query_params.to_dict()
+    address = address if state.entered() else {}
     choices.prepare_form("minute" if on_cpu else "study", address.get("choices"))
     if asked := address.get("run"):
         watch(asked)
+    elif seen := address.get("watched"):
+        st.session_state["watching"], st.session_state["pinned"] = seen, None
     statuses = state.statuses()
     watched = watched_run(statuses)
     if watched:
@@ -73,7 +80,7 @@ def watched_run(statuses: list):
                 return run
     if chosen is None and statuses:
         newest, status = statuses[0]
-        if status.state in UNFINISHED and form.get("closed") != newest.name:
+        if status.state in UNFINISHED and newest.name not in form.get("closed", ()):
             form["watching"] = newest.name
             return newest
     return chosen
@@ -115,7 +122,8 @@ def queue(statuses: list) -> None:
 
 def close() -> None:
     """Put the watched run away until it is asked for again."""
-    st.session_state["closed"] = st.session_state["watching"]
+    form = st.session_state
+    form["closed"] = {*form.get("closed", ()), form["watching"]}
     watch(None)
 
 
@@ -125,15 +133,7 @@ def watch(name: str | None) -> None:
 
 
 def form() -> None:
-    st.session_state["preset"] = choices.matching_preset()
-    st.segmented_control(
-        "Start from a preset",
-        list(PRESETS),
-        key="preset",
-        format_func=lambda name: PRESETS[name].title,
-        on_change=controls.apply_preset,
-        help=" ".join(f"**{p.title}**: {p.description}" for p in PRESETS.values()),
-    )
+    controls.preset_input(choices.matching_preset(str(state.DATA_ROOT)))
     left, right = st.columns([3, 2], gap="large")
     with left:
         with st.container(border=True):
@@ -148,25 +148,31 @@ def form() -> None:
     with right:
         try:
             config = choices.read(str(state.DATA_ROOT))
-            remember(config)
             costs = state.model_costs(config.model, config.batch_size)
             state.data_sizes(config)
         except (ConfigError, DataError) as error:
-            st.error(f"This cannot be trained. {markdown(choices.explain(error))}")
+            remember(None)
+            st.error(f"This cannot be trained. {told(error)}")
             st.button("Start training", key="start", type="primary", disabled=True)
             return
+        remember(config)
         overview(config, costs)
         start_box(config, costs)
 
 
-def remember(config: RunConfig) -> None:
-    """Keep the choices and the watched run in the address, so that a reload brings them back."""
-    words = {"choices": choices.encode(config)}
-    run = state.find_run(st.session_state.get("watching"))
-    if run and (run.name == st.session_state.get("pinned") or run.status().state not in state.LIVE):
-        words["run"] = run.name  # what trains is found without, and then what trains after it
-    query = urlencode(words, quote_via=quote, safe="")
-    st.html(ADDRESS % query, unsafe_allow_javascript=True)
+def remember(config: RunConfig | None) -> None:
+    """Keep choices that can be trained and the watched run in the address, for a reload."""
+    name, pinned = st.session_state.get("watching"), st.session_state.get("pinned")
+    words = {"run": name if name == pinned else "", "watched": name if name != pinned else ""}
+    if config:
+        words["choices"] = choices.encode(config)
+    words = {key: word or "" for key, word in words.items()}
+    st.html(ADDRESS % urlencode(words, quote_via=quote, safe=""), unsafe_allow_javascript=True)
+
+
+def told(error: ValueError) -> str:
+    """An error in the form's words, as Markdown; a file's name in it cannot be any."""
+    return markdown(choices.explain(error) if isinstance(error, ConfigError) else plain(error))
 
 
 def overview(config: RunConfig, costs: dict) -> None:
@@ -198,7 +204,7 @@ def start_box(config: RunConfig, costs: dict) -> None:
     if dataset in data.DATASETS and not data.is_available(dataset, state.DATA_ROOT):
         st.info(f"{data.DATASETS[dataset].title} is not here yet: the run will download it first.")
         st.page_link("app.py", label="Download it on Home")
-    busy = state.worker().current is not None
+    busy = not state.worker().idle
     label, key = ("Add to queue", "queue") if busy else ("Start training", "start")
     if total and total > LONG_S:
         with st.popover(label, key=key, type="primary"):
@@ -255,6 +261,7 @@ def start(config: RunConfig, suggested: str) -> None:
     form = st.session_state
     try:
         now = choices.read(str(state.DATA_ROOT))
+        state.data_sizes(now)
         if now != config:
             costs = state.model_costs(now.model, now.batch_size)
             seconds = state.epoch_seconds(now, costs["macs"])
@@ -266,14 +273,14 @@ def start(config: RunConfig, suggested: str) -> None:
             st.toast(f"{same.name} is this very training; change something, or give it a name.")
             return
         name = form["run_name"].strip() if edited else suggested
+        at_once = state.worker().idle
         run = state.worker().submit(config, name, state.RUN_ROOT)
     except (ConfigError, DataError, RunError) as error:
-        form["start_problem"] = choices.explain(error)
+        form["start_problem"] = told(error)
         return
     st.session_state["name_edited"] = False
     st.session_state["started"] = run.name, config
-    current = state.worker().current
-    if current is None or current.path == run.path:
+    if at_once:
         st.session_state["watching"], st.session_state["pinned"] = run.name, None
         st.session_state["just_started"] = True
     else:

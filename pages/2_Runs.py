@@ -19,7 +19,7 @@ MEASURED_ON = {"data.dataset", "data.holdout"}  # fields that choose the images 
 def page() -> None:
     state.start_page("Runs")
     pairs = state.statuses()
-    state.follow(state.overview, pairs)
+    state.follow(state.states_and_epochs, pairs)
     if not pairs:
         st.info("No runs yet. Train a first network: it takes about a minute.")
         st.page_link("pages/1_Train.py", label="Train a network")
@@ -163,14 +163,16 @@ def comparison(selected: list[Run]) -> None:
     with st.container(key="compare_chart"):
         spec = charts.overlay_spec(rows, measure, tuple(labels), log)
         st.vega_lite_chart(rows, spec, alt=f"{measure} of the selected runs by epoch")
-    summary(labels, {run.name: run.status() for run in selected})
+    summary(labels, epochs, {run.name: run.status() for run in selected})
 
 
 def group_label(group: list[str]) -> str:
     return group[0] if len(group) == 1 else f"{group[0]} and seeds (n = {len(group)})"
 
 
-def summary(labels: dict[str, list[str]], statuses: dict[str, Status]) -> None:
+def summary(
+    labels: dict[str, list[str]], epochs: dict[str, list[dict]], statuses: dict[str, Status]
+) -> None:
     """Final accuracy of each group: mean and spread where there are several seeds.
 
     Of runs that have not come to their end only where none of the group has, and so marked.
@@ -178,14 +180,16 @@ def summary(labels: dict[str, list[str]], statuses: dict[str, Status]) -> None:
     rows = []
     for label, group in labels.items():
         ended = [name for name in group if statuses[name].state is State.FINISHED]
-        shown = [statuses[name] for name in ended or group]
-        final = 100 * pd.Series([status.final_acc for status in shown], dtype=float).dropna()
+        shown = ended or group
+        final = 100 * pd.Series([statuses[n].final_acc for n in shown], dtype=float).dropna()
         if final.empty:
             continue
         spread = f" ± {final.std():.2f}" if len(final) > 1 else ""
         row = {"Runs": label, "n": len(final), "Final": f"{final.mean():.2f}{spread} %"}
         if not ended:
-            row["After"] = f"epoch {shown[0].epoch} of {shown[0].epochs}, not finished"
+            last = sorted({epochs[name][-1]["epoch"] for name in shown})
+            after = f"epochs {last[0]} to {last[-1]}" if len(last) > 1 else f"epoch {last[0]}"
+            row["After"] = f"{after} of {statuses[shown[0]].epochs}, not finished"
         elif len(ended) < len(group):
             row["After"] = f"without {len(group) - len(ended)} not finished"
         rows.append(row)

@@ -14,6 +14,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
 
+VALUES = {bool: "trigger_value", str: "string_value", float: "double_value"}
 ANSWER_S = 60  # a guard against hanging for ever, not a measure of speed
 
 
@@ -41,8 +42,8 @@ class Session:
             )
         )
 
-    def ask(self, fragment: str = "", **values: str | bool) -> None:
-        """Request a run; values: a widget's key and its new text, or True for a button's click."""
+    def ask(self, fragment: str = "", **values: str | bool | float | list[str]) -> None:
+        """Request a run; values: a widget's key and its new value, or True for a button's click."""
         self._whole = not fragment
         message = BackMsg()
         run = message.rerun_script
@@ -54,7 +55,10 @@ class Session:
         run.fragment_id, run.is_auto_rerun = fragment, bool(fragment)
         for key, value in values.items():
             widget = run.widget_states.widgets.add(id=self.widgets[key])
-            setattr(widget, "trigger_value" if value is True else "string_value", value)
+            if isinstance(value, list):
+                widget.string_array_value.data.extend(value)
+            else:
+                setattr(widget, VALUES[type(value)], value)
         self._socket.send(message.SerializeToString())
 
     def tick(self) -> None:
@@ -94,7 +98,7 @@ class Session:
         self.charts += kind.endswith("vega_lite_chart")
         if identity := getattr(content, "id", ""):
             self.widgets[identity.split("-", 2)[-1]] = identity  # "$$ID-<hash>-<key>"
-        texts = (getattr(content, field, "") for field in ("body", "label", "text"))
+        texts = (getattr(content, field, "") for field in ("body", "label", "text", "code_text"))
         self.texts += [text for text in texts if text and isinstance(text, str)]
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from engine import data
 from engine.data import ImageData
+from engine.predict import to_input
 from scripts import make_jpeg_dataset as script
 
 CLASSES = tuple(f"class{number}" for number in range(10))
@@ -65,3 +66,13 @@ def test_a_mistake_is_one_line_and_leaves_nothing(cifar, tmp_path, capsys):
     assert told.startswith("make_jpeg_dataset.py: ")
     assert told.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_it_encodes_and_names_as_in_the_set_that_the_figures_are_of(real_zip):
+    with zipfile.ZipFile(real_zip) as archive:
+        names = archive.namelist()
+        theirs = Image.open(io.BytesIO(archive.read("train/ship/4999.jpg")))
+    assert len(names) == 60_000 and "test/truck/0999.jpg" in names
+    ours = Image.open(io.BytesIO(script.encode(to_input(theirs))))
+    assert ours.quantization == theirs.quantization
+    assert ours.layer == theirs.layer

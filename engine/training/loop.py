@@ -94,13 +94,15 @@ class Trainer:
                 self.group.agree()
             self.trained = self.group.wrap(self.trained)
             if not restored:  # from here on a resume needs nothing but the run's own folder
-                self._save()
+                with self._while_others_wait():
+                    self._save()
             self.group.agree()
             self.last_read = time.monotonic()  # or the first reading would be of what came before
             while p.epochs_done < self.config.epochs:
                 yield from self._train_epoch()
                 yield from self._validate()
-                self._save()
+                with self._while_others_wait():
+                    self._save()
                 self.group.agree()
         except Ended:
             return
@@ -108,6 +110,15 @@ class Trainer:
             self.group.end()
             self._read_metrics()
             self._save()
+
+    @contextlib.contextmanager
+    def _while_others_wait(self) -> Iterator[None]:
+        """What rank 0 does alone, the others being in `agree`: if it fails, they may leave."""
+        try:
+            yield
+        except BaseException:
+            self.group.end()
+            raise
 
     def _compile(self) -> Iterator[Record]:
         """Compile the network in every process, or in none; a note tells why not."""
@@ -141,7 +152,8 @@ class Trainer:
                 yield from self._report("training", epoch)
             if save:
                 yield from self._report("saving", epoch)
-                self._save()
+                with self._while_others_wait():
+                    self._save()
             if read or save:  # rank 0 may have been closed there
                 self.group.agree()
         yield from self._report("validating", epoch)
@@ -150,7 +162,7 @@ class Trainer:
     def _step(self, chosen: Tensor, epoch: int) -> None:
         """One optimizer step on the training images of these indices [B], which are on the CPU.
 
-        Nothing in it waits for a GPU, except Muon in fp16, where the scaler looks for overflow.
+        Nothing in it waits for a GPU.
         """
         config, p = self.config, self.position
         (places,) = to_device([chosen], self.compute.device)
@@ -287,7 +299,8 @@ class Trainer:
         )
         if p.best_acc is None or tally.acc > p.best_acc:
             if self.store and self.group.leads:
-                self.store.save_best(self._result(), epoch, tally.acc)
+                with self._while_others_wait():
+                    self.store.save_best(self._result(), epoch, tally.acc)
             p.best_acc, p.best_epoch = tally.acc, epoch
         p.loss_sum = p.acc_sum = p.epoch_seconds = 0.0
         p.images = 0

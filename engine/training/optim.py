@@ -86,7 +86,12 @@ class Muon(torch.optim.Optimizer):
     norms' scales, which it would drive to 0.
 
     groups: as parameter_groups makes them. lr above 0, momentum 0 to below 1.
+
+    In fp16 it divides the gradients by torch.amp.GradScaler's scale itself, and takes a step that
+    overflowed back, so that the host need not wait to learn whether one did.
     """
+
+    _step_supports_amp_scaling = True  # GradScaler then sets grad_scale and found_inf, as tensors
 
     def __init__(
         self, groups: list[dict[str, Any]], lr: float, momentum: float, weight_decay: float
@@ -95,8 +100,23 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None) -> None:
+        overflowed = getattr(self, "found_inf", None)
+        if overflowed is None:
+            self._move()
+            return
+        moved = [p for group in self.param_groups for p in _with_gradient(group)]
+        scale = getattr(self, "grad_scale", None)  # None where somebody has unscaled already
+        if scale is not None:
+            torch._foreach_div_([p.grad for p in moved], scale)
+        state = [*moved, *self._momenta(moved)]
+        before = [tensor.clone() for tensor in state]
+        self._move()
+        for tensor, kept in zip(state, before, strict=True):
+            tensor.copy_(torch.where(overflowed > 0, kept, tensor))
+
+    def _move(self) -> None:
         for group in self.param_groups:
-            moved = [p for p in group["params"] if p.grad is not None]
+            moved = _with_gradient(group)
             if group["filters"]:
                 for parameter in moved:
                     self._turn(parameter, group)
@@ -127,6 +147,10 @@ class Muon(torch.optim.Optimizer):
             if not self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+
+
+def _with_gradient(group: dict[str, Any]) -> list[Tensor]:
+    return [p for p in group["params"] if p.grad is not None]
 
 
 def orthogonalize(matrix: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:

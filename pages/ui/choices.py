@@ -87,8 +87,8 @@ def read(root: str) -> RunConfig:
         raise ConfigError("data.dataset", f"{found}; give the path of a folder or zip")
     values["data.dataset"] = path if form["dataset"] == OWN_IMAGES else form["dataset"]
     values["data.root"] = root
-    if not data.is_available(values["data.dataset"], root):
-        values["data.url"] = form.get("mirror", "").strip() or None  # typed on Home
+    if not data.is_available(values["data.dataset"], root):  # a mirror may be named on Home
+        values["data.url"] = form.get(f"mirror_{values['data.dataset']}", "").strip() or None
     values["data.limit"] = form["limit"] or None
     values |= {f"augment.{name}": name in form["augment"] for name in AUGMENTATIONS}
     steps = form["sche"] == "multi_step"
@@ -115,17 +115,20 @@ def prepare_form(first: str, shared: str | None) -> None:
         fill(PRESETS[first].config())
 
 
-def matching_preset() -> str | None:
+def matching_preset(root: str) -> str | None:
     """The preset that the form shows unchanged, if any."""
     try:
-        shown = encode(read("data"))
+        shown = encode(read(root))
     except ConfigError:
         return None
     return next((name for name, p in PRESETS.items() if encode(p.config()) == shown), None)
 
 
 def encode(config: RunConfig) -> str:
-    """The choices that differ from the defaults, for an address; where data lie stays private."""
+    """The choices that differ from the defaults, for an address.
+
+    Not where downloads are kept; one's own images are a path, and nothing without it.
+    """
     default = RunConfig()
     fields = {**dict.fromkeys(FIELDS.values()), **dict.fromkeys(EXTRA_FIELDS)}
     changed = {
@@ -191,10 +194,8 @@ def label(field: str) -> str:
     return FIELD_LABELS.get(field, plain)
 
 
-def explain(error: ValueError) -> str:
+def explain(error: ConfigError) -> str:
     """An error in the form's own words."""
-    if not isinstance(error, ConfigError):
-        return str(error)
     return f"{label(error.field)}: {str(error).removeprefix(f'{error.field}: ')}."
 
 

@@ -27,9 +27,30 @@ def keep(**extra: Any) -> dict[str, Any]:
     return {"persist_state": "session", **extra}
 
 
-def apply_preset() -> None:
-    chosen = st.session_state["preset"]
-    if chosen:
+def preset_input(shown: str | None) -> None:
+    """The choice of a preset; `shown` is the one that the form matches.
+
+    Its key is another one for each: a value of before a change, which the browser may send late,
+    is then known to be of a control that is no more. It would put the preset back over that change.
+    """
+    key = st.session_state["preset_key"] = f"preset_{shown}"
+    with st.container(key="preset"):
+        st.segmented_control(
+            "Start from a preset",
+            list(PRESETS),
+            default=shown,
+            required=True,
+            key=key,
+            format_func=lambda name: PRESETS[name].title,
+            on_change=_apply_preset,
+            args=(key,),
+            help=" ".join(f"**{p.title}**: {p.description}" for p in PRESETS.values()),
+        )
+
+
+def _apply_preset(key: str) -> None:
+    chosen = st.session_state[key]
+    if chosen and key == st.session_state["preset_key"]:
         fill(PRESETS[chosen].config())
 
 

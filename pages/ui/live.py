@@ -16,6 +16,7 @@ from engine.errors import ConfigError, RunError
 from engine.run import RESUMABLE, Run, State, Status
 from engine.runs import suggest_name
 from pages.ui import charts, state, tables
+from pages.ui.classify import markdown, plain
 
 COLOURS = {
     State.RUNNING: "blue",
@@ -124,11 +125,16 @@ def clean_accuracy(run: Run) -> None:
         if not data.is_available(config.data.dataset, state.DATA_ROOT):
             st.caption("The clean train accuracy can be measured once the data set is here.")
             return
-        version = str(run.path), weights.stat().st_mtime_ns
-        if st.button("Measure on clean training images", key="clean"):
-            st.session_state["measured"] = version
-        if st.session_state.get("measured") == version:
-            accuracy = state.clean_train_accuracy(*version)
+        version, form = (str(run.path), weights.stat().st_mtime_ns), st.session_state
+        asked = st.button("Measure on clean training images", key="clean")
+        if asked or form.get("measured") == version:
+            form["measured"] = None
+            try:
+                accuracy = state.clean_train_accuracy(*version)
+            except (ValueError, OSError, RuntimeError) as error:
+                st.warning(f"It cannot be measured: {markdown(plain(error))}")
+                return
+            form["measured"] = version
             st.write(
                 f"**{state.percent(accuracy)}** on up to {state.CLEAN_IMAGES:,} clean training "
                 "images, with the last saved weights."

@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from engine.config import ModelConfig, RunConfig
 from engine.data import ImageData
 from engine.data.batches import split
 from engine.device import resolve
-from engine.errors import ConfigError, RunError
+from engine.errors import ConfigError, DataError, RunError
 from engine.models import build_on_meta
 from engine.models.summary import summarize
 from engine.predict import load_network, measure
@@ -110,8 +111,11 @@ def statuses() -> list[tuple[Run, Status]]:
     return [(run, status) for run, status in pairs if status is not None]
 
 
-def overview(pairs: list[tuple[Run, Status]]) -> list[tuple[str, State, int]]:
-    """Name, state and epoch of every run."""
+def states(pairs: list[tuple[Run, Status]]) -> list[tuple[str, State]]:
+    return [(run.name, status.state) for run, status in pairs]
+
+
+def states_and_epochs(pairs: list[tuple[Run, Status]]) -> list[tuple[str, State, int]]:
     return [(run.name, status.state, status.epoch) for run, status in pairs]
 
 
@@ -120,11 +124,12 @@ def follow(reading: Callable[[list], Any], pairs: list[tuple[Run, Status]]) -> N
 
     So it follows what other tabs and the command line do.
     """
-    st.fragment(_look, run_every=LOOK_S)(reading, reading(pairs))
+    st.fragment(_look, run_every=LOOK_S)(reading, reading(pairs), time.monotonic())
 
 
-def _look(reading: Callable[[list], Any], seen: Any) -> None:
-    if reading(statuses()) != seen:
+def _look(reading: Callable[[list], Any], seen: Any, drawn: float) -> None:
+    # Not while the page is being drawn: of a run with short epochs it would be drawn without end.
+    if time.monotonic() - drawn > LOOK_S / 2 and reading(statuses()) != seen:
         st.rerun()
 
 
@@ -175,10 +180,30 @@ def _epochs(path: str, changed: int, size: int) -> list[dict[str, Any]]:
     return Run(Path(path)).epochs()
 
 
-@st.cache_resource(max_entries=2, show_spinner="Reading the images…")
 def images(dataset: str) -> ImageData:
-    """A data set that is here already; never downloads."""
+    """A data set that is here already; never downloads. Read again when it changed."""
+    return _images(dataset, _stamp(dataset))
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading the images…")
+def _images(dataset: str, stamp: tuple[int, ...]) -> ImageData:
     return data.load(dataset, DATA_ROOT)
+
+
+def _stamp(dataset: str) -> tuple[int, ...]:
+    """What tells that one's own images changed: times and sizes of a zip, or of a folder's folders.
+
+    A file that is added or taken away changes its folder's time.
+    """
+    if dataset in data.DATASETS:
+        return ()
+    path = Path(dataset).expanduser()
+    try:
+        inner = [p for pattern in ("*", "*/*") for p in path.glob(pattern) if p.is_dir()]
+        stats = [p.stat() for p in (path, *sorted(inner))]
+    except OSError:
+        return ()
+    return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size))
 
 
 CLEAN_IMAGES = 2_000  # of the training images: a fair sample in seconds
@@ -233,18 +258,32 @@ def data_sizes(config: RunConfig) -> tuple[int, int]:
     """Images that the form's run would train on, and those of the test set.
 
     Raises ConfigError when held-out images leave none to train on, DataError for one's own images
-    that cannot be read. Those are read for it; CIFAR's numbers are known without.
+    that cannot be read. Those are read for it; what is downloaded is known without.
     """
     dataset = config.data.dataset
     if dataset in data.DATASETS:
         train, test = data.DATASETS[dataset].sizes
     else:
-        info = images(dataset)
-        train, test = len(info.train_labels), len(info.test_labels)
+        train, test, problem = _own_sizes(dataset, _stamp(dataset))
+        if problem:
+            raise DataError(problem)
     left = train - config.data.holdout
     if left < 1:
         raise ConfigError("data.holdout", f"leave some of the {train:,} training images to learn")
     return min(left, config.data.limit or left), test
+
+
+@st.cache_data(max_entries=32, show_spinner=False, ttl=60)
+def _own_sizes(dataset: str, stamp: tuple[int, ...]) -> tuple[int, int, str]:
+    """Training and test images, or why there are none: told again without reading all again.
+
+    For a minute, since the reason may be a full disk.
+    """
+    try:
+        info = _images(dataset, stamp)
+    except DataError as error:
+        return 0, 0, str(error)
+    return len(info.train_labels), len(info.test_labels), ""
 
 
 def measure_rate(config: RunConfig) -> None:

@@ -8,11 +8,12 @@ from PIL import Image
 
 from engine import data
 from engine.augment import denormalize
-from engine.config import RunConfig
+from engine.config import AugmentConfig, RunConfig
 from engine.errors import ConfigError, DataError
 from engine.randomness import Purpose, keyed_generator
 from engine.training.session import make_pipeline
 from pages.ui import choices, state
+from pages.ui.classify import markdown, plain
 from pages.ui.images import contact_sheet
 
 COUNT = 8
@@ -29,9 +30,14 @@ def augmentation_strip() -> None:
         st.caption("Thumbnails appear once the data set is here.")
         return
     try:
-        sheet = _sheet(dataset, config.seed, config.augment)
-    except DataError:
+        state.data_sizes(config)
+    except (ConfigError, DataError):
         return  # told beside Start
+    try:
+        sheet = _sheet(dataset, config.seed, config.augment)
+    except DataError as error:
+        st.error(f"These images cannot be used: {markdown(plain(error))}")
+        return
     st.image(
         sheet,
         width="stretch",
@@ -41,7 +47,7 @@ def augmentation_strip() -> None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _sheet(dataset: str, seed: int, augment) -> Image.Image:
+def _sheet(dataset: str, seed: int, augment: AugmentConfig) -> Image.Image:
     info = state.images(dataset)
     pipeline = make_pipeline(RunConfig(augment=augment), info)
     # Spread, because class folders come class by class.

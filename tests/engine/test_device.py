@@ -19,7 +19,9 @@ def machine(monkeypatch):
     def build(cuda: int = 0, mps: bool = False, bf16: bool = False, amx: bool = False):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **options: bf16)
+        # bf16 is that of the first device; the others are older
+        newer = lambda device: (8 if bf16 and device.index == 0 else 7, 5)  # noqa: E731
+        monkeypatch.setattr(torch.cuda, "get_device_capability", newer)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
 
@@ -42,6 +44,11 @@ def test_auto_takes_the_fastest_that_is_there(machine, has, device, precision):
     machine(**has)
     compute = resolve()
     assert (str(compute.device), compute.precision) == (device, precision)
+
+
+def test_each_gpu_takes_the_precision_that_it_is_fast_in(machine):
+    machine(cuda=2, bf16=True)
+    assert [resolve(f"cuda:{index}").precision for index in (0, 1)] == ["bf16", "fp16"]
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,25 @@ def test_whole_networks_keep_their_names_and_answers(arch, activation, norm):
     assert distance(slopes[1], slopes[0]) < 5 * TOLERANCE
 
 
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_gradients_through_a_whole_network_are_no_worse_than_bf16_makes_them(norm):
+    """Of every parameter, in training, against fp32: as near as the same network's own layers."""
+    draw = torch.Generator().manual_seed(1)
+    images, labels = torch.randn(32, 3, 32, 32, generator=draw), torch.arange(32) % 10
+    # smooth: rounding moves nothing over a kink
+    plain = build_model("resnet10", activation="celu", norm=norm, width=0.5)
+    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    faster = accelerate(copy.deepcopy(last), BF16)
+    assert {type(m) for m in faster.modules()} & set(FASTER_BF16.values())
+    slopes = []
+    for network, enabled in ((plain, False), (last, True), (faster, True)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = F.cross_entropy(network(images).float(), labels)
+        slopes.append(torch.autograd.grad(loss, list(network.parameters())))
+    for exact, usual, found in zip(*slopes, strict=True):
+        assert distance(found, exact) < max(TOLERANCE, 1.5 * distance(usual, exact))
+
+
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
 @pytest.mark.parametrize("arch", ["resnet18", "vgg16", "densenet121", "resnext18", "speedrun"])
 def test_in_place_activations_change_no_gradient(arch, activation, monkeypatch):

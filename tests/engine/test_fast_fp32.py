@@ -11,6 +11,7 @@ from engine import fast
 from engine.device import Compute
 from engine.fast import Fp32Conv, accelerate, small_maps, winograd
 from engine.models import build_model
+from engine.training import loop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FP32 = Compute(torch.device("cpu"), "fp32")
@@ -162,3 +163,19 @@ def test_gradients_go_through_a_whole_network_unchanged(ways):
     assert set(ways) == {"_Winograd", "_Product"}
     for found, expected in zip(slopes[1], slopes[0], strict=True):
         assert distance(found, expected) < 100 * TOLERANCE
+
+
+def test_the_loss_falls_as_it_does_without_them(make_trainer, tiny, ways, monkeypatch):
+    """The same training with and without the faster layers: what rounding adds up to is small."""
+    losses, taken = [], []
+    for faster in (True, False):
+        if not faster:
+            monkeypatch.setattr(loop, "accelerate", lambda model, compute: model)
+        config = tiny(epochs=3, **{"model.width": 0.5, "optim.lr": 0.02})
+        epochs = [r for r in make_trainer(None, config).fit() if hasattr(r, "train_loss")]
+        losses.append([epoch.train_loss for epoch in epochs])
+        taken.append(set(ways))
+        ways.clear()
+    assert taken == [{"_Winograd"}, set()]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0][-1] < losses[0][0]

@@ -155,3 +155,21 @@ def test_row_30_a_double_click_whose_second_half_comes_late(tab, server, stopped
     assert not [text for text in clicked.wait().texts if "exists" in text]
     assert {run.name for run in runs.list_runs(server.runs)} == before | {"late"}
     stopped(Run(server.runs / "late"))
+
+
+def test_row_30_a_preset_that_the_browser_sends_late_undoes_no_choice(session, server):
+    """With every message a browser sends the values of all controls, and some are behind."""
+    tab = session("Train").wait()
+    tab.ask(preset_minute=["Speedrun"])
+    tab.wait()
+    assert "speedrun" in command(tab)
+    late = {"preset_speedrun": ["Speedrun"]}
+    tab.ask(epochs=9.0, **late)
+    tab.wait()
+    tab.ask(batch_size=48.0, **late)
+    tab.wait()
+    assert "--epochs 9 " in command(tab) and "--batch-size 48" in command(tab), command(tab)
+
+
+def command(tab) -> str:
+    return next(text for text in tab.texts if text.startswith("python train.py"))

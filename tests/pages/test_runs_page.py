@@ -192,7 +192,7 @@ def test_runs_that_have_not_ended_are_told_from_those_that_have(app, finished):
     unfinished = finished("c2", **{"optim.lr": 0.01})
     for run in (unfinished, Run(state.RUN_ROOT / "c")):
         with run.hold("a test") as writer:
-            writer.update(state=State.STOPPED, epoch=1, epochs=9)
+            writer.update(state=State.STOPPED, epoch=3, epochs=9)
     at = app(PAGE)
     at.session_state["chosen_runs"] = ["a", "b", "c", "c2"]
     finished("d")
@@ -201,7 +201,7 @@ def test_runs_that_have_not_ended_are_told_from_those_that_have(app, finished):
     rows = at.dataframe[1].value.set_index("n")
     assert rows["Final"][2] == "45.00 ± 7.07 %"
     assert rows["After"][2] == "without 1 not finished"
-    assert rows["After"][1] == "epoch 1 of 9, not finished"
+    assert rows["After"][1] == "epoch 2 of 9, not finished"
 
 
 def test_a_selection_outlives_the_filter_and_is_told(app, finished):

@@ -28,6 +28,12 @@ def fill_tiny(at, tmp: str = ""):
     return at.run()
 
 
+def preset(at):
+    """The choice of a preset, whose key tells which one the form matches."""
+    (control,) = [c for c in at.segmented_control if c.key.startswith("preset_")]
+    return control
+
+
 def state_of(name: str) -> State:
     return Run(state.RUN_ROOT / name).status().state
 
@@ -35,7 +41,7 @@ def state_of(name: str) -> State:
 def test_without_a_gpu_it_opens_on_minute(app):
     at = app(PAGE)
     assert not at.exception
-    assert at.session_state["preset"] == "minute"
+    assert preset(at).value == "minute"
     assert choices_of(at) == PRESETS["minute"].config()
 
 
@@ -86,7 +92,7 @@ def test_a_damaged_link_is_named_and_left_out(app, choices):
     at = app(PAGE, choices=choices)
     assert not at.exception
     assert any("link's choices" in warning.value for warning in at.warning)
-    assert at.session_state["preset"] == "minute"
+    assert preset(at).value == "minute"
 
 
 def test_what_cannot_be_trained_is_said_and_cannot_be_started(app):
@@ -114,7 +120,7 @@ def test_a_bad_name_makes_no_run(app):
 def test_a_long_run_shows_its_total_and_asks(app, monkeypatch):
     monkeypatch.setattr(state, "epoch_seconds", lambda config, macs: 1_000.0)
     at = app(PAGE)
-    at.segmented_control(key="preset").set_value("study").run()
+    preset(at).set_value("study").run()
     assert "2.9 days" in "\n".join(text.value for text in at.markdown)
     assert not [button for button in at.button if button.key == "start"]
     at.button(key="start_anyway").click().run()
@@ -224,11 +230,11 @@ def test_an_older_address_does_not_undo_what_the_page_shows(app):
 
 def test_the_preset_is_shown_only_while_the_form_is_as_it_left_it(app):
     at = app(PAGE)
-    at.segmented_control(key="preset").set_value("speedrun").run()
-    assert at.segmented_control(key="preset").value == "speedrun"
+    preset(at).set_value("speedrun").run()
+    assert preset(at).value == "speedrun"
     at.number_input(key="epochs").set_value(9).run()
-    assert at.segmented_control(key="preset").value is None
-    at.segmented_control(key="preset").set_value("speedrun").run()
+    assert preset(at).value is None
+    preset(at).set_value("speedrun").run()
     assert at.number_input(key="epochs").value == PRESETS["speedrun"].config().epochs
 
 
@@ -253,14 +259,18 @@ def test_own_images_are_counted_for_the_estimate(app, tmp_path):
     app(PAGE)
     own = with_fields(RunConfig(), {"data.dataset": str(tmp_path / "own"), "data.holdout": 3})
     assert state.data_sizes(own) == (7, 10)
+    for name in ("cat", "dog"):
+        Image.new("RGB", (32, 32), "red").save(tmp_path / "own" / "train" / name / "more.png")
+    assert state.data_sizes(own) == (9, 10), "images were added"
 
 
 def test_a_mirror_typed_on_home_is_used_by_the_run_that_downloads(app):
     at = app(PAGE, choices=json.dumps({"epochs": 3}))  # CIFAR-10, which is not there
-    at.session_state["mirror"] = "https://mirror.example/cifar.tar.gz"
+    at.session_state["mirror_cifar100"] = "https://other.example/cifar-100.tar.gz"
+    at.session_state["mirror_cifar10"] = "https://mirror.example/cifar.tar.gz"
     at.run()
     assert any("--data-url https://mirror.example/cifar.tar.gz" in b.value for b in at.code)
-    at.session_state["mirror"] = "mirror.example"
+    at.session_state["mirror_cifar10"] = "mirror.example"
     at.run()
     assert "Mirror (on Home)" in at.error[0].value
 
@@ -269,6 +279,8 @@ def test_extending_twice_in_a_row_makes_one_run(app, finished, monkeypatch):
     run = finished("base")
     app(PAGE)
     monkeypatch.setattr(live.st, "session_state", {})
+    submitted = lambda config, name, root: runs.create(root, name, config)  # noqa: E731
+    monkeypatch.setattr(state.worker(), "submit", submitted)
     live.start_extension(run, 2_000)
     live.start_extension(run, 2_000)
     assert {r.name for r in runs.list_runs(state.RUN_ROOT)} == {"base", "base-more"}
@@ -290,3 +302,19 @@ def test_an_unfinished_run_is_shown_until_closed_or_left_behind(app, finished):
     finished("newer")
     assert "old" not in shown(app(PAGE))
     assert "old" in shown(app(PAGE, run="old"))
+
+
+def test_a_reload_follows_what_was_followed_and_stays_where_it_was_told_to(app, finished):
+    finished("ended")
+    with finished("running").hold("another process") as writer:
+        writer.update(state=State.RUNNING)
+        for key, name in (("watched", "running"), ("run", "ended")):
+            at = app(PAGE, **{key: "ended"})
+            assert name in [s.value for s in at.subheader], key
+
+
+def test_the_page_says_that_a_network_is_being_compiled(app, finished):
+    with finished("slow-start").hold("another process") as writer:
+        writer.update(state=State.RUNNING, phase="compiling", steps=10, epoch=1, epochs=2)
+        shown = app(PAGE).get("progress")[0].proto.text
+    assert shown.startswith("Epoch 1 of 2 · compiling")
