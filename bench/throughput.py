@@ -32,6 +32,7 @@ STUDY = (
     *("vgg16", "convmixer256d16"),
 )
 PLAIN = "plain"
+KERNELS = 8  # that a profile shows
 
 
 class Step:
@@ -122,6 +123,20 @@ def measure(name: str, args: argparse.Namespace, **choices) -> report.Row:
     return report.compare(name, "images/s", values, baselines)
 
 
+def profile(name: str, args: argparse.Namespace, **choices) -> Iterator[report.Row]:
+    """The kernels that take most of one step of ours, on the CPU."""
+    step = Step(batch_size=args.batch_size, how=args.precision, **choices)
+    with allocator.kept_blocks():
+        step(), step()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+            step()
+    kernels = sorted(profiled.key_averages(), key=lambda k: -k.self_cpu_time_total)
+    whole = sum(kernel.self_cpu_time_total for kernel in kernels)
+    for kernel in kernels[:KERNELS]:
+        share = 100 * kernel.self_cpu_time_total / whole
+        yield report.alone(f"{name}: {kernel.key}", "% of a step", [share])
+
+
 def in_thread(work: Callable[[], report.Row]) -> report.Row:
     found: list[report.Row] = []
     allocator.start_thread(lambda: found.append(work()), "training").join()  # as the worker does
@@ -135,6 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--norms", nargs="*", default=[], help="of the first network, too")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of ours")
+    parser.add_argument("--profile", action="store_true", help="where the time goes, instead")
     parser.add_argument("--main-only", action="store_true", help="not in a thread as well")
     args = parser.parse_args(arguments)
     return report.publish(rows(args), args.json)
@@ -146,6 +162,9 @@ def rows(args: argparse.Namespace) -> Iterator[report.Row]:
     tasks += [(f"{first} {a}", {"arch": first, "activation": a}) for a in args.activations]
     tasks += [(f"{first} {n} norm", {"arch": first, "norm": n}) for n in args.norms]
     for name, choices in tasks:
+        if args.profile:
+            yield from profile(name, args, **choices)
+            continue
 
         def work(name=name, choices=choices) -> report.Row:
             return measure(name, args, **choices)

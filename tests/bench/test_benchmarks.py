@@ -19,6 +19,11 @@ RUNS = {
             *("speedrun group norm", "speedrun group norm, in a thread"),
         ],
     ),
+    "profile": (
+        throughput,
+        ["--arch", "speedrun", "--batch-size", "4", "--profile"],
+        None,
+    ),
     "augment": (
         augment,
         ["--images", "20", "--batch-size", "8", "--arch", "speedrun"],
