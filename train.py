@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
         group.end()
         code = 130
     finally:
-        if code in (0, 2):  # else the others may wait for this one in the middle of a step
+        if code in (0, 2):  # after a failure or Ctrl-C others may be in the middle of a step
             distributed.leave()
     return code
 
@@ -186,8 +186,9 @@ def follow(group: Group) -> int:
         begun = group.agree()
         if begun is None:
             return 0  # there is nothing left to train
-        text, folder = begun
+        text, precision, folder = begun
         config, run = RunConfig.from_json(text), Run(Path(folder))
+        config = with_fields(config, {"precision": precision})  # one for all, on whatever GPUs
         device = group.device(config.device)
         prepared = session.prepare(config, run.path.parent, run, device=device)
         session.follow(run.path, prepared, group)
@@ -246,7 +247,7 @@ def resume(name: str | None, given: dict, root: Path, group: Group) -> int:
 
 
 def _train(run: Run, writer: RunWriter, prepared: session.Prepared, group: Group) -> int:
-    group.agree((prepared.config.to_json(), str(run.path)))
+    group.agree((prepared.config.to_json(), prepared.compute.precision, str(run.path)))
     signals = Signals()
     display = Display(prepared.config.epochs)
     with contextlib.suppress(BrokenPipeError):  # see Display
@@ -357,16 +358,17 @@ def _one_line(text: str) -> str:
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal can show × or any path
+    in_group = "TORCHELASTIC_RUN_ID" in os.environ or os.environ.get("WORLD_SIZE", "1") != "1"
     try:
         try:
             code = main()
             sys.stdout.flush()
-        except Exception:
-            if "TORCHELASTIC_RUN_ID" not in os.environ:
+        except Exception as error:
+            if isinstance(error, BrokenPipeError) or not in_group:
                 raise
             traceback.print_exc()
             code = FAILED
-        if "TORCHELASTIC_RUN_ID" in os.environ:  # started by torchrun
+        if in_group:
             # Threads of the process group may still be at work; ending the interpreter under them
             # aborts the process at times ("terminate called"), which torchrun takes for a failure.
             sys.stderr.flush()

@@ -73,8 +73,10 @@ class Worker:
 
     @property
     def idle(self) -> bool:
-        """Whether a device is free, so that a run submitted now would begin at once."""
-        return not self.waiting() and len(self._current) < len(self.devices)
+        """Whether a run submitted now, for any device, would begin at once."""
+        with self._changed:
+            free = [device for device in self.devices if device not in self._current]
+            return any(self._next(device) is None for device in free)
 
     def waiting(self) -> list[Run]:
         """Queued runs that this worker will train, in order."""

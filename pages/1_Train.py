@@ -275,6 +275,7 @@ def start(config: RunConfig, suggested: str) -> None:
         name = form["run_name"].strip() if edited else suggested
         at_once = state.worker().idle
         run = state.worker().submit(config, name, state.RUN_ROOT)
+        at_once = at_once or run.status().state is State.RUNNING  # another tab has started it
     except (ConfigError, DataError, RunError) as error:
         form["start_problem"] = told(error)
         return

@@ -30,10 +30,14 @@ def keep(**extra: Any) -> dict[str, Any]:
 def preset_input(shown: str | None) -> None:
     """The choice of a preset; `shown` is the one that the form matches.
 
-    Its key is another one for each: a value of before a change, which the browser may send late,
-    is then known to be of a control that is no more. It would put the preset back over that change.
+    Each time that is another one, so is its key: a value of before a change, which the browser may
+    send late, is then known to be of a control that is no more. It would undo that change.
     """
-    key = st.session_state["preset_key"] = f"preset_{shown}"
+    number, before = st.session_state.get("preset_control", (0, ""))
+    if shown != before:
+        number += 1
+        st.session_state["preset_control"] = number, shown
+    key = f"preset_{number}"
     with st.container(key="preset"):
         st.segmented_control(
             "Start from a preset",
@@ -43,14 +47,14 @@ def preset_input(shown: str | None) -> None:
             key=key,
             format_func=lambda name: PRESETS[name].title,
             on_change=_apply_preset,
-            args=(key,),
+            args=(number,),
             help=" ".join(f"**{p.title}**: {p.description}" for p in PRESETS.values()),
         )
 
 
-def _apply_preset(key: str) -> None:
-    chosen = st.session_state[key]
-    if chosen and key == st.session_state["preset_key"]:
+def _apply_preset(number: int) -> None:
+    chosen = st.session_state[f"preset_{number}"]
+    if chosen and number == st.session_state["preset_control"][0]:
         fill(PRESETS[chosen].config())
 
 

@@ -128,13 +128,13 @@ def clean_accuracy(run: Run) -> None:
         version, form = (str(run.path), weights.stat().st_mtime_ns), st.session_state
         asked = st.button("Measure on clean training images", key="clean")
         if asked or form.get("measured") == version:
-            form["measured"] = None
+            form["measured"] = version
             try:
-                accuracy = state.clean_train_accuracy(*version)
+                accuracy = state.clean_train_accuracy(*version, config.data.dataset)
             except (ValueError, OSError, RuntimeError) as error:
+                form["measured"] = None
                 st.warning(f"It cannot be measured: {markdown(plain(error))}")
                 return
-            form["measured"] = version
             st.write(
                 f"**{state.percent(accuracy)}** on up to {state.CLEAN_IMAGES:,} clean training "
                 "images, with the last saved weights."

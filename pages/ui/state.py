@@ -182,25 +182,26 @@ def _epochs(path: str, changed: int, size: int) -> list[dict[str, Any]]:
 
 def images(dataset: str) -> ImageData:
     """A data set that is here already; never downloads. Read again when it changed."""
-    return _images(dataset, _stamp(dataset))
+    return _images(dataset, stamp(dataset))
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the images…")
-def _images(dataset: str, stamp: tuple[int, ...]) -> ImageData:
+def _images(dataset: str, changed: tuple[int, ...]) -> ImageData:
     return data.load(dataset, DATA_ROOT)
 
 
-def _stamp(dataset: str) -> tuple[int, ...]:
-    """What tells that one's own images changed: times and sizes of a zip, or of a folder's folders.
+@st.cache_data(max_entries=32, show_spinner=False, ttl=5)
+def stamp(dataset: str) -> tuple[int, ...]:
+    """What tells that one's own images changed: time and size of a zip, or of every folder in one.
 
-    A file that is added or taken away changes its folder's time.
+    A file that is added or taken away changes its folder's time. Looked at every few seconds.
     """
     if dataset in data.DATASETS:
         return ()
     path = Path(dataset).expanduser()
+    places = [path, *sorted(Path(at) for at, _, _ in os.walk(path))]  # of a zip nothing
     try:
-        inner = [p for pattern in ("*", "*/*") for p in path.glob(pattern) if p.is_dir()]
-        stats = [p.stat() for p in (path, *sorted(inner))]
+        stats = [place.stat() for place in places]
     except OSError:
         return ()
     return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size))
@@ -209,9 +210,13 @@ def _stamp(dataset: str) -> tuple[int, ...]:
 CLEAN_IMAGES = 2_000  # of the training images: a fair sample in seconds
 
 
-@st.cache_data(max_entries=32, show_spinner="Measuring…")
-def clean_train_accuracy(path: str, changed: int) -> float:
+def clean_train_accuracy(path: str, changed: int, dataset: str) -> float:
     """Accuracy of a run's last weights on training images without augmentation."""
+    return _clean_train_accuracy(path, changed, stamp(dataset))
+
+
+@st.cache_data(max_entries=32, show_spinner="Measuring…")
+def _clean_train_accuracy(path: str, weights: int, images_changed: tuple[int, ...]) -> float:
     compute = resolve()
     network = load_network(Path(path), compute)
     config = network.config
@@ -264,7 +269,7 @@ def data_sizes(config: RunConfig) -> tuple[int, int]:
     if dataset in data.DATASETS:
         train, test = data.DATASETS[dataset].sizes
     else:
-        train, test, problem = _own_sizes(dataset, _stamp(dataset))
+        train, test, problem = _own_sizes(dataset, stamp(dataset))
         if problem:
             raise DataError(problem)
     left = train - config.data.holdout
@@ -273,14 +278,14 @@ def data_sizes(config: RunConfig) -> tuple[int, int]:
     return min(left, config.data.limit or left), test
 
 
-@st.cache_data(max_entries=32, show_spinner=False, ttl=60)
-def _own_sizes(dataset: str, stamp: tuple[int, ...]) -> tuple[int, int, str]:
+@st.cache_data(max_entries=32, show_spinner="Reading the images…", ttl=60)
+def _own_sizes(dataset: str, changed: tuple[int, ...]) -> tuple[int, int, str]:
     """Training and test images, or why there are none: told again without reading all again.
 
     For a minute, since the reason may be a full disk.
     """
     try:
-        info = _images(dataset, stamp)
+        info = _images(dataset, changed)
     except DataError as error:
         return 0, 0, str(error)
     return len(info.train_labels), len(info.test_labels), ""

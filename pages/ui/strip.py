@@ -34,7 +34,7 @@ def augmentation_strip() -> None:
     except (ConfigError, DataError):
         return  # told beside Start
     try:
-        sheet = _sheet(dataset, config.seed, config.augment)
+        sheet = _sheet(dataset, state.stamp(dataset), config.seed, config.augment)
     except DataError as error:
         st.error(f"These images cannot be used: {markdown(plain(error))}")
         return
@@ -47,7 +47,9 @@ def augmentation_strip() -> None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _sheet(dataset: str, seed: int, augment: AugmentConfig) -> Image.Image:
+def _sheet(
+    dataset: str, changed: tuple[int, ...], seed: int, augment: AugmentConfig
+) -> Image.Image:
     info = state.images(dataset)
     pipeline = make_pipeline(RunConfig(augment=augment), info)
     # Spread, because class folders come class by class.

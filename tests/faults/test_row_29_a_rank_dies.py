@@ -120,3 +120,33 @@ def test_row_29_rank_0_that_alone_fails_in_a_step_is_not_waited_for(torchrun, ti
     assert launcher.returncode == 1
     assert "run 'short' failed: out of memory: try a smaller batch size" in errors
     assert Run(tmp_path / "runs" / "short").status().state is State.FAILED
+
+
+UNSAVED = """
+import train
+from engine.training.loop import CheckpointStore
+
+save = CheckpointStore.save
+
+def full_disk(self, step, *parts):
+    if step:
+        raise OSError(28, "No space left on device")
+    save(self, step, *parts)
+
+CheckpointStore.save = full_disk
+raise SystemExit(train.main())
+"""
+
+
+def test_row_29_the_others_leave_quietly_when_rank_0_cannot_save(torchrun, tiny_args, tmp_path):
+    program = tmp_path / "unsaved.py"
+    program.write_text(UNSAVED)
+    words = tiny_args(tmp_path / "runs", "--name", "full", "--norm", "group", "-e", 20)
+    launcher = torchrun(*words, program=program)
+    _, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode == 1
+    told = [line for line in errors.splitlines() if line.startswith("train.py: ")]
+    assert told == [
+        "train.py: run 'full' failed: could not write the run: No space left on "
+        "device; free some space, then resume"
+    ]

@@ -160,10 +160,10 @@ def test_row_30_a_double_click_whose_second_half_comes_late(tab, server, stopped
 def test_row_30_a_preset_that_the_browser_sends_late_undoes_no_choice(session, server):
     """With every message a browser sends the values of all controls, and some are behind."""
     tab = session("Train").wait()
-    tab.ask(preset_minute=["Speedrun"])
+    tab.ask(preset_1=["Speedrun"])
     tab.wait()
     assert "speedrun" in command(tab)
-    late = {"preset_speedrun": ["Speedrun"]}
+    late = {"preset_2": ["Speedrun"]}
     tab.ask(epochs=9.0, **late)
     tab.wait()
     tab.ask(batch_size=48.0, **late)

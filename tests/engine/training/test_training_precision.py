@@ -88,6 +88,21 @@ def test_a_first_step_that_overflows_leaves_no_trace(make_trainer, tiny, optimiz
         assert torch.equal(mine, other)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+def test_the_scale_of_the_loss_does_not_scale_the_step(make_trainer, tiny, optimizer):
+    config = tiny(precision="fp16", **{"optim.optimizer": optimizer, "optim.lr": 0.01})
+    weights = []
+    for scale in (1.0, 64.0):
+        trainer = make_trainer(config=config)
+        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        start = [p.detach().clone() for p in trainer.model.parameters()]
+        trainer._step(torch.arange(16), epoch=1)
+        moved = zip(trainer.model.parameters(), start, strict=True)
+        weights.append(torch.cat([(now.detach() - then).flatten() for now, then in moved]))
+    apart = (weights[0] - weights[1]).norm() / weights[0].norm()
+    assert apart < 0.1, "fp16 rounds small gradients, and no more"
+
+
 def test_the_scale_is_part_of_a_checkpoint(make_trainer, tiny, tmp_path):
     config = tiny(precision="fp16")
     trainer = make_trainer(tmp_path, config)
