@@ -24,7 +24,7 @@ from engine.augment import normalize
 from engine.config import ModelConfig, RunConfig
 from engine.device import Compute, resolve
 from engine.fast import accelerate
-from engine.models import build_model
+from engine.models import build_model, whitening
 from engine.predict import Network, Predictor, decode_image
 from engine.randomness import keyed_generator
 from engine.training.evaluate import EVAL_BATCH, predict_logits
@@ -35,8 +35,11 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 def untuned(arch: str) -> torch.nn.Module:
     """As build_model makes it: seeded, fp32, NCHW; its norms have seen some noise."""
     model = build_model(**ModelConfig(arch).arguments)
+    noise = torch.randn(64, 3, 32, 32, generator=keyed_generator(1))
+    if layer := whitening.find(model):  # its filters are 0 until it has seen images
+        layer.fit(noise)
     with torch.no_grad():
-        model.train()(torch.randn(64, 3, 32, 32, generator=keyed_generator(1)))
+        model.train()(noise)
     return model.eval()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import streamlit as st
-import torch
 from PIL import Image
 
 from engine import data
@@ -53,7 +52,7 @@ def _sheet(
     info = state.images(dataset)
     pipeline = make_pipeline(RunConfig(augment=augment), info)
     # Spread, because class folders come class by class.
-    some = torch.linspace(0, len(info.train_labels) - 1, COUNT).long()
+    some = [place * (len(info.train_labels) - 1) // (COUNT - 1) for place in range(COUNT)]
     batch, labels = info.train_images[some], info.train_labels[some]
     chance = pipeline.sample(batch.shape, keyed_generator(seed, Purpose.AUGMENT, 1, 0))
     seen = denormalize(pipeline.apply(batch, labels, chance)[0], info.mean, info.std)

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from bench.ui import SELECT_ALL, TABLE, write_run
 from engine import runs
@@ -93,18 +94,18 @@ def test_a_reload_loses_neither_the_choices_nor_an_ended_run(tab, server, settle
     settle(page)
     entries = page.evaluate("history.length")
     page.reload()
+    expect(page.locator(".st-key-epochs input")).to_have_value("7", timeout=30_000)
+    expect(page.locator(".st-key-batch_size input")).to_have_value("48")
     settle(page)
-    assert page.locator(".st-key-epochs input").input_value() == "7"
-    assert page.locator(".st-key-batch_size input").input_value() == "48"
     assert page.locator(".st-key-mixup_alpha").is_visible()
     assert page.get_by_role("heading", name="ended").is_visible()
     page.locator(".st-key-close button").click()
     page.locator(".st-key-close").wait_for(state="detached")
     settle(page)
     page.reload()
+    expect(page.locator(".st-key-epochs input")).to_have_value("7", timeout=30_000)
     settle(page)
     assert page.get_by_role("heading", name="ended", exact=True).count() == 0
-    assert page.locator(".st-key-epochs input").input_value() == "7"
     assert page.evaluate("history.length") == entries, "the Back button would only undo choices"
     page.get_by_role("link", name="Runs", exact=True).first.click()
     settle(page)
