@@ -24,9 +24,8 @@ COLOURS = {
     State.FAILED: "red",
     State.QUEUED: "gray",
 }
-# Seconds from one look at a live run to the next. At each the browser draws the whole page again,
-# on a core that may be training: watching closely makes it slower (bench.ui).
-TICK_S = 2.0
+TICK_S, LONG_TICK_S = 2.0, 5.0
+LONG_S = 300  # left of a run, for it to be a long one
 RECENT_STEPS = 20  # the shown train accuracy is their mean
 MIXED_NOTE = (
     f"Of the last {RECENT_STEPS} recorded steps. Train accuracy is measured on the augmented "
@@ -40,12 +39,34 @@ def panel(run: Run, close: Callable[[], None] | None = None) -> None:
     status = run.status()
     buttons(run, status, close)
     by, smoothing, log = chart_options()
-    tick = TICK_S if status.state in state.LIVE else None
-    st.fragment(live, run_every=tick)(str(run.path), status.state, by, smoothing, log)
+    seen = (status.state, tick_of(status))
+    st.fragment(live, run_every=seen[1])(str(run.path), seen, by, smoothing, log)
     clean_accuracy(run)
 
 
-def live(path: str, seen: State, by: str, smoothing: float, log: bool) -> None:
+def tick_of(status: Status) -> float | None:
+    """Seconds from one look at the run to the next; None when nothing more will come.
+
+    At every tick the browser draws the whole page again, on a core that may be training: a run that
+    takes long would take longer by being watched closely (bench.ui).
+    """
+    if status.state not in state.LIVE:
+        return None
+    return LONG_TICK_S if (status.eta_seconds or 0) > LONG_S else TICK_S
+
+
+def is_outdated(seen: tuple[State, float | None], status: Status) -> bool:
+    """Whether the page was drawn for another state, or for a much longer or shorter run."""
+    known, tick = seen
+    if status.state is not known:
+        return True
+    if tick is None or status.eta_seconds is None:
+        return False
+    # Apart, so that an estimate that wavers does not draw the page again and again.
+    return status.eta_seconds > LONG_S if tick == TICK_S else status.eta_seconds < LONG_S / 2
+
+
+def live(path: str, seen: tuple[State, float | None], by: str, smoothing: float, log: bool) -> None:
     """One look at the run's files; a fragment that ticks while the run is live."""
     run = Run(Path(path))
     try:
@@ -53,7 +74,7 @@ def live(path: str, seen: State, by: str, smoothing: float, log: bool) -> None:
     except RunError:
         st.info("This run was deleted.")
         return
-    if status.state is not seen:
+    if is_outdated(seen, status):
         st.rerun()
     records = state.records(run)
     epochs = [r for r in records if r["kind"] == "epoch"]

@@ -94,59 +94,51 @@ def test_row_29_a_mistake_is_told_once(torchrun, tiny_args, tmp_path):
     assert not (tmp_path / "long").exists()
 
 
-FAILING = """
+PATCHED = """
 import train
-from engine.training.loop import Trainer
+from engine.training.loop import CheckpointStore, Trainer
 
-step = Trainer._step
+step, save = Trainer._step, CheckpointStore.save
 
-def failing(self, chosen, epoch):
+def failing_step(self, chosen, epoch):
     if self.position.step == 10 and self.group.leads:
         raise MemoryError("bad_alloc")
     step(self, chosen, epoch)
 
-Trainer._step = failing
-raise SystemExit(train.main())
-"""
-
-
-def test_row_29_rank_0_that_alone_fails_in_a_step_is_not_waited_for(torchrun, tiny_args, tmp_path):
-    """The others wait for its gradients, and would not hear anything that it tells them."""
-    program = tmp_path / "failing.py"
-    program.write_text(FAILING)
-    words = tiny_args(tmp_path / "runs", "--name", "short", "--norm", "group", "-e", 20)
-    launcher = torchrun(*words, program=program)
-    _, errors = launcher.communicate(timeout=120)
-    assert launcher.returncode == 1
-    assert "run 'short' failed: out of memory: try a smaller batch size" in errors
-    assert Run(tmp_path / "runs" / "short").status().state is State.FAILED
-
-
-UNSAVED = """
-import train
-from engine.training.loop import CheckpointStore
-
-save = CheckpointStore.save
-
-def full_disk(self, step, *parts):
-    if step:
+def failing_save(self, number, *parts):
+    if number:
         raise OSError(28, "No space left on device")
-    save(self, step, *parts)
+    save(self, number, *parts)
 
-CheckpointStore.save = full_disk
+{patch}
 raise SystemExit(train.main())
 """
 
 
-def test_row_29_the_others_leave_quietly_when_rank_0_cannot_save(torchrun, tiny_args, tmp_path):
-    program = tmp_path / "unsaved.py"
-    program.write_text(UNSAVED)
-    words = tiny_args(tmp_path / "runs", "--name", "full", "--norm", "group", "-e", 20)
-    launcher = torchrun(*words, program=program)
-    _, errors = launcher.communicate(timeout=120)
-    assert launcher.returncode == 1
-    told = [line for line in errors.splitlines() if line.startswith("train.py: ")]
-    assert told == [
-        "train.py: run 'full' failed: could not write the run: No space left on "
-        "device; free some space, then resume"
-    ]
+@pytest.fixture
+def told(torchrun, tiny_args, tmp_path):
+    """told("x = y") is what is said when a training is patched so that rank 0 alone fails."""
+
+    def run(patch: str) -> list[str]:
+        program = tmp_path / "patched.py"
+        program.write_text(PATCHED.format(patch=patch))
+        words = tiny_args(tmp_path / "runs", "--name", "short", "--norm", "group", "-e", 20)
+        launcher = torchrun(*words, program=program)
+        _, errors = launcher.communicate(timeout=120)
+        assert launcher.returncode == 1
+        assert Run(tmp_path / "runs" / "short").status().state is State.FAILED
+        return [line for line in errors.splitlines() if line.startswith("train.py: ")]
+
+    return run
+
+
+def test_row_29_rank_0_that_alone_fails_in_a_step_is_not_waited_for(told):
+    """The others wait for its gradients, and would not hear anything that it tells them."""
+    lines = told("Trainer._step = failing_step")
+    assert any("run 'short' failed: out of memory: try a smaller" in line for line in lines)
+
+
+def test_row_29_the_others_leave_quietly_when_rank_0_cannot_save(told):
+    advice = "could not write the run: No space left on device; free some space, then resume"
+    lines = told("CheckpointStore.save = failing_save")
+    assert lines == [f"train.py: run 'short' failed: {advice}"]
