@@ -17,6 +17,7 @@ from pages.ui.classify import markdown, plain
 from pages.ui.strip import augmentation_strip
 
 UNFINISHED = (State.PAUSED, State.INTERRUPTED)
+LOOK_WATCHING_S = 20.0  # from one look at the other runs to the next while one is watched
 LONG_S = 3600.0  # a run that takes longer asks first
 # On a phone Start is far below the curves that it brings. A constant: nothing goes into it.
 SCROLL_UP = """<script>
@@ -57,7 +58,9 @@ def page() -> None:
         queue(statuses)
         st.write("Choose a network and press **Start training**: it learns while you watch.")
     form()
-    state.follow(live_runs, statuses)
+    # Every look makes the browser draw the page again, beside a training that it would slow down.
+    training = watched is not None and watched.status().state in state.LIVE
+    state.follow(live_runs, statuses, every=LOOK_WATCHING_S if training else state.LOOK_S)
 
 
 def live_runs(pairs: list) -> list[tuple[str, State]]:

@@ -24,7 +24,7 @@ COLOURS = {
     State.FAILED: "red",
     State.QUEUED: "gray",
 }
-TICK_S, LONG_TICK_S = 2.0, 5.0
+TICK_S, LONG_TICK_S = 2.0, 10.0
 LONG_S = 300  # left of a run, for it to be a long one
 RECENT_STEPS = 20  # the shown train accuracy is their mean
 MIXED_NOTE = (

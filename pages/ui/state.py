@@ -119,12 +119,14 @@ def states_and_epochs(pairs: list[tuple[Run, Status]]) -> list[tuple[str, State,
     return [(run.name, status.state, status.epoch) for run, status in pairs]
 
 
-def follow(reading: Callable[[list], Any], pairs: list[tuple[Run, Status]]) -> None:
-    """Draw the page again soon after `reading`, of all runs, gives something else than of `pairs`.
+def follow(
+    reading: Callable[[list], Any], pairs: list[tuple[Run, Status]], every: float = LOOK_S
+) -> None:
+    """Draw the page again when `reading`, of all runs, gives something else than of `pairs`.
 
-    So it follows what other tabs and the command line do.
+    So it follows what other tabs and the command line do; looked at `every` so many seconds.
     """
-    st.fragment(_look, run_every=LOOK_S)(reading, reading(pairs), time.monotonic())
+    st.fragment(_look, run_every=every)(reading, reading(pairs), time.monotonic())
 
 
 def _look(reading: Callable[[list], Any], seen: Any, drawn: float) -> None:
