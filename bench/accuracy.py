@@ -3,7 +3,8 @@
     python -m bench.accuracy cifar10-jpeg.zip [--preset speedrun] [--seeds 0 1 2] [FLAGS]
 
 Time is that of the whole training, with the validation after each epoch and the test-time
-augmentation at the end; reading the data set is not part of it. Other flags are those of train.py.
+augmentation at the end, and that of its steps alone; reading the data set is part of neither.
+Other flags are those of train.py.
 Figures are means; their range is beside them.
 """
 
@@ -19,20 +20,27 @@ from pathlib import Path
 
 from bench import report
 from engine.presets import PRESETS
-from engine.run import Run, Status
+from engine.run import Run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def trained(args: argparse.Namespace, seed: int, root: Path) -> Status:
-    """Train one seed to the end, in a process of its own; what the run then knows of itself."""
+def trained(args: argparse.Namespace, seed: int, root: Path) -> Run:
+    """Train one seed to the end, in a process of its own."""
     name = f"{args.preset}-{seed}"
     words = ["--preset", args.preset, "--dataset", args.dataset, "--data-root", args.data_root]
     words += [*args.flags, "--seed", seed, "--name", name, "--run-root", root, "--tta"]
     command = [sys.executable, REPOSITORY / "train.py", *words]
     if subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL).returncode:
         raise SystemExit(f"bench.accuracy: the training of seed {seed} failed")
-    return Run(root / name).status()
+    return Run(root / name)
+
+
+def seconds_in_steps(run: Run) -> float:
+    """Of a run of at most loop.MAX_STEP_RECORDS steps: then each has left a record."""
+    records, _ = run.records()
+    speeds = [record["images_per_s"] for record in records if record["kind"] == "step"]
+    return sum(run.config().batch_size / speed for speed in speeds)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,11 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
 def rows(args: argparse.Namespace) -> Iterator[report.Row]:
     with tempfile.TemporaryDirectory() as temporary:
         root = args.run_root or Path(temporary)
-        ended = [trained(args, seed, root) for seed in args.seeds]
+        runs = [trained(args, seed, root) for seed in args.seeds]
+        ended = [run.status() for run in runs]
+        in_steps = [seconds_in_steps(run) for run in runs]
     figures = {
         "test accuracy": ("%", [100 * status.final_acc for status in ended]),
         "with test-time augmentation": ("%", [100 * status.tta_acc for status in ended]),
-        "training time": ("s", [status.seconds for status in ended]),
+        "whole time": ("s", [status.seconds for status in ended]),
+        "of it in training steps": ("s", in_steps),
     }
     for name, (unit, values) in figures.items():
         yield report.alone(f"{args.preset}: {name}", unit, values, statistics.mean(values))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from engine.device import Compute, fastest_precision, has_onednn
-from engine.fast import small_maps, winograd
+from engine.fast import depthwise, grouped, side_by_side, small_maps, winograd
 from engine.fast.activations import FastCELU, FastELU
 from engine.fast.norms import FastGroupNorm, FastInstanceNorm
 from engine.models.layers import IdentityConv
@@ -31,22 +32,40 @@ def accelerate(model: nn.Module, compute: Compute) -> nn.Module:
         _swap(model, FASTER_BF16)
     elif compute.precision == "fp32" and has_onednn():
         _swap(model, FASTER_FP32)
+        for module in model.modules():
+            if isinstance(module, IN_PLACE):
+                # One tensor less to take. CPUs for bf16 write faster to where they have not read.
+                module.inplace = True
     return model
 
 
 def _swap(model: nn.Module, faster: dict[type, type]) -> None:
     for module in model.modules():
-        if isinstance(module, IN_PLACE):
-            module.inplace = True  # one tensor less to take and to write
         module.__class__ = faster.get(type(module), type(module))
 
 
 class Bf16Conv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.is_autocast_enabled("cpu") or not small_maps.pays(self, x, torch.bfloat16):
+        if not torch.is_autocast_enabled("cpu"):
             return super().forward(x)
-        weight = self.weight.to(torch.bfloat16)
-        return _biased(small_maps.product(x.to(torch.bfloat16), weight, self.stride[0]), self.bias)
+        x, weight = x.to(torch.bfloat16), self.weight.to(torch.bfloat16)
+        if self.kernel_size == (1, 1) and self.groups == 1 and self.padding in ("valid", (0, 0)):
+            return _pointwise(x, weight, self.stride, self.bias)
+        if side_by_side.pays(self, x):
+            return _biased(side_by_side.convolve(x, weight, self.stride[0]), self.bias)
+        if depthwise.pays(self):
+            return _biased(depthwise.convolve(x, weight), self.bias)
+        if (count := grouped.at_once(self)) > 1:
+            weight = grouped.merge(weight, self.groups, count)
+            shape = (self.stride, self.padding, self.dilation, self.groups // count)
+            return torch.conv2d(x, weight, self.bias, *shape)
+        return super().forward(x)
+
+
+def _pointwise(x: Tensor, weight: Tensor, stride: tuple[int, int], bias: Tensor | None) -> Tensor:
+    """A 1×1 convolution is a matrix product, and of the kept positions only."""
+    rows = x[:, :, :: stride[0], :: stride[1]].permute(0, 2, 3, 1)
+    return F.linear(rows, weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 
 class Fp32Conv(nn.Conv2d):
@@ -54,7 +73,7 @@ class Fp32Conv(nn.Conv2d):
         if x.dtype is torch.float32 and not torch.is_autocast_enabled("cpu"):
             if winograd.pays(self, x):
                 return _biased(winograd.convolve(x, self.weight), self.bias)
-            if small_maps.pays(self, x, torch.float32):
+            if small_maps.pays(self, x):
                 return _biased(small_maps.product(x, self.weight, self.stride[0]), self.bias)
         return super().forward(x)
 

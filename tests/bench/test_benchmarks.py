@@ -78,6 +78,7 @@ def test_a_preset_is_trained_from_every_seed(shapes_root, tmp_path, capsys):
     means = [sum(getattr(run.status(), key) for run in ended) / 2 for key in ("tta_acc", "seconds")]
     assert rows[1]["value"] == pytest.approx(100 * means[0])
     assert rows[2]["value"] == pytest.approx(means[1])
+    assert 0 < rows[3]["value"] < rows[2]["value"]
     assert all(row["n"] == 2 for row in rows)
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from engine import fast
 from engine.device import Compute
-from engine.fast import FASTER_BF16, accelerate, small_maps
+from engine.fast import FASTER_BF16, accelerate, depthwise, grouped, side_by_side
 from engine.models import build_model, whitening
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,31 +55,106 @@ def check_layer(layer, shape, mean=0):
         assert distance(result, value) < TOLERANCE
 
 
+@pytest.fixture
+def ways(monkeypatch):
+    """The names of the faster ways that were taken, in order."""
+    taken = []
+    for module, name in (
+        (side_by_side._SideBySide, "apply"),
+        (depthwise._Depthwise, "apply"),
+        (grouped, "merge"),
+        (fast, "_pointwise"),
+    ):
+        call = getattr(module, name)
+        way = module.__name__ if name == "apply" else name
+        noted = lambda *a, call=call, way=way: taken.append(way) or call(*a)  # noqa: E731
+        monkeypatch.setattr(module, name, noted)
+    return taken
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("side", [1, 2, 3, 4])
-def test_convolutions_to_small_maps(stride, bias, side, monkeypatch):
-    products = []
-    apply = small_maps._Product.apply
-    monkeypatch.setattr(small_maps._Product, "apply", lambda *a: products.append(1) or apply(*a))
-    check_layer(nn.Conv2d(128, 130, 3, stride, 1, bias=bias), (5, 128, side * stride, side))
-    assert products
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 7, 8])
+def test_convolutions_to_small_maps(stride, bias, side, ways):
+    for odd in range(stride):  # maps that a stride of 2 does not halve evenly, too
+        shape = (12, 128, side * stride - odd, side)
+        check_layer(nn.Conv2d(128, 130, 3, stride, 1, bias=bias), shape)
+    assert ways == ["_SideBySide"] * stride
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("bias", [False, True])
+def test_pointwise_convolutions(stride, bias, ways):
+    check_layer(nn.Conv2d(6, 10, 1, stride, bias=bias), (3, 6, 7, 8))
+    assert ways == ["_pointwise"]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (9, 4), ((1, 5), (0, 2)), (3, "same")])
+def test_depthwise_convolutions(kernel, padding, bias, ways):
+    images = depthwise.IMAGES_AT_ONCE + 1
+    check_layer(nn.Conv2d(6, 6, kernel, 1, padding, groups=6, bias=bias), (images, 6, 5, 8))
+    assert ways == ["_Depthwise"]
 
 
 @pytest.mark.parametrize(
-    ("layer", "side"),
+    "layer",
     [
-        (nn.Conv2d(128, 128, 3, padding=1), 8),  # a large map
-        (nn.Conv2d(8, 8, 3, padding=1), 4),  # few channels
-        (nn.Conv2d(128, 128, 1), 4),
-        (nn.Conv2d(128, 128, 3), 4),
-        (nn.Conv2d(128, 128, 3, padding=2, dilation=2), 4),
-        (nn.Conv2d(128, 128, 3, padding=1, groups=2), 4),
+        nn.Conv2d(64, 32, 3, padding=1, groups=32, bias=False),
+        nn.Conv2d(48, 96, 3, 2, 1, groups=12),
+        nn.Conv2d(32, 32, 1, groups=4),
+        nn.Conv2d(8, 16, 3, padding=1, groups=8),  # two filters a channel
     ],
 )
-def test_other_convolutions_are_pytorchs(layer, side, monkeypatch):
-    monkeypatch.setattr(small_maps._Product, "apply", None)
-    check_layer(layer, (2, layer.in_channels, side, side))
+def test_grouped_convolutions(layer, ways):
+    check_layer(layer, (3, layer.in_channels, 6, 5))
+    assert ways == ["merge"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "images", "side"),
+    [
+        (nn.Conv2d(128, 128, 3, padding=1), 4, 9),  # a large map
+        (nn.Conv2d(128, 128, 3, padding=1), 5, 4),  # no two of so many images
+        (nn.Conv2d(8, 8, 3, padding=1), 4, 4),  # few channels
+        (nn.Conv2d(128, 128, 1, padding=1), 4, 4),
+        (nn.Conv2d(128, 128, 3), 4, 4),
+        (nn.Conv2d(128, 128, 3, padding=2, dilation=2), 4, 4),
+        (nn.Conv2d(128, 128, 3, padding=1, groups=2), 4, 4),
+    ],
+)
+def test_other_convolutions_are_pytorchs(layer, images, side, ways):
+    check_layer(layer, (images, layer.in_channels, side, side))
+    assert ways == []
+
+
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_other_depthwise_convolutions_are_merged(kernel, ways):
+    """Of even kernels, or without padding."""
+    check_layer(nn.Conv2d(8, 8, kernel, groups=8), (3, 8, 5, 5))
+    assert ways == ["merge"]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(128, 128, 3, padding=1, bias=False),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False),
+    ],
+)
+def test_no_gradient_is_made_that_nobody_asks_for(layer, ways):
+    """As for the first layer, whose images need none, and for one that is frozen."""
+    layer = accelerate(nn.Sequential(layer), BF16)[0]
+    x = torch.randn(4, layer.in_channels, 4, 4, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        _, grad_x, grad_weight = gradients(layer, x, torch.ones_like(x))
+        layer(x).backward(torch.ones_like(x).bfloat16())
+        assert torch.equal(layer.weight.grad, grad_weight)
+        layer.requires_grad_(False)
+        x.requires_grad_()
+        layer(x).backward(torch.ones_like(x).bfloat16())
+    assert torch.equal(x.grad, grad_x)
+    assert len(ways) == 3
 
 
 @pytest.mark.parametrize("mean", [0, 10])
@@ -150,27 +225,6 @@ def test_gradients_through_a_whole_network_are_no_worse_than_bf16_makes_them(nor
         slopes.append(torch.autograd.grad(loss, list(network.parameters())))
     for exact, usual, found in zip(*slopes, strict=True):
         assert distance(found, exact) < max(TOLERANCE, 1.5 * distance(usual, exact))
-
-
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
-@pytest.mark.parametrize("arch", ["resnet18", "vgg16", "densenet121", "resnext18", "speedrun"])
-def test_in_place_activations_change_no_gradient(arch, activation, monkeypatch):
-    draw = torch.Generator().manual_seed(1)
-    images = torch.randn(2, 3, 32, 32, generator=draw)
-    plain = build_model(arch, activation=activation, width=0.25)
-    with monkeypatch.context() as patch:
-        patch.setattr(fast, "IN_PLACE", ())
-        kept = accelerate(copy.deepcopy(plain), BF16)
-    changed = accelerate(plain, BF16)
-    assert sum(getattr(m, "inplace", False) for m in changed.modules()) > 3
-    assert not any(getattr(m, "inplace", False) for m in kept.modules())
-    slopes = []
-    for network in (kept, changed):
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = F.cross_entropy(network(images).float(), torch.arange(2))
-        trained = [p for p in network.parameters() if p.requires_grad]
-        slopes.append(torch.autograd.grad(loss, trained))
-    assert all(torch.equal(a, b) for a, b in zip(*slopes, strict=True))
 
 
 @pytest.mark.parametrize("compute", [Compute(torch.device("cpu"), "fp32"), BF16])

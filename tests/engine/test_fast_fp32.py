@@ -179,3 +179,23 @@ def test_the_loss_falls_as_it_does_without_them(make_trainer, tiny, ways, monkey
     assert taken == [{"_Winograd"}, set()]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert losses[0][-1] < losses[0][0]
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+@pytest.mark.parametrize("arch", ["resnet18", "vgg16", "densenet121", "resnext18", "speedrun"])
+def test_in_place_activations_change_no_gradient(arch, activation, monkeypatch):
+    draw = torch.Generator().manual_seed(1)
+    images = torch.randn(2, 3, 32, 32, generator=draw)
+    plain = build_model(arch, activation=activation, width=0.25)
+    with monkeypatch.context() as patch:
+        patch.setattr(fast, "IN_PLACE", ())
+        kept = accelerate(copy.deepcopy(plain), FP32)
+    changed = accelerate(plain, FP32)
+    assert sum(getattr(m, "inplace", False) for m in changed.modules()) > 3
+    assert not any(getattr(m, "inplace", False) for m in kept.modules())
+    slopes = []
+    for network in (kept, changed):
+        loss = F.cross_entropy(network(images), torch.arange(2))
+        trained = [p for p in network.parameters() if p.requires_grad]
+        slopes.append(torch.autograd.grad(loss, trained))
+    assert all(torch.equal(a, b) for a, b in zip(*slopes, strict=True))

@@ -1,0 +1,90 @@
+"""3×3 convolutions of small maps, several images side by side in one row.
+
+Convolution kernels work along a row of the map: with 8 positions and fewer they run at a fraction of
+their speed, the gradient of the weights at a tenth of it. A few images beside one another make one
+wide map; columns of zeros between them stand for the padding of each.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+SMALL_MAP = 64  # positions of an output: 8×8
+ROW = 48  # positions of an output row of several images, about
+FEW_CHANNELS = 128  # below it the copies take longer than what they save
+
+
+def pays(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Whether `convolve` is the faster way for this layer and these images, in bf16."""
+    height, width = (_outputs(size, conv.stride[0]) for size in x.shape[2:])
+    return (
+        height * width <= SMALL_MAP
+        and _images_in_a_row(len(x), width + 1) > 1
+        and conv.kernel_size == (3, 3)
+        and conv.stride[0] == conv.stride[1]
+        and conv.padding == conv.dilation == (1, 1)
+        and conv.groups == 1
+        and min(conv.in_channels, conv.out_channels) >= FEW_CHANNELS
+    )
+
+
+def convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """3×3 convolution with padding 1 of x (B, I, H, W) and weight (O, I, 3, 3) of one type."""
+    return _SideBySide.apply(x, weight, stride)
+
+
+class _SideBySide(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        width = _outputs(x.shape[3], stride)
+        ctx.images = _images_in_a_row(len(x), width + 1)
+        wide = _join(x, ctx.images, stride * (width + 1))
+        out = torch.conv2d(wide, weight, stride=stride, padding=1)
+        return _split(out, ctx.images, width)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        width = grad.shape[3] + 1
+        wide_grad = _join(grad, ctx.images, width)
+        wide_x = _join(x, ctx.images, ctx.stride * width)
+        strides, ones, zeros = [ctx.stride] * 2, [1, 1], [0, 0]
+        wanted = [*ctx.needs_input_grad[:2], False]
+        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+            wide_grad, wide_x, weight, None, strides, ones, ones, False, zeros, 1, wanted
+        )
+        if grad_x is not None:
+            grad_x = _split(grad_x, ctx.images, x.shape[3])
+        return grad_x, grad_weight, None
+
+
+def _outputs(size: int, stride: int) -> int:
+    return (size - 1) // stride + 1
+
+
+def _images_in_a_row(batch: int, width: int) -> int:
+    """A power of two that divides the batch, for rows of at most ROW positions."""
+    images = 1
+    while batch % (2 * images) == 0 and 2 * images * width <= ROW:
+        images *= 2
+    return images
+
+
+def _join(x: Tensor, images: int, width: int) -> Tensor:
+    """(B, C, H, W) -> (B / images, C, H, images · width), channels_last; zeros after each image."""
+    batch, channels, height, old = x.shape
+    wide = x.new_zeros(batch // images, height, images, width, channels)
+    rows = x.permute(0, 2, 3, 1).unflatten(0, (-1, images)).transpose(1, 2)
+    wide[:, :, :, :old] = rows
+    return wide.flatten(2, 3).permute(0, 3, 1, 2)
+
+
+def _split(wide: Tensor, images: int, width: int) -> Tensor:
+    """(B / images, C, H, images · some width) -> (B, C, H, width), channels_last: `_join` undone."""
+    rows = wide.permute(0, 2, 3, 1).unflatten(2, (images, -1))[:, :, :, :width]
+    return rows.transpose(1, 2).flatten(0, 1).permute(0, 3, 1, 2)
