@@ -1,4 +1,4 @@
-"""Depthwise convolutions, whose kernels for the gradients are several times slower than forward's."""
+"""Depthwise convolutions: the kernels of their gradients are several times slower than forward's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pays(conv: nn.Conv2d) -> bool:
 
 
 def convolve(x: Tensor, weight: Tensor) -> Tensor:
-    """Depthwise convolution of x (B, C, H, W) and weight (C, 1, K, L) of one type to (B, C, H, W)."""
+    """Depthwise convolution of x (B, C, H, W) by weight (C, 1, K, L), of one type: (B, C, H, W)."""
     return _Depthwise.apply(x, weight)
 
 
@@ -51,7 +51,7 @@ def _same(x: Tensor, weight: Tensor, kernel: tuple[int, int] | None = None) -> T
 
 
 def _grad_of_weight(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
-    """(C, 1, K, L) in fp32: each image's channel is correlated with its own gradient, as a filter."""
+    """(C, 1, K, L) in fp32: every channel of an image, with its own gradient as the filter."""
     batch, channels, height, width = x.shape
     rows = x.permute(2, 3, 0, 1).reshape(1, height, width, -1).permute(0, 3, 1, 2)
     filters = grad.permute(2, 3, 0, 1).reshape(height, width, -1, 1).permute(2, 3, 0, 1)

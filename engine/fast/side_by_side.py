@@ -1,8 +1,8 @@
 """3×3 convolutions of small maps, several images side by side in one row.
 
-Convolution kernels work along a row of the map: with 8 positions and fewer they run at a fraction of
-their speed, the gradient of the weights at a tenth of it. A few images beside one another make one
-wide map; columns of zeros between them stand for the padding of each.
+Convolution kernels work along a row of the map: with 8 positions and fewer they run at a fraction
+of their speed, the gradient of the weights at a tenth of it. A few images beside one another make
+one wide map; columns of zeros between them stand for the padding of each.
 """
 
 from __future__ import annotations
@@ -85,6 +85,6 @@ def _join(x: Tensor, images: int, width: int) -> Tensor:
 
 
 def _split(wide: Tensor, images: int, width: int) -> Tensor:
-    """(B / images, C, H, images · some width) -> (B, C, H, width), channels_last: `_join` undone."""
+    """(B / images, C, H, images · any width) -> (B, C, H, width), channels_last: undoes `_join`."""
     rows = wide.permute(0, 2, 3, 1).unflatten(2, (images, -1))[:, :, :, :width]
     return rows.transpose(1, 2).flatten(0, 1).permute(0, 3, 1, 2)
