@@ -1,4 +1,4 @@
-"""Depthwise convolutions: the kernels of their gradients are several times slower than forward's."""
+"""Depthwise convolutions, whose gradients come from kernels several times slower than forward's."""
 
 from __future__ import annotations
 
