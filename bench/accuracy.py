@@ -37,10 +37,13 @@ def trained(args: argparse.Namespace, seed: int, root: Path) -> Run:
 
 
 def seconds_in_steps(run: Run) -> float:
-    """Of a run of at most loop.MAX_STEP_RECORDS steps: then each has left a record."""
-    records, _ = run.records()
-    speeds = [record["images_per_s"] for record in records if record["kind"] == "step"]
-    return sum(run.config().batch_size / speed for speed in speeds)
+    """By the speeds that were noted at the steps; a last, smaller batch counts as a whole one."""
+    seconds, before, batch_size = 0.0, 0, run.config().batch_size
+    for record in run.records()[0]:
+        if record["kind"] == "step":
+            images = (record["step"] - before) * batch_size
+            seconds, before = seconds + images / record["images_per_s"], record["step"]
+    return seconds
 
 
 def main(arguments: list[str] | None = None) -> int:

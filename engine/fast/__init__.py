@@ -34,8 +34,7 @@ def accelerate(model: nn.Module, compute: Compute) -> nn.Module:
         _swap(model, FASTER_FP32)
         for module in model.modules():
             if isinstance(module, IN_PLACE):
-                # One tensor less to take. CPUs for bf16 write faster to where they have not read.
-                module.inplace = True
+                module.inplace = True  # one tensor less to take; in bf16 a fresh one is faster
     return model
 
 
@@ -46,7 +45,7 @@ def _swap(model: nn.Module, faster: dict[type, type]) -> None:
 
 class Bf16Conv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.is_autocast_enabled("cpu"):
+        if not torch.is_autocast_enabled("cpu") or self.padding_mode != "zeros":
             return super().forward(x)
         x, weight = x.to(torch.bfloat16), self.weight.to(torch.bfloat16)
         if self.kernel_size == (1, 1) and self.groups == 1 and self.padding in ("valid", (0, 0)):
@@ -59,13 +58,16 @@ class Bf16Conv(nn.Conv2d):
             weight = grouped.merge(weight, self.groups, count)
             shape = (self.stride, self.padding, self.dilation, self.groups // count)
             return torch.conv2d(x, weight, self.bias, *shape)
-        return super().forward(x)
+        return self._conv_forward(x, weight, self.bias)
 
 
 def _pointwise(x: Tensor, weight: Tensor, stride: tuple[int, int], bias: Tensor | None) -> Tensor:
     """A 1×1 convolution is a matrix product, and of the kept positions only."""
-    rows = x[:, :, :: stride[0], :: stride[1]].permute(0, 2, 3, 1)
-    return F.linear(rows, weight.flatten(1), bias).permute(0, 3, 1, 2)
+    # In this order, as the slices' gradient then has the layout of x.
+    rows = x.permute(0, 2, 3, 1)[:, :: stride[0], :: stride[1]]
+    # Flat: of rows with gaps in them `linear` would make a product for each, of copied weights.
+    out = F.linear(rows.flatten(0, 2), weight.flatten(1), bias)
+    return out.unflatten(0, rows.shape[:3]).permute(0, 3, 1, 2)
 
 
 class Fp32Conv(nn.Conv2d):

@@ -87,4 +87,4 @@ def _join(x: Tensor, images: int, width: int) -> Tensor:
 def _split(wide: Tensor, images: int, width: int) -> Tensor:
     """(B / images, C, H, images · any width) -> (B, C, H, width), channels_last: undoes `_join`."""
     rows = wide.permute(0, 2, 3, 1).unflatten(2, (images, -1))[:, :, :, :width]
-    return rows.transpose(1, 2).flatten(0, 1).permute(0, 3, 1, 2)
+    return rows.transpose(1, 2).flatten(0, 1).contiguous().permute(0, 3, 1, 2)

@@ -29,7 +29,7 @@ def pays(conv: nn.Conv2d, x: Tensor) -> bool:
 
 
 def product(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """3×3 convolution with padding 1 of x (B, I, H, W) and weight (O, I, 3, 3) of one type."""
+    """3×3 convolution with padding 1 of x (B, I, H, W) and weight (O, I, 3, 3), both fp32."""
     return _Product.apply(x, weight, stride)
 
 

@@ -356,7 +356,7 @@ class Trainer:
             raise TrainingFailed(f"diverged at step {step}: weights are not finite; {ADVICE}")
         averaged = self._result() if self.average else None
         self.store.save(step, weights, snapshot.capture(self), averaged)
-        self.last_save = time.monotonic()
+        self.last_read = self.last_save = time.monotonic()  # no part of the next reading's speed
 
     def _restore(self) -> bool:
         checkpoint = self.store.load_newest() if self.store else None

@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine import fast
 from engine.device import Compute
 from engine.fast import FASTER_BF16, accelerate, depthwise, grouped, side_by_side
 from engine.models import build_model, whitening
+from engine.training import loop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BF16 = Compute(torch.device("cpu"), "bf16")
@@ -40,16 +42,18 @@ def check_layer(layer, shape, mean=0):
     x = x.bfloat16().contiguous(memory_format=torch.channels_last)
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -1, 1, generator=draw)
-        parameter.data = parameter.data.bfloat16().float()  # what the product sees
+        parameter.data = parameter.data.bfloat16().float()  # what bf16 sees
     exact = copy.deepcopy(layer).double()
     faster = accelerate(nn.Sequential(layer).to(memory_format=torch.channels_last), BF16)
     assert type(faster[0]) in FASTER_BF16.values()
     grad = torch.randn(exact(x.double()).shape, generator=draw).bfloat16()
+    grad = grad.contiguous(memory_format=torch.channels_last)
     expected = gradients(exact, x.double(), grad.double())
     with torch.autocast("cpu", torch.bfloat16):
         found = gradients(faster, x, grad)
     assert found[0].dtype is torch.bfloat16
     assert found[0].is_contiguous(memory_format=torch.channels_last)
+    assert found[1].is_contiguous(memory_format=torch.channels_last)
     for result, value in zip(found, expected, strict=True):
         assert result.shape == value.shape
         assert distance(result, value) < TOLERANCE
@@ -135,6 +139,29 @@ def test_other_depthwise_convolutions_are_merged(kernel, ways):
     assert ways == ["merge"]
 
 
+class Calls(TorchDispatchMode):
+    """The operators that are called while it is on, in order, with their arguments."""
+
+    def __init__(self):
+        super().__init__()
+        self.made = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.made.append((operator, args))
+        return operator(*args, **(kwargs or {}))
+
+
+def test_a_stride_makes_no_product_for_each_row():
+    """Such products copy the weights once for each, in inference and where they are frozen."""
+    layer = accelerate(nn.Sequential(nn.Conv2d(6, 10, 1, 2)), BF16)
+    x = torch.randn(4, 6, 8, 8).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), Calls() as calls:
+        assert layer(x).shape == (4, 10, 4, 4)
+    made = {operator for operator, _ in calls.made}
+    assert torch.ops.aten.addmm.default in made
+    assert torch.ops.aten.bmm.default not in made
+
+
 @pytest.mark.parametrize(
     "layer",
     [
@@ -146,15 +173,70 @@ def test_no_gradient_is_made_that_nobody_asks_for(layer, ways):
     """As for the first layer, whose images need none, and for one that is frozen."""
     layer = accelerate(nn.Sequential(layer), BF16)[0]
     x = torch.randn(4, layer.in_channels, 4, 4, generator=torch.Generator().manual_seed(1))
+    grad = torch.ones_like(x).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        _, grad_x, grad_weight = gradients(layer, x, torch.ones_like(x))
-        layer(x).backward(torch.ones_like(x).bfloat16())
-        assert torch.equal(layer.weight.grad, grad_weight)
+        _, grad_x, grad_weight = gradients(layer, x, grad)
+        y = layer(x)
+        with Calls() as of_weight:
+            y.backward(grad)
         layer.requires_grad_(False)
         x.requires_grad_()
-        layer(x).backward(torch.ones_like(x).bfloat16())
-    assert torch.equal(x.grad, grad_x)
+        z = layer(x)
+        with Calls() as of_x:
+            z.backward(grad)
+    assert torch.equal(layer.weight.grad, grad_weight) and torch.equal(x.grad, grad_x)
     assert len(ways) == 3
+    for calls, others in ((of_weight, [False, True, False]), (of_x, [True, False, False])):
+        masks = [a[-1] for o, a in calls.made if o is torch.ops.aten.convolution_backward.default]
+        convolutions = [o for o, _ in calls.made if o is torch.ops.aten.convolution.default]
+        assert masks == [others] or len(convolutions) == 1
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"model.arch": "convmixer256d8", "model.width": 0.03125},
+        {"model.arch": "resnext10", "model.width": 0.5},
+        {"model.arch": "resnet10", "model.width": 0.5},
+        {"model.arch": "speedrun", "model.width": 0.5},
+    ],
+    ids=lambda choices: choices["model.arch"],
+)
+def test_a_training_that_was_cut_goes_on_to_the_bit(
+    choices, make_trainer, tiny, tmp_path, same, monkeypatch, ways
+):
+    monkeypatch.setattr(loop, "READ_EVERY_S", 0.0)
+    config = tiny(precision="bf16", **choices, **{"optim.lr": 0.01})
+    ended = []
+    for name, cuts in (("whole", 0), ("cut", 1)):
+        (tmp_path / name).mkdir()
+        for _ in range(cuts):
+            records = make_trainer(tmp_path / name, config).fit()
+            for _ in range(6):
+                next(records)
+            records.close()
+        trainer = make_trainer(tmp_path / name, config)
+        list(trainer.fit())
+        ended.append(trainer.model.state_dict())
+    assert same(*ended)
+    assert ways
+
+
+@pytest.mark.parametrize("arch", ["convmixer256d8", "resnext10", "resnet10"])
+def test_it_can_be_compiled(arch, ways):
+    """What torch.compile makes of it before the compiler of C++ gives the same gradients."""
+    width = 0.03125 if arch == "convmixer256d8" else 0.5
+    model = accelerate(build_model(arch, width=width).train(), BF16)
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    slopes = []
+    for network in (model, torch.compile(model, backend="aot_eager")):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = F.cross_entropy(network(images).float(), torch.arange(4))
+        slopes.append(torch.autograd.grad(loss, list(model.parameters())))
+    torch.compiler.reset()
+    assert ways
+    for found, expected in zip(slopes[1], slopes[0], strict=True):
+        assert distance(found, expected) < TOLERANCE or expected.norm() < 1e-6
 
 
 @pytest.mark.parametrize("mean", [0, 10])

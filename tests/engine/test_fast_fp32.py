@@ -1,4 +1,4 @@
-"""fp32 convolutions by Winograd's algorithm and as products: PyTorch's own answers, where meant."""
+"""fp32 by Winograd's algorithm, as products and in place: PyTorch's own answers, where meant."""
 
 import copy
 

@@ -164,11 +164,11 @@ def test_row_30_a_preset_that_the_browser_sends_late_undoes_no_choice(session, s
     tab.wait()
     assert "speedrun" in command(tab)
     late = {"preset_2": ["Speedrun"]}
-    tab.ask(epochs=9.0, **late)
+    tab.ask(epochs=10.0, **late)
     tab.wait()
     tab.ask(batch_size=48.0, **late)
     tab.wait()
-    assert "--epochs 9 " in command(tab) and "--batch-size 48" in command(tab), command(tab)
+    assert "--epochs 10 " in command(tab) and "--batch-size 48" in command(tab), command(tab)
 
 
 def command(tab) -> str:
