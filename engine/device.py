@@ -93,6 +93,11 @@ def has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
 
 
+def has_amx() -> bool:
+    """Whether this CPU multiplies tiles of bf16 matrices in one instruction."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
 def fastest_precision(device: torch.device) -> str:
     """What "auto" becomes: bf16 or fp16 where the hardware has it, otherwise fp32."""
     if device.type == "cuda":
@@ -101,6 +106,6 @@ def fastest_precision(device: torch.device) -> str:
         return "bf16" if ampere else "fp16"
     if device.type == "cpu":
         # Without these instructions bf16 is emulated, several times slower than fp32.
-        has = torch.cpu.get_capabilities()
-        return "bf16" if has.get("amx_bf16") or has.get("avx512_bf16") else "fp32"
+        has_dot_products = torch.cpu.get_capabilities().get("avx512_bf16")
+        return "bf16" if has_amx() or has_dot_products else "fp32"
     return "fp32"

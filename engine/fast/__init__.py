@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.device import Compute, fastest_precision, has_onednn
+from engine.device import Compute, fastest_precision, has_amx, has_onednn
 from engine.fast import depthwise, grouped, side_by_side, small_maps, winograd
 from engine.fast.activations import FastCELU, FastELU
 from engine.fast.norms import FastGroupNorm, FastInstanceNorm
@@ -29,31 +29,47 @@ def accelerate(model: nn.Module, compute: Compute) -> nn.Module:
     if compute.device.type != "cpu":
         return model
     if compute.precision == "bf16" and fastest_precision(compute.device) == "bf16":
-        _swap(model, FASTER_BF16)
+        amx = has_amx()
+        _swap(model, {**FASTER_BF16, **FASTER_AMX} if amx else FASTER_BF16, in_place=not amx)
     elif compute.precision == "fp32" and has_onednn():
-        _swap(model, FASTER_FP32)
-        for module in model.modules():
-            if isinstance(module, IN_PLACE):
-                module.inplace = True  # one tensor less to take; in bf16 a fresh one is faster
+        _swap(model, FASTER_FP32, in_place=True)
     return model
 
 
-def _swap(model: nn.Module, faster: dict[type, type]) -> None:
+def _swap(model: nn.Module, faster: dict[type, type], in_place: bool) -> None:
     for module in model.modules():
+        if isinstance(module, IN_PLACE):
+            # One tensor less to take; but on CPUs with AMX it is faster to write to another.
+            module.inplace = in_place
         module.__class__ = faster.get(type(module), type(module))
 
 
 class Bf16Conv(nn.Conv2d):
+    """For CPUs whose instructions for bf16 are dot products."""
+
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_autocast_enabled("cpu") or self.padding_mode != "zeros":
             return super().forward(x)
-        x, weight = x.to(torch.bfloat16), self.weight.to(torch.bfloat16)
-        if self.kernel_size == (1, 1) and self.groups == 1 and self.padding in ("valid", (0, 0)):
-            return _pointwise(x, weight, self.stride, self.bias)
-        if side_by_side.pays(self, x):
-            return _biased(side_by_side.convolve(x, weight, self.stride[0]), self.bias)
+        return self.faster(x.to(torch.bfloat16), self.weight.to(torch.bfloat16))
+
+    def faster(self, x: Tensor, weight: Tensor) -> Tensor:
         if depthwise.pays(self):
             return _biased(depthwise.convolve(x, weight), self.bias)
+        if small_maps.pays(self, x, torch.bfloat16):
+            return _biased(small_maps.product(x, weight, self.stride[0]), self.bias)
+        return self._conv_forward(x, weight, self.bias)
+
+
+class AmxConv(Bf16Conv):
+    """For CPUs with AMX, which multiply whole tiles: how a map is laid out matters more."""
+
+    def faster(self, x: Tensor, weight: Tensor) -> Tensor:
+        if self.kernel_size == (1, 1) and self.groups == 1 and self.padding in ("valid", (0, 0)):
+            return _pointwise(x, weight, self.stride, self.bias)
+        if depthwise.pays(self):
+            return _biased(depthwise.convolve(x, weight), self.bias)
+        if side_by_side.pays(self, x):
+            return _biased(side_by_side.convolve(x, weight, self.stride[0]), self.bias)
         if (count := grouped.at_once(self)) > 1:
             weight = grouped.merge(weight, self.groups, count)
             shape = (self.stride, self.padding, self.dilation, self.groups // count)
@@ -75,7 +91,7 @@ class Fp32Conv(nn.Conv2d):
         if x.dtype is torch.float32 and not torch.is_autocast_enabled("cpu"):
             if winograd.pays(self, x):
                 return _biased(winograd.convolve(x, self.weight), self.bias)
-            if small_maps.pays(self, x):
+            if small_maps.pays(self, x, torch.float32):
                 return _biased(small_maps.product(x, self.weight, self.stride[0]), self.bias)
         return super().forward(x)
 
@@ -92,4 +108,5 @@ FASTER_BF16: dict[type, type] = {
     nn.ELU: FastELU,
     nn.CELU: FastCELU,
 }
+FASTER_AMX: dict[type, type] = {nn.Conv2d: AmxConv, IdentityConv: AmxConv}
 FASTER_FP32: dict[type, type] = {nn.Conv2d: Fp32Conv, IdentityConv: Fp32Conv}

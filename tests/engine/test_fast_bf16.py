@@ -10,7 +10,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine import fast
 from engine.device import Compute
-from engine.fast import FASTER_BF16, accelerate, depthwise, grouped, side_by_side
+from engine.fast import (
+    FASTER_BF16,
+    AmxConv,
+    accelerate,
+    depthwise,
+    grouped,
+    side_by_side,
+    small_maps,
+)
 from engine.models import build_model, whitening
 from engine.training import loop
 
@@ -19,10 +27,12 @@ BF16 = Compute(torch.device("cpu"), "bf16")
 TOLERANCE = 0.02  # relative, of a whole tensor: some roundings of 2^-9
 
 
-@pytest.fixture(autouse=True)
-def bf16_instructions(monkeypatch):
+@pytest.fixture(autouse=True, params=[False, True], ids=["dot products", "AMX"])
+def amx(request, monkeypatch):
     """The layers are right on any CPU; here they are used on any."""
     monkeypatch.setattr(fast, "fastest_precision", lambda device: "bf16")
+    monkeypatch.setattr(fast, "has_amx", lambda: request.param)
+    return request.param
 
 
 def distance(result, expected) -> float:
@@ -37,7 +47,7 @@ def gradients(layer, x, grad):
 
 def check_layer(layer, shape, mean=0):
     """`layer` after accelerate, in bf16, against itself before, in float64."""
-    draw = torch.Generator().manual_seed(1)
+    layer, draw = copy.deepcopy(layer), torch.Generator().manual_seed(1)
     x = mean + torch.randn(shape, generator=draw)
     x = x.bfloat16().contiguous(memory_format=torch.channels_last)
     for parameter in layer.parameters():
@@ -45,7 +55,7 @@ def check_layer(layer, shape, mean=0):
         parameter.data = parameter.data.bfloat16().float()  # what bf16 sees
     exact = copy.deepcopy(layer).double()
     faster = accelerate(nn.Sequential(layer).to(memory_format=torch.channels_last), BF16)
-    assert type(faster[0]) in FASTER_BF16.values()
+    assert type(faster[0]) in {*FASTER_BF16.values(), AmxConv}
     grad = torch.randn(exact(x.double()).shape, generator=draw).bfloat16()
     grad = grad.contiguous(memory_format=torch.channels_last)
     expected = gradients(exact, x.double(), grad.double())
@@ -65,6 +75,7 @@ def ways(monkeypatch):
     taken = []
     for module, name in (
         (side_by_side._SideBySide, "apply"),
+        (small_maps._Product, "apply"),
         (depthwise._Depthwise, "apply"),
         (grouped, "merge"),
         (fast, "_pointwise"),
@@ -79,18 +90,21 @@ def ways(monkeypatch):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 7, 8])
-def test_convolutions_to_small_maps(stride, bias, side, ways):
+def test_convolutions_to_small_maps(stride, bias, side, ways, amx):
     for odd in range(stride):  # maps that a stride of 2 does not halve evenly, too
         shape = (12, 128, side * stride - odd, side)
         check_layer(nn.Conv2d(128, 130, 3, stride, 1, bias=bias), shape)
-    assert ways == ["_SideBySide"] * stride
+    if amx:
+        assert ways == ["_SideBySide"] * stride
+    else:
+        assert ways == ["_Product"] * stride * (side <= 4)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("bias", [False, True])
-def test_pointwise_convolutions(stride, bias, ways):
+def test_pointwise_convolutions(stride, bias, ways, amx):
     check_layer(nn.Conv2d(6, 10, 1, stride, bias=bias), (3, 6, 7, 8))
-    assert ways == ["_pointwise"]
+    assert ways == ["_pointwise"] * amx
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -110,16 +124,15 @@ def test_depthwise_convolutions(kernel, padding, bias, ways):
         nn.Conv2d(8, 16, 3, padding=1, groups=8),  # two filters a channel
     ],
 )
-def test_grouped_convolutions(layer, ways):
+def test_grouped_convolutions(layer, ways, amx):
     check_layer(layer, (3, layer.in_channels, 6, 5))
-    assert ways == ["merge"]
+    assert ways == ["merge"] * amx
 
 
 @pytest.mark.parametrize(
     ("layer", "images", "side"),
     [
         (nn.Conv2d(128, 128, 3, padding=1), 4, 9),  # a large map
-        (nn.Conv2d(128, 128, 3, padding=1), 5, 4),  # no two of so many images
         (nn.Conv2d(8, 8, 3, padding=1), 4, 4),  # few channels
         (nn.Conv2d(128, 128, 1, padding=1), 4, 4),
         (nn.Conv2d(128, 128, 3), 4, 4),
@@ -132,11 +145,16 @@ def test_other_convolutions_are_pytorchs(layer, images, side, ways):
     assert ways == []
 
 
+def test_images_that_do_not_fill_a_row_are_not_joined(ways, amx):
+    check_layer(nn.Conv2d(128, 128, 3, padding=1), (5, 128, 4, 4))
+    assert ways == [] if amx else ["_Product"]
+
+
 @pytest.mark.parametrize("kernel", [2, 3])
-def test_other_depthwise_convolutions_are_merged(kernel, ways):
+def test_other_depthwise_convolutions_are_merged(kernel, ways, amx):
     """Of even kernels, or without padding."""
     check_layer(nn.Conv2d(8, 8, kernel, groups=8), (3, 8, 5, 5))
-    assert ways == ["merge"]
+    assert ways == ["merge"] * amx
 
 
 class Calls(TorchDispatchMode):
@@ -151,8 +169,10 @@ class Calls(TorchDispatchMode):
         return operator(*args, **(kwargs or {}))
 
 
-def test_a_stride_makes_no_product_for_each_row():
+def test_a_stride_makes_no_product_for_each_row(amx):
     """Such products copy the weights once for each, in inference and where they are frozen."""
+    if not amx:
+        return
     layer = accelerate(nn.Sequential(nn.Conv2d(6, 10, 1, 2)), BF16)
     x = torch.randn(4, 6, 8, 8).contiguous(memory_format=torch.channels_last)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), Calls() as calls:
@@ -171,7 +191,7 @@ def test_a_stride_makes_no_product_for_each_row():
 )
 def test_no_gradient_is_made_that_nobody_asks_for(layer, ways):
     """As for the first layer, whose images need none, and for one that is frozen."""
-    layer = accelerate(nn.Sequential(layer), BF16)[0]
+    layer = accelerate(nn.Sequential(copy.deepcopy(layer)), BF16)[0]
     x = torch.randn(4, layer.in_channels, 4, 4, generator=torch.Generator().manual_seed(1))
     grad = torch.ones_like(x).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
@@ -189,7 +209,7 @@ def test_no_gradient_is_made_that_nobody_asks_for(layer, ways):
     for calls, others in ((of_weight, [False, True, False]), (of_x, [True, False, False])):
         masks = [a[-1] for o, a in calls.made if o is torch.ops.aten.convolution_backward.default]
         convolutions = [o for o, _ in calls.made if o is torch.ops.aten.convolution.default]
-        assert masks == [others] or len(convolutions) == 1
+        assert masks in ([], [others]) and len(convolutions) <= 1
 
 
 @pytest.mark.parametrize(
@@ -307,6 +327,11 @@ def test_gradients_through_a_whole_network_are_no_worse_than_bf16_makes_them(nor
         slopes.append(torch.autograd.grad(loss, list(network.parameters())))
     for exact, usual, found in zip(*slopes, strict=True):
         assert distance(found, exact) < max(TOLERANCE, 1.5 * distance(usual, exact))
+
+
+def test_activations_are_in_place_where_that_is_faster(amx):
+    model = accelerate(build_model("resnet10", width=0.25), BF16)
+    assert {m.inplace for m in model.modules() if isinstance(m, nn.ReLU)} == {not amx}
 
 
 @pytest.mark.parametrize("compute", [Compute(torch.device("cpu"), "fp32"), BF16])
