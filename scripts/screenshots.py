@@ -65,6 +65,9 @@ def photograph_all(url: str) -> None:
 
         light.goto(f"{url}/Classify")
         settle(light)
+        light.get_by_test_id("stSelectbox").first.locator("input").click()  # whose images are here:
+        light.get_by_role("option").filter(has_not_text="pretrained").first.click()
+        settle(light)
         light.get_by_text("Random test images").click()
         light.wait_for_timeout(3_000)
         light.screenshot(path=DOCS / "classify.png")
