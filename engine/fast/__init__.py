@@ -53,6 +53,7 @@ class Bf16Conv(nn.Conv2d):
         return self.faster(x.to(torch.bfloat16), self.weight.to(torch.bfloat16))
 
     def faster(self, x: Tensor, weight: Tensor) -> Tensor:
+        """What forward gives, of images and filters in bf16."""
         if depthwise.pays(self):
             return _biased(depthwise.convolve(x, weight), self.bias)
         if small_maps.pays(self, x, torch.bfloat16):
@@ -66,15 +67,13 @@ class AmxConv(Bf16Conv):
     def faster(self, x: Tensor, weight: Tensor) -> Tensor:
         if self.kernel_size == (1, 1) and self.groups == 1 and self.padding in ("valid", (0, 0)):
             return _pointwise(x, weight, self.stride, self.bias)
-        if depthwise.pays(self):
-            return _biased(depthwise.convolve(x, weight), self.bias)
         if side_by_side.pays(self, x):
             return _biased(side_by_side.convolve(x, weight, self.stride[0]), self.bias)
-        if (count := grouped.at_once(self)) > 1:
+        if (count := grouped.at_once(self)) > 1 and not depthwise.pays(self):
             weight = grouped.merge(weight, self.groups, count)
             shape = (self.stride, self.padding, self.dilation, self.groups // count)
             return torch.conv2d(x, weight, self.bias, *shape)
-        return self._conv_forward(x, weight, self.bias)
+        return super().faster(x, weight)
 
 
 def _pointwise(x: Tensor, weight: Tensor, stride: tuple[int, int], bias: Tensor | None) -> Tensor:

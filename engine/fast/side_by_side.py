@@ -11,23 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from engine.fast.small_maps import fits, outputs
+
 SMALL_MAP = 64  # positions of an output: 8×8
 ROW = 48  # positions of an output row of several images, about
-FEW_CHANNELS = 128  # below it the copies take longer than what they save
 
 
 def pays(conv: nn.Conv2d, x: Tensor) -> bool:
     """Whether `convolve` is the faster way for this layer and these images, in bf16."""
-    height, width = (_outputs(size, conv.stride[0]) for size in x.shape[2:])
-    return (
-        height * width <= SMALL_MAP
-        and _images_in_a_row(len(x), width + 1) > 1
-        and conv.kernel_size == (3, 3)
-        and conv.stride[0] == conv.stride[1]
-        and conv.padding == conv.dilation == (1, 1)
-        and conv.groups == 1
-        and min(conv.in_channels, conv.out_channels) >= FEW_CHANNELS
-    )
+    width = outputs(x.shape[3], conv.stride[0]) + 1
+    return fits(conv, x, SMALL_MAP) and _images_in_a_row(len(x), width) > 1
 
 
 def convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -40,7 +33,7 @@ class _SideBySide(torch.autograd.Function):
     def forward(ctx, x: Tensor, weight: Tensor, stride: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride = stride
-        width = _outputs(x.shape[3], stride)
+        width = outputs(x.shape[3], stride)
         ctx.images = _images_in_a_row(len(x), width + 1)
         wide = _join(x, ctx.images, stride * (width + 1))
         out = torch.conv2d(wide, weight, stride=stride, padding=1)
@@ -61,10 +54,6 @@ class _SideBySide(torch.autograd.Function):
         if grad_x is not None:
             grad_x = _split(grad_x, ctx.images, x.shape[3])
         return grad_x, grad_weight, None
-
-
-def _outputs(size: int, stride: int) -> int:
-    return (size - 1) // stride + 1
 
 
 def _images_in_a_row(batch: int, width: int) -> int:

@@ -17,15 +17,25 @@ FEW_CHANNELS = 128  # below it a matrix product has too little to do
 
 def pays(conv: nn.Conv2d, x: Tensor, dtype: torch.dtype) -> bool:
     """Whether `product` is the faster way for this layer and these images, computed in `dtype`."""
-    height, width = ((size - 1) // conv.stride[0] + 1 for size in x.shape[2:])
+    return fits(conv, x, SMALL_MAP[dtype])
+
+
+def fits(conv: nn.Conv2d, x: Tensor, positions: int) -> bool:
+    """Whether this is a 3×3 convolution of many channels to at most so many positions."""
+    height, width = (outputs(size, conv.stride[0]) for size in x.shape[2:])
     return (
-        height * width <= SMALL_MAP[dtype]
+        height * width <= positions
         and conv.kernel_size == (3, 3)
         and conv.stride[0] == conv.stride[1]
         and conv.padding == conv.dilation == (1, 1)
         and conv.groups == 1
         and min(conv.in_channels, conv.out_channels) >= FEW_CHANNELS
     )
+
+
+def outputs(size: int, stride: int) -> int:
+    """Positions of an output along a side of the input, for a 3×3 kernel and a padding of 1."""
+    return (size - 1) // stride + 1
 
 
 def product(x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -71,7 +81,7 @@ def _grad_of_input(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tens
 def _im2col(x: Tensor, stride: int) -> tuple[Tensor, tuple[int, int, int]]:
     """The 3×3 patches of x (B, I, H, W), padded by 1: (B·H'·W', 9·I), and (B, H', W')."""
     batch, inputs = x.shape[:2]
-    height, width = ((size - 1) // stride + 1 for size in x.shape[2:])
+    height, width = (outputs(size, stride) for size in x.shape[2:])
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
     b, h, w, c = padded.stride()
     shape = (batch, height, width, 3, 3, inputs)
