@@ -20,6 +20,7 @@ from engine.data.batches import Splits, epoch_permutation
 from engine.device import Compute
 from engine.errors import TrainingFailed
 from engine.fast import accelerate
+from engine.fast.fused import fuse
 from engine.randomness import Purpose, keyed_generator
 from engine.schedules import learning_rate
 from engine.training import compilation, progressive, snapshot
@@ -55,6 +56,8 @@ class Trainer:
             torch.backends.cudnn.deterministic = True  # or a resume would differ in the last bits
         self.model = model.to(compute.device, memory_format=compute.memory_format).train()
         accelerate(self.model, compute)
+        if not config.compile:
+            fuse(self.model, compute)
         self.trained = self.model  # in `fit`: compiled, and as the group trains it
         self.optimizer = make_optimizer(self.model, config.optim)
         self.scaler = compute.grad_scaler()

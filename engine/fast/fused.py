@@ -1,0 +1,290 @@
+"""What is between two convolutions in one go, for trainings in bf16 on a CPU.
+
+Batch norm, the activation behind it and the addition of a shortcut are a third of a ResNet-18's
+step and half of a DenseNet's when each is a pass of its own. `fuse` swaps the classes of the
+modules that hold them; names, parameters and results stay (up to rounding).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+from collections.abc import Sequence
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from engine.device import Compute, fastest_precision
+from engine.models.resnet import Block
+
+CHANNELS = 256  # that a loop over channels should have
+
+log = logging.getLogger(__name__)
+
+
+def fuse(model: nn.Module, compute: Compute) -> nn.Module:
+    """The same network, fused where `compute` is a CPU with instructions for bf16.
+
+    Not for one that torch.compile gets: that fuses itself.
+    """
+    on_cpu = compute.device.type == "cpu" and compute.precision == "bf16"
+    if on_cpu and fastest_precision(compute.device) == "bf16" and _kernels():
+        for module in model.modules():
+            module.__class__ = FUSED.get(type(module), type(module))
+    return model
+
+
+@functools.cache
+def _kernels() -> ModuleType | None:
+    """The compiled loops, if numba can compile and run them here."""
+    try:
+        kernels = importlib.import_module("engine.fast.kernels")  # few machines need numba
+        x, ones = np.zeros((1, 1), np.uint16), np.ones(1, np.float32)
+        kernels.combine(x, x, x, ones, ones, ones)
+    except Exception as error:  # no threads, no place for compiled code, an unknown CPU …
+        log.warning("layers are not fused, training is slower: %s", " ".join(str(error).split()))
+        return None
+    return kernels
+
+
+class FusedSequential(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return _run([*self], x)
+
+
+class FusedBlock(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        *first, last = self.body
+        return _norm_activation(last, self.activation, _run(first, x), self.shortcut(x))
+
+
+class FusedMaxPool(nn.MaxPool2d):
+    def forward(self, x: Tensor) -> Tensor:
+        usual = (self.padding, self.dilation, self.ceil_mode, self.return_indices)
+        halves = self.kernel_size == self.stride == 2 and usual == (0, 1, False, False)
+        if not halves or not _fits(x) or min(x.shape[2:]) < 2:
+            return super().forward(x)
+        return _MaxPool.apply(x)
+
+
+FUSED: dict[type, type] = {
+    nn.Sequential: FusedSequential,
+    Block: FusedBlock,
+    nn.MaxPool2d: FusedMaxPool,
+}
+
+
+def _run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """What nn.Sequential gives, with the activation behind a norm together with it."""
+    last = len(modules) - 1
+    place = 0
+    while place <= last:
+        module = modules[place]
+        if isinstance(module, nn.BatchNorm2d):
+            activation = modules[place + 1] if place < last else None
+            if _kind(activation) is None:
+                activation = None
+            x = _norm_activation(module, activation, x)
+            place += activation is not None
+        elif type(module) is not nn.ReLU and _kind(module) is not None and _fits(x):
+            x = _Fused.apply(x, None, None, None, _kind(module), None)
+        else:
+            x = module(x)
+        place += 1
+    return x
+
+
+def _norm_activation(
+    norm: nn.Module, activation: nn.Module | None, x: Tensor, other: Tensor | None = None
+) -> Tensor:
+    """activation(norm(x) + other): fused if these layers and this x can be."""
+    kind = _kernels().IDENTITY if activation is None else _kind(activation)
+    if kind is None or not _is_usual(norm, x) or not (other is None or _fits(other)):
+        x = norm(x)
+        x = x if other is None else x + other
+        return x if activation is None else _run([activation], x)
+    if norm.training:
+        statistics = _statistics(norm, x)
+    else:
+        statistics = [t.detach().double().numpy() for t in (norm.running_mean, norm.running_var)]
+    mean, variance = statistics
+    rstd = 1 / np.sqrt(variance + norm.eps)
+    return _Fused.apply(x, norm.weight, norm.bias, other, kind, (mean, rstd))
+
+
+def _kind(activation: nn.Module | None) -> int | None:
+    """Which of the kernels' activations this is, or None."""
+    kernels = _kernels()
+    match activation:
+        case nn.ReLU():
+            return kernels.RELU
+        case nn.LeakyReLU(negative_slope=kernels.SLOPE):
+            return kernels.LEAKY_RELU
+        case nn.ELU(alpha=1) | nn.CELU(alpha=1):
+            return kernels.ELU
+        case nn.GELU(approximate="none"):
+            return kernels.GELU
+        case nn.SiLU():
+            return kernels.SILU
+        case nn.Mish():
+            return kernels.MISH
+    return None
+
+
+def _fits(x: Tensor) -> bool:
+    usual = x.dtype is torch.bfloat16 and x.dim() == 4 and x.numel() > 0
+    return usual and not torch.compiler.is_compiling()
+
+
+def _is_usual(norm: nn.Module, x: Tensor) -> bool:
+    """Whether this is a batch norm with all its parts, and one that can take x."""
+    if not isinstance(norm, nn.BatchNorm2d) or not _fits(x):
+        return False
+    complete = norm.affine and norm.track_running_stats and norm.momentum is not None
+    if norm.training:
+        return complete and x.numel() > x.shape[1]
+    return complete and not torch.is_grad_enabled()  # the gradient is that of training
+
+
+def _statistics(norm: nn.BatchNorm2d, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of the batch (C), fp64; the running ones are moved towards them."""
+    kernels, rows = _kernels(), _rows(x)
+    sums, squares = np.zeros((2, kernels.PARTS, rows.shape[1]))
+    kernels.use_threads(torch.get_num_threads())
+    kernels.moments(rows, sums, squares)
+    origin = x.detach()[0, :, 0, 0].double().numpy()
+    rest = sums.sum(0) / len(rows)
+    variance = np.maximum(squares.sum(0) / len(rows) - rest**2, 0)
+    mean = origin + rest
+    with torch.no_grad():
+        norm.num_batches_tracked.add_(1)
+        unbiased = variance * (len(rows) / (len(rows) - 1))
+        for running, value in ((norm.running_mean, mean), (norm.running_var, unbiased)):
+            running.lerp_(torch.from_numpy(value).to(running.dtype), norm.momentum)
+    return mean, variance
+
+
+class _Fused(torch.autograd.Function):
+    """act(norm(x) + other), of bf16 x and other (B, C, H, W); without norm or other, too.
+
+    Batch norm (Ioffe and Szegedy 2015, arXiv 1502.03167, algorithm 1 and the gradients below it)
+    with `statistics`: the batch's mean and 1/√(variance + ε).
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        other: Tensor | None,
+        kind: int,
+        statistics: tuple[np.ndarray, np.ndarray] | None,
+    ) -> Tensor:
+        kernels, channels = _kernels(), x.shape[1]
+        if statistics is None:
+            mean, rstd = np.zeros(channels), np.ones(channels)
+            scale, shift = rstd, mean
+        else:
+            mean, rstd = statistics
+            scale = weight.detach().double().numpy() * rstd
+            shift = bias.detach().double().numpy() - scale * mean
+        x = x.detach().contiguous(memory_format=torch.channels_last)
+        if other is not None:
+            other = other.detach().contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(x, other)
+        ctx.kind, ctx.has_norm, ctx.values = (
+            kind,
+            statistics is not None,
+            (scale, shift, mean, rstd),
+        )
+        out = torch.empty_like(x)
+        rows, other_rows, out_rows = _wide(x, x if other is None else other, out)
+        kernels.use_threads(torch.get_num_threads())
+        loop = kernels.activation(kind, other is not None)
+        loop(rows, other_rows, out_rows, *_tiled(rows, scale, shift))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        kernels, (x, other) = _kernels(), ctx.saved_tensors
+        scale, shift, mean, rstd = ctx.values
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        before = torch.empty_like(x)  # the gradient before the activation
+        rows, *others = _wide(x, x if other is None else other, grad, before)
+        sums, products = np.zeros((2, kernels.PARTS, rows.shape[1]))
+        kernels.use_threads(torch.get_num_threads())
+        loop = kernels.activation_gradient(ctx.kind, other is not None)
+        loop(rows, *others, *_tiled(rows, scale, shift, mean), sums, products)
+        if not ctx.has_norm:
+            return before, None, None, before if other is not None else None, None, None
+
+        sums, products = (t.reshape(-1, len(scale)).sum(0) for t in (sums, products))
+        count = rows.size / len(scale)
+        of_x = -scale * rstd**2 * products / count
+        rest = -scale * sums / count - of_x * mean
+        grad_x = before if other is None else torch.empty_like(x)
+        kernels.combine(*_wide(x, before, grad_x), *_tiled(rows, of_x, scale, rest))
+        grad_weight, grad_bias = (torch.from_numpy(g).float() for g in (products * rstd, sums))
+        return grad_x, grad_weight, grad_bias, None if other is None else before, None, None
+
+
+class _MaxPool(torch.autograd.Function):
+    """Max-pooling of 2×2 with stride 2 of bf16 x (B, C, H, W)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        out = x.new_empty(batch, height // 2, width // 2, channels).permute(0, 3, 1, 2)
+        ctx.places = np.empty((batch, height // 2, width // 2, channels), np.uint8)
+        ctx.shape = x.shape
+        x = x.detach().contiguous(memory_format=torch.channels_last)
+        kernels = _kernels()
+        kernels.use_threads(torch.get_num_threads())
+        kernels.largest(_bits(x), _bits(out), ctx.places)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> Tensor:
+        batch, channels, height, width = ctx.shape
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        out = grad.new_empty(batch, height, width, channels).permute(0, 3, 1, 2)
+        kernels = _kernels()
+        kernels.use_threads(torch.get_num_threads())
+        kernels.largest_gradient(_bits(grad), ctx.places, _bits(out))
+        return out
+
+
+def _bits(x: Tensor) -> np.ndarray:
+    """bf16 (B, C, H, W), channels_last -> its memory as uint16 (B, H, W, C)."""
+    return x.detach().permute(0, 2, 3, 1).view(torch.uint16).numpy()
+
+
+def _rows(x: Tensor) -> np.ndarray:
+    """bf16 (B, C, H, W), channels_last -> its memory as uint16 (positions, C)."""
+    bits = _bits(x)
+    return bits.reshape(-1, bits.shape[3])
+
+
+def _wide(*images: Tensor) -> list[np.ndarray]:
+    """`_rows` of images of one shape, a few positions in each row where channels are few.
+
+    A row is a loop, and its beginning takes as long as some 50 channels.
+    """
+    rows = [_rows(x) for x in images]
+    count, channels = rows[0].shape
+    positions = 1
+    while 2 * positions * channels <= CHANNELS and count % (2 * positions) == 0:
+        positions *= 2
+    return [r.reshape(count // positions, positions * channels) for r in rows]
+
+
+def _tiled(rows: np.ndarray, *values: np.ndarray) -> list[np.ndarray]:
+    """Each channel's values (C) in fp32, for every position in a row of `_wide`."""
+    return [np.tile(value.astype(np.float32), rows.shape[1] // len(value)) for value in values]

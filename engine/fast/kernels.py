@@ -1,0 +1,339 @@
+"""Loops over images in bf16 on a CPU, compiled by numba: what PyTorch does in several passes.
+
+PyTorch's own kernels for batch norm, activations and max-pooling go through the images more often
+than needed, and convert between bf16 and fp32 each time. Here whatever is between two convolutions
+is one pass forward (two with the statistics of a norm) and two backward, in fp32.
+
+Images are arrays of bf16 bits in uint16, as NumPy has no bf16: (positions, channels), or (images,
+height, width, channels). Positions are divided into PARTS, whatever the number of threads, so that
+sums do not depend on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import llvmlite.binding
+import numba
+import numpy as np
+from numba import config, njit, prange
+
+config.THREADING_LAYER = "omp"  # of those that come with numba the one that takes several threads
+
+# numba prefers vectors of half the width, for the sake of CPUs that slow down with whole ones.
+_features = llvmlite.binding.get_host_cpu_features().flatten()
+config.CPU_FEATURES = f"{_features},-prefer-256-bit"
+
+PARTS = 16
+ROWS = 64  # that are summed in fp32, before the sums go on in fp64
+
+# Sums may be reordered and products fused, so that loops become vectors; NaN and ∞ keep theirs.
+LOOSE = {"contract", "nsz", "reassoc", "arcp"}
+parallel = njit(parallel=True, nogil=True, cache=True, fastmath=LOOSE, error_model="numpy")
+inline = njit(inline="always", fastmath=LOOSE, error_model="numpy")
+
+# Constants in fp32: with those of Python, whole loops would be in fp64.
+f, u = np.float32, np.uint32
+ZERO, HALF, ONE, TWO = f(0), f(0.5), f(1), f(2)
+
+
+def use_threads(count: int) -> None:
+    """So many from now on in the calling thread, for which numba would take every core."""
+    numba.set_num_threads(min(count, config.NUMBA_NUM_THREADS))
+
+
+@inline
+def fp32(bits):
+    return np.uint32(np.uint32(bits) << u(16)).view(np.float32)
+
+
+@inline
+def bf16(value):
+    """The bits of fp32 rounded to the nearest bf16, halves to even."""
+    bits = np.float32(value).view(np.uint32)
+    odd = np.uint32(np.uint32(bits >> u(16)) & u(1))
+    return np.uint16(np.uint32(np.uint32(bits + u(0x7FFF)) + odd) >> u(16))
+
+
+LOG2_E, LN2_HIGH, LN2_LOW = f(1 / math.log(2)), f(0.693359375), f(-2.12194440e-4)
+MOST, LEAST = f(88), f(-87)  # e to these is near the largest and the smallest fp32
+TAYLOR = tuple(f(1 / math.factorial(n)) for n in range(6))
+E2, E3, E4, E5 = TAYLOR[2:]
+
+
+@inline
+def exp(x):
+    """e^x to 3e-6 relative: 2^n by its bits, the rest, within ±ln 2 / 2, by Taylor's series."""
+    x = min(max(x, LEAST), MOST)
+    n = np.floor(x * LOG2_E + HALF)
+    r = x - n * LN2_HIGH - n * LN2_LOW
+    series = ((E5 * r + E4) * r + E3) * r + E2
+    two_n = np.int32(np.int32(np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return (series * r * r + r + ONE) * two_n
+
+
+@inline
+def relu(x):
+    return max(x, ZERO) if x == x else x
+
+
+@inline
+def relu_slope(x):
+    return ONE if x > ZERO else ZERO
+
+
+SLOPE = 0.01  # the default of nn.LeakyReLU
+LEAK = f(SLOPE)
+
+
+@inline
+def leaky_relu(x):
+    return x if x > ZERO else LEAK * x
+
+
+@inline
+def leaky_relu_slope(x):
+    return ONE if x > ZERO else LEAK
+
+
+@inline
+def silu(x):
+    return x / (ONE + exp(-x))
+
+
+@inline
+def silu_slope(x):
+    s = ONE / (ONE + exp(-x))
+    return s * (ONE + x * (ONE - s))
+
+
+@inline
+def elu(x):
+    return x if x > ZERO else exp(x) - ONE
+
+
+@inline
+def elu_slope(x):
+    return ONE if x > ZERO else exp(x)
+
+
+# erf by formula 7.1.26 of Abramowitz and Stegun 1964, Handbook of Mathematical Functions.
+P = f(0.3275911)
+A1, A2, A3, A4, A5 = (
+    f(a) for a in (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
+)
+ROOT_HALF, ROOT_2_PI = f(math.sqrt(0.5)), f(1 / math.sqrt(2 * math.pi))
+
+
+@inline
+def normal(x):
+    """Distribution function and density of the standard normal distribution, to 1.5e-7."""
+    z = abs(x) * ROOT_HALF
+    t = ONE / (ONE + P * z)
+    bell = exp(-z * z)
+    tail = HALF * bell * (((((A5 * t + A4) * t) + A3) * t + A2) * t + A1) * t
+    return (ONE - tail if x > ZERO else tail), bell * ROOT_2_PI
+
+
+@inline
+def gelu(x):
+    return x * normal(x)[0]
+
+
+@inline
+def gelu_slope(x):
+    below, density = normal(x)
+    return below + x * density
+
+
+FAR = f(20)  # beyond, tanh(log(1 + e^x)) is 1 in fp32
+
+
+@inline
+def mish(x):
+    """x · tanh(log(1 + e^x)), which is x · (e^2x + 2 e^x) / (e^2x + 2 e^x + 2)."""
+    e = exp(min(x, FAR))
+    n = e * (e + TWO)
+    return x * (n / (n + TWO))
+
+
+@inline
+def mish_slope(x):
+    e = exp(min(x, FAR))
+    n = e * (e + TWO)
+    d = ONE / (n + TWO)
+    return n * d + x * (f(4) * e * (e + ONE) * d * d)
+
+
+ACTIVATIONS = ("identity", "relu", "leaky_relu", "elu", "gelu", "silu", "mish")
+IDENTITY, RELU, LEAKY_RELU, ELU, GELU, SILU, MISH = range(len(ACTIVATIONS))
+
+
+@inline
+def activated(kind, x):
+    if kind == RELU:
+        return relu(x)
+    if kind == LEAKY_RELU:
+        return leaky_relu(x)
+    if kind == ELU:
+        return elu(x)
+    if kind == GELU:
+        return gelu(x)
+    if kind == SILU:
+        return silu(x)
+    if kind == MISH:
+        return mish(x)
+    return x
+
+
+@inline
+def slope(kind, x):
+    if kind == RELU:
+        return relu_slope(x)
+    if kind == LEAKY_RELU:
+        return leaky_relu_slope(x)
+    if kind == ELU:
+        return elu_slope(x)
+    if kind == GELU:
+        return gelu_slope(x)
+    if kind == SILU:
+        return silu_slope(x)
+    if kind == MISH:
+        return mish_slope(x)
+    return ONE
+
+
+@parallel
+def moments(x, sums, squares):
+    """Of x (N, C) less its first row: sums and sums of squares of each part, fp64 (PARTS, C)."""
+    count, channels = x.shape
+    for part in prange(PARTS):
+        total, square, origin = np.zeros(channels, f), np.zeros(channels, f), np.empty(channels, f)
+        for c in range(channels):
+            origin[c] = fp32(x[0, c])
+        last = (part + 1) * count // PARTS
+        row = part * count // PARTS
+        while row < last:
+            total[:] = ZERO
+            square[:] = ZERO
+            until = min(row + ROWS, last)
+            while row + 4 <= until:
+                for c in range(channels):
+                    a, b = fp32(x[row, c]) - origin[c], fp32(x[row + 1, c]) - origin[c]
+                    d, e = fp32(x[row + 2, c]) - origin[c], fp32(x[row + 3, c]) - origin[c]
+                    total[c] += (a + b) + (d + e)
+                    square[c] += (a * a + b * b) + (d * d + e * e)
+                row += 4
+            while row < until:
+                for c in range(channels):
+                    a = fp32(x[row, c]) - origin[c]
+                    total[c] += a
+                    square[c] += a * a
+                row += 1
+            for c in range(channels):
+                sums[part, c] += total[c]
+                squares[part, c] += square[c]
+
+
+@functools.cache
+def activation(kind: int, residual: bool) -> Callable:
+    """Compiled for one activation: out = act(x · scale + shift), plus `other` if `residual`.
+
+    The loop takes x, other and out (N, C), scale and shift (C).
+    """
+
+    @parallel
+    def loop(x, other, out, scale, shift):
+        count, channels = x.shape
+        for part in prange(PARTS):
+            for row in range(part * count // PARTS, (part + 1) * count // PARTS):
+                for c in range(channels):
+                    value = fp32(x[row, c]) * scale[c] + shift[c]
+                    if residual:
+                        value += fp32(other[row, c])
+                    out[row, c] = bf16(activated(kind, value))
+
+    return loop
+
+
+@functools.cache
+def activation_gradient(kind: int, residual: bool) -> Callable:
+    """Compiled for one activation: out = grad · act'(x · scale + shift (+ other)), and its sums.
+
+    The loop takes x, other, grad and out (N, C), scale, shift and mean (C), and adds to fp64
+    (PARTS, C): the sums of out, and of out · (x - mean).
+    """
+
+    @parallel
+    def loop(x, other, grad, out, scale, shift, mean, sums, products):
+        count, channels = x.shape
+        for part in prange(PARTS):
+            total, product = np.zeros(channels, f), np.zeros(channels, f)
+            last = (part + 1) * count // PARTS
+            for first in range(part * count // PARTS, last, ROWS):
+                total[:] = ZERO
+                product[:] = ZERO
+                for row in range(first, min(first + ROWS, last)):
+                    for c in range(channels):
+                        a = fp32(x[row, c])
+                        value = a * scale[c] + shift[c]
+                        if residual:
+                            value += fp32(other[row, c])
+                        g = fp32(grad[row, c]) * slope(kind, value)
+                        out[row, c] = bf16(g)
+                        total[c] += g
+                        product[c] += g * (a - mean[c])
+                for c in range(channels):
+                    sums[part, c] += total[c]
+                    products[part, c] += product[c]
+
+    return loop
+
+
+@parallel
+def combine(x, grad, out, of_x, of_grad, rest):
+    """out = of_x · x + of_grad · grad + rest; x, grad and out (N, C), the others (C)."""
+    count, channels = x.shape
+    for part in prange(PARTS):
+        for row in range(part * count // PARTS, (part + 1) * count // PARTS):
+            for c in range(channels):
+                value = of_x[c] * fp32(x[row, c]) + of_grad[c] * fp32(grad[row, c])
+                out[row, c] = bf16(value + rest[c])
+
+
+@parallel
+def largest(x, out, places):
+    """Max-pooling of 2×2 of x (B, H, W, C).
+
+    out and the place of each in its square, 0 to 3: (B, H // 2, W // 2, C).
+    """
+    batch, height, width, channels = out.shape
+    for row in prange(batch * height):
+        image, i = row // height, row % height
+        for j in range(width):
+            for c in range(channels):
+                best, place = x[image, 2 * i, 2 * j, c], np.uint8(0)
+                for n in range(1, 4):
+                    bits = x[image, 2 * i + n // 2, 2 * j + n % 2, c]
+                    value = fp32(bits)
+                    if value > fp32(best) or value != value:
+                        best, place = bits, np.uint8(n)
+                out[image, i, j, c], places[image, i, j, c] = best, place
+
+
+@parallel
+def largest_gradient(grad, places, out):
+    """Of `largest`: out (B, H, W, C) is set whole, to grad where that came from, and to 0."""
+    batch, height, width, channels = grad.shape
+    for image in prange(batch):
+        for i in range(out.shape[1]):
+            for j in range(out.shape[2]):
+                if i // 2 < height and j // 2 < width:
+                    here = np.uint8(2 * (i % 2) + j % 2)
+                    for c in range(channels):
+                        g = grad[image, i // 2, j // 2, c]
+                        out[image, i, j, c] = g if places[image, i // 2, j // 2, c] == here else 0
+                else:
+                    out[image, i, j] = 0

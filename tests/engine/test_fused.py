@@ -1,0 +1,326 @@
+"""What is between convolutions in one go computes what PyTorch's layers do one by one."""
+
+import copy
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from engine import fast
+from engine.device import Compute
+from engine.fast import accelerate, fused, kernels
+from engine.fast.fused import FusedBlock, FusedMaxPool, FusedSequential, fuse
+from engine.models import build_model, whitening
+from engine.models.resnet import Block
+from engine.training import loop
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+BF16 = Compute(torch.device("cpu"), "bf16")
+TOLERANCE = 0.01  # relative, of a whole tensor: some roundings of 2^-9
+THROUGH_CONVOLUTIONS = 0.05  # which are in bf16 as well, and move some values over a kink
+
+
+@pytest.fixture(autouse=True)
+def on_any_cpu(monkeypatch):
+    """The layers are right on any CPU; here they are used on any."""
+    monkeypatch.setattr(fast, "fastest_precision", lambda device: "bf16")
+    monkeypatch.setattr(fused, "fastest_precision", lambda device: "bf16")
+
+
+@pytest.fixture
+def fusions(monkeypatch):
+    """The kinds of activation that were computed by the compiled loops, in order."""
+    taken = []
+    apply = fused._Fused.apply
+    noted = lambda *a: taken.append(kernels.ACTIVATIONS[a[4]]) or apply(*a)  # noqa: E731
+    monkeypatch.setattr(fused._Fused, "apply", noted)
+    return taken
+
+
+def distance(result, expected) -> float:
+    return ((result.double() - expected.double()).norm() / expected.double().norm()).item()
+
+
+def images(*shape, mean=0.0, seed=1):
+    """Noise in bf16, channels_last, as a convolution leaves it."""
+    draw = torch.Generator().manual_seed(seed)
+    noise = mean + torch.randn(shape, generator=draw)
+    return noise.bfloat16().contiguous(memory_format=torch.channels_last)
+
+
+def with_noise(module):
+    draw = torch.Generator().manual_seed(2)
+    for parameter in module.parameters():
+        nn.init.uniform_(parameter, 0.2, 1, generator=draw)
+    return module
+
+
+def both_ways(module, *inputs):
+    """(outputs, gradients of inputs and parameters, buffers) of `module` in fp64 and fused."""
+    exact, faster = copy.deepcopy(module).double(), fuse(copy.deepcopy(module), BF16)
+    found = []
+    for network, values in ((exact, [x.double() for x in inputs]), (faster, inputs)):
+        values = [x.clone().requires_grad_() for x in values]
+        with torch.autocast("cpu", torch.bfloat16, enabled=network is faster):
+            y = network(*values)
+        grad = images(*y.shape, seed=3).to(y.dtype)
+        slopes = torch.autograd.grad(y, [*values, *network.parameters()], grad)
+        found.append([y, *slopes, *network.buffers()])
+    return found
+
+
+def check(module, *inputs, tolerance=TOLERANCE):
+    exact, faster = both_ways(module, *inputs)
+    assert faster[0].dtype is torch.bfloat16
+    for image in faster[: 1 + len(inputs)]:
+        assert image.is_contiguous(memory_format=torch.channels_last)
+    for result, value in zip(faster, exact, strict=True):
+        assert result.shape == value.shape
+        assert distance(result, value) < tolerance
+
+
+ACTIVATIONS = {
+    "relu": nn.ReLU(),
+    "leaky_relu": nn.LeakyReLU(),
+    "elu": nn.ELU(),
+    "gelu": nn.GELU(),
+    "silu": nn.SiLU(),
+    "mish": nn.Mish(),
+}
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 7, 5), (8, 64, 4, 4), (1, 300, 3, 3), (16, 8, 16, 16)])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_a_norm_and_the_activation_behind_it(name, shape, fusions):
+    check(with_noise(nn.Sequential(nn.BatchNorm2d(shape[1]), ACTIVATIONS[name])), images(*shape))
+    assert fusions == [name]
+
+
+@pytest.mark.parametrize("mean", [-3.0, 50.0])
+def test_statistics_of_large_means(mean, fusions):
+    """Computed apart from the mean: sums of squares would lose them."""
+    check(with_noise(nn.Sequential(nn.BatchNorm2d(6))), images(64, 6, 9, 9, mean=mean))
+    assert fusions == ["identity"]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_alone(name, fusions):
+    """All but ReLU, which PyTorch has as fast."""
+    check(nn.Sequential(ACTIVATIONS[name]), 3 * images(5, 7, 4, 4))
+    assert fusions == [name] * (name != "relu")
+
+
+def test_celu_of_one_is_elu_and_others_are_pytorchs(fusions):
+    for module in (nn.CELU(), nn.CELU(2.0), nn.ELU(0.5), nn.LeakyReLU(0.2), nn.GELU("tanh")):
+        check(nn.Sequential(module), images(5, 7, 4, 4))
+    assert fusions == ["elu"]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("projects", [False, True])
+def test_a_residual_block(name, projects, fusions):
+    """Its last norm, the shortcut's addition and the activation are one."""
+    layers = build_model("resnet10", activation=name, width=0.125)
+    block = [m for m in layers.modules() if isinstance(m, Block)][projects]
+    assert isinstance(block.shortcut, nn.Sequential) == projects
+    check(with_noise(block), images(9, 8, 6, 6), tolerance=THROUGH_CONVOLUTIONS)
+    assert fusions == [name, *["identity"] * projects, name]
+
+
+@pytest.mark.parametrize("norm", ["group", "layer", "instance"])
+def test_other_norms_are_left_as_they_are(norm, fusions):
+    """A block whose norm is none of batches keeps its sum; only the activations are ours."""
+    layers = build_model("resnet10", activation="gelu", norm=norm, width=0.125)
+    block = with_noise(next(m for m in layers.modules() if isinstance(m, Block)))
+    check(block, images(4, 8, 6, 6), tolerance=THROUGH_CONVOLUTIONS)
+    assert fusions == ["gelu", "gelu"]
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.BatchNorm2d(4, affine=False),
+        nn.BatchNorm2d(4, track_running_stats=False),
+        nn.BatchNorm2d(4, momentum=None),
+    ],
+)
+def test_unusual_batch_norms_are_pytorchs(norm, fusions):
+    check(nn.Sequential(norm, nn.ReLU()), images(4, 4, 5, 5))
+    assert fusions == []
+
+
+def test_one_value_a_channel_is_refused_as_ever():
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        fuse(nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()), BF16)(images(1, 4, 1, 1))
+
+
+def test_inference_takes_the_running_statistics(fusions):
+    module = with_noise(nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()))
+    module(images(8, 4, 5, 5, mean=1).float())
+    x = images(3, 4, 5, 5)
+    faster = fuse(copy.deepcopy(module), BF16).eval()
+    before = copy.deepcopy(list(faster.buffers()))
+    with torch.inference_mode():
+        assert distance(faster(x), module.eval()(x.float())) < TOLERANCE
+    assert fusions == ["relu"]
+    assert all(torch.equal(a, b) for a, b in zip(before, faster.buffers(), strict=True))
+    with pytest.MonkeyPatch.context() as patch:  # with a gradient it is PyTorch's
+        patch.setattr(fused._Fused, "apply", None)
+        x.requires_grad_()
+        (slope,) = torch.autograd.grad(faster(x).sum(), x)
+        (expected,) = torch.autograd.grad(module(x.float()).sum(), x)
+    assert distance(slope, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 8, 8), (2, 40, 7, 9), (2, 3, 2, 3)])
+def test_max_pooling(shape, monkeypatch):
+    pools, apply = [], fused._MaxPool.apply
+    monkeypatch.setattr(fused._MaxPool, "apply", lambda x: pools.append(1) or apply(x))
+    x = images(*shape).round()  # whole numbers: many of them are equal
+    exact, faster = both_ways(nn.MaxPool2d(2), x)
+    assert all(torch.equal(a.double(), b) for a, b in zip(faster, exact, strict=True))
+    assert pools == [1]
+
+
+def test_other_pools_are_pytorchs(monkeypatch):
+    monkeypatch.setattr(fused._MaxPool, "apply", None)
+    for pool in (nn.MaxPool2d(3), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, ceil_mode=True)):
+        exact, faster = both_ways(pool, images(2, 3, 5, 5))
+        assert torch.equal(faster[0].double(), exact[0])
+    x = images(2, 3, 5, 5).float()
+    assert torch.equal(fuse(nn.MaxPool2d(2), BF16)(x), F.max_pool2d(x, 2))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_what_is_no_number_stays_so(name):
+    """Or a training that diverged would go on unnoticed."""
+    x = images(2, 3, 4, 4)
+    x[1, 2, 3, 3] = -torch.tensor(float("nan"))  # in a corner; processors make it negative
+    module = fuse(nn.Sequential(nn.BatchNorm2d(3), ACTIVATIONS[name], nn.MaxPool2d(2)), BF16)
+    y = module(x)
+    assert y.isnan().any((0, 2, 3)).tolist() == [False, False, True]
+    pooled = fuse(nn.MaxPool2d(2), BF16)(x)
+    assert pooled.isnan().nonzero().tolist() == [[1, 2, 1, 1]]
+
+
+def test_rounding_is_to_the_nearest_even():
+    bits = np.arange(2**16, dtype=np.uint32) << 16
+    near = np.concatenate([bits + low for low in (0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF)])
+    values = torch.from_numpy(near.view(np.float32).copy())
+    values = values[~values.isnan()]
+    rows = values.view(1, -1, 1, 1).contiguous(memory_format=torch.channels_last)
+    expected = rows.bfloat16()
+    out = torch.empty_like(expected)
+    zeros = np.zeros_like(values.numpy())
+    exact = fused._rows(torch.zeros_like(expected))
+    kernels.combine(exact, exact, fused._rows(out), zeros, zeros, values.numpy())
+    assert torch.equal(out, expected)
+
+
+def test_the_number_of_threads_changes_nothing():
+    module = with_noise(nn.Sequential(nn.BatchNorm2d(24), nn.GELU(), nn.MaxPool2d(2)))
+    x, found = images(16, 24, 9, 9), []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        found.append(both_ways(module, x)[1])
+    torch.set_num_threads(1)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_several_threads_at_once():
+    module = with_noise(nn.Sequential(nn.BatchNorm2d(24), nn.GELU(), nn.MaxPool2d(2)))
+    x, expected, found = images(16, 24, 9, 9), both_ways(module, images(16, 24, 9, 9))[1], []
+
+    def work():
+        for _ in range(20):
+            found.append(both_ways(module, x)[1])
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 60
+    assert all(torch.equal(a, b) for each in found for a, b in zip(each, expected, strict=True))
+
+
+@pytest.mark.parametrize("arch", ["resnet10", "densenet121", "vgg11", "speedrun", "resnet50"])
+def test_gradients_through_a_whole_network_are_no_worse_than_bf16_makes_them(arch, fusions):
+    """Of every parameter, in training, against fp32: as near as the network that is not fused."""
+    draw = torch.Generator().manual_seed(1)
+    x, labels = torch.randn(32, 3, 32, 32, generator=draw), torch.arange(32) % 10
+    plain = build_model(arch, activation="gelu", width=0.25)  # smooth: no kink to round over
+    if layer := whitening.find(plain):
+        layer.fit(x)
+    last = accelerate(copy.deepcopy(plain).to(memory_format=torch.channels_last), BF16)
+    faster = fuse(copy.deepcopy(last), BF16)
+    assert list(faster.state_dict()) == list(plain.state_dict())
+    slopes = []
+    for network, enabled in ((plain, False), (last, True), (faster, True)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = F.cross_entropy(network(x).float(), labels)
+        slopes.append(torch.autograd.grad(loss, list(network.parameters())))
+    norms = sum(isinstance(m, nn.BatchNorm2d) for m in plain.modules())
+    assert len(fusions) >= norms > 0
+    for (name, _), exact, usual, found in zip(plain.named_parameters(), *slopes, strict=True):
+        if arch == "vgg11" and name.endswith("bias") and exact.norm() < 1e-4:
+            continue  # of a convolution before a norm: zero, but for rounding
+        assert distance(found, exact) < max(0.03, 1.5 * distance(usual, exact))
+
+
+@pytest.mark.parametrize("arch", ["resnet10", "speedrun"])
+def test_a_training_that_was_cut_goes_on_to_the_bit(
+    arch, make_trainer, tiny, tmp_path, same, monkeypatch, fusions
+):
+    monkeypatch.setattr(loop, "READ_EVERY_S", 0.0)
+    config = tiny(precision="bf16", **{"model.arch": arch, "model.width": 0.25, "optim.lr": 0.01})
+    ended = []
+    for name, cuts in (("whole", 0), ("cut", 1)):
+        (tmp_path / name).mkdir()
+        for _ in range(cuts):
+            records = make_trainer(tmp_path / name, config).fit()
+            for _ in range(6):
+                next(records)
+            records.close()
+        trainer = make_trainer(tmp_path / name, config)
+        list(trainer.fit())
+        ended.append(trainer.model.state_dict())
+    assert same(*ended)
+    assert fusions
+
+
+def classes(model):
+    return {type(m) for m in model.modules()} & {FusedSequential, FusedBlock, FusedMaxPool}
+
+
+@pytest.mark.parametrize(
+    ("compiles", "precision", "expected"),
+    [
+        (False, "bf16", {FusedSequential, FusedBlock}),
+        (True, "bf16", set()),
+        (False, "fp32", set()),
+    ],
+)
+def test_where_it_is_used(compiles, precision, expected, make_trainer, tiny):
+    """Not with torch.compile, which fuses itself, and not in fp32."""
+    config = tiny(precision=precision, compile=compiles, **{"model.arch": "resnet10"})
+    assert classes(make_trainer(None, config).model) == expected
+
+
+def test_without_numba_nothing_is_changed(monkeypatch, caplog):
+    def broken(name):
+        raise ImportError(f"no {name}")
+
+    monkeypatch.setattr(fused.importlib, "import_module", broken)
+    fused._kernels.cache_clear()
+    assert classes(fuse(build_model("resnet10", width=0.125), BF16)) == set()
+    assert caplog.messages == ["layers are not fused, training is slower: no engine.fast.kernels"]
+    fused._kernels.cache_clear()
+
+
+def test_an_older_cpu_has_no_use_for_it(monkeypatch):
+    monkeypatch.setattr(fused, "fastest_precision", lambda device: "fp32")
+    assert classes(fuse(build_model("resnet10", width=0.125), BF16)) == set()
