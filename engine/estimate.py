@@ -1,69 +1,122 @@
-"""How long a training will take here: multiply-accumulates over this machine's measured rate."""
+"""How long a training will take here: what its steps cost, at this machine's measured speed."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
 
-from engine.config import ModelConfig
+from engine.allocator import kept_blocks
 from engine.device import Compute
 from engine.fast import accelerate
+from engine.fast.fused import fuse
 from engine.files import write_atomic
 from engine.models import build_model
 from engine.models.summary import summarize
 
-PROBE = ModelConfig(arch="resnet10", width=0.5)  # 64 million multiply-accumulates an image
-PROBE_BATCH, PROBE_STEPS = 128, 3
+PROBE = "resnet10"  # of width 1/2 and 1: the second has four times the work, on twice the bytes
+PROBE_BATCH, SMALL_BATCH, PROBE_STEPS = 128, 4, 3
 BACKWARD = 3  # a training step costs about three forward passes
 
 
-def measure_rate(compute: Compute) -> float:
-    """Multiply-accumulates a second of training (forward ones only are counted) on `compute`.
+class Costs(NamedTuple):
+    """Of training a network, as `engine.models.summary` counts them."""
+
+    macs: float  # multiply-accumulates of one image's forward pass
+    bytes: float  # that one image's activations take, in fp32
+    layers: int
+
+
+class Speed(NamedTuple):
+    """Seconds of a training step for each multiply-accumulate and byte of an image, and layer.
+
+    A convolution is bound by the first, what is between convolutions by the second, and a step of
+    few images or few channels by the third.
+    """
+
+    macs: float
+    bytes: float
+    layers: float
+
+
+def costs(model: torch.nn.Module) -> Costs:
+    summary = summarize(model, PROBE_BATCH)
+    return Costs(summary.macs, summary.activation_bytes / PROBE_BATCH, len(summary.layers))
+
+
+def measure_speed(compute: Compute) -> Speed:
+    """Train two small networks for some steps on `compute`, and tell their costs apart.
 
     Takes some seconds of the whole device: call it only when nothing trains there.
     """
-    model = build_model(PROBE.arch, 10, width=PROBE.width)
-    macs = summarize(model, batch_size=1).macs
+    half, whole = (build_model(PROBE, 10, width=width) for width in (0.5, 1.0))
+    with kept_blocks():
+        small = _step_seconds(half, SMALL_BATCH, compute)
+        large = _step_seconds(half, PROBE_BATCH, compute)
+        wide = _step_seconds(whole, PROBE_BATCH, compute)
+    of_half, of_whole = costs(half), costs(whole)
+
+    image = max(0.0, large - small) / (PROBE_BATCH - SMALL_BATCH)
+    step = max(0.0, small - SMALL_BATCH * image)
+    wide_image = max(0.0, wide - step) / PROBE_BATCH
+    more = of_whole.bytes / of_half.bytes
+    per_mac = max(0.0, wide_image - more * image) / (of_whole.macs - more * of_half.macs)
+    per_byte = max(0.0, image - of_half.macs * per_mac) / of_half.bytes
+    return Speed(per_mac, per_byte, step / of_half.layers)
+
+
+def _step_seconds(model: torch.nn.Module, batch_size: int, compute: Compute) -> float:
+    """The best time of a forward and a backward pass."""
     model = model.to(compute.device, memory_format=compute.memory_format).train()
-    accelerate(model, compute)
-    images = torch.zeros(PROBE_BATCH, 3, 32, 32, device=compute.device)
+    fuse(accelerate(model, compute), compute)
+    images = torch.zeros(batch_size, 3, 32, 32, device=compute.device)
     images = images.contiguous(memory_format=compute.memory_format)
-    labels = torch.zeros(PROBE_BATCH, dtype=torch.long, device=compute.device)
-    best = float("inf")
-    for _ in range(PROBE_STEPS + 1):  # the first one warms up
-        start = time.perf_counter()
+    labels = torch.zeros(batch_size, dtype=torch.long, device=compute.device)
+
+    def step() -> None:
         with compute.autocast():
             logits = model(images)
         F.cross_entropy(logits.float(), labels).backward()
         logits.float().sum().item()  # waits for the device
-        best = min(best, time.perf_counter() - start)
-    return macs * PROBE_BATCH / best
+
+    step()  # warms up
+    return min(_seconds(step) for _ in range(PROBE_STEPS))
 
 
-def epoch_seconds(macs: float, rate: float, train_images: float, val_images: float) -> float:
+def _seconds(call: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def epoch_seconds(
+    network: Costs, speed: Speed, steps: int, train_images: float, val_images: float
+) -> float:
     """Seconds an epoch is expected to take: its training, and validation at a third of the cost.
 
-    macs: of one image's forward pass. rate: as measure_rate gives it.
+    train_images: of full size; smaller ones are parts of one.
     """
-    return macs * (train_images + val_images / BACKWARD) / rate
+    image = network.macs * speed.macs + network.bytes * speed.bytes
+    return image * (train_images + val_images / BACKWARD) + steps * network.layers * speed.layers
 
 
-def load_rate(path: Path, compute: Compute) -> float | None:
-    """The rate that was stored for this device, precision and version of torch, if any."""
-    return _rates(path).get(_key(compute))
+def load_speed(path: Path, compute: Compute) -> Speed | None:
+    """The speed that was stored for this device, precision and version of torch, if any."""
+    return _speeds(path).get(_key(compute))
 
 
-def store_rate(path: Path, compute: Compute, rate: float) -> None:
+def store_speed(path: Path, compute: Compute, speed: Speed) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps({**_rates(path), _key(compute): rate}), durable=False)
+    write_atomic(path, json.dumps({**_speeds(path), _key(compute): speed}), durable=False)
 
 
-def _rates(path: Path) -> dict[str, float]:
+def _speeds(path: Path) -> dict[str, Speed]:
     """What is stored; of a damaged file what can be used, so that it is measured again."""
     try:
         stored = json.loads(path.read_text())
@@ -71,7 +124,13 @@ def _rates(path: Path) -> dict[str, float]:
         return {}
     if not isinstance(stored, dict):
         return {}
-    return {key: r for key, r in stored.items() if isinstance(r, float) and 0 < r < math.inf}
+    return {key: Speed(*values) for key, values in stored.items() if _is_speed(values)}
+
+
+def _is_speed(values: object) -> bool:
+    if not isinstance(values, list) or len(values) != len(Speed._fields):
+        return False
+    return all(isinstance(v, float) and 0 <= v < math.inf for v in values) and any(values)
 
 
 def _key(compute: Compute) -> str:

@@ -10,6 +10,7 @@ from engine import data
 from engine.config import RunConfig
 from engine.device import resolve
 from engine.errors import ConfigError, DataError, RunError
+from engine.estimate import Costs
 from engine.run import State
 from engine.runs import suggest_name
 from pages.ui import charts, choices, controls, live, state
@@ -185,7 +186,9 @@ def overview(config: RunConfig, costs: dict) -> None:
     with st.container(horizontal=True):  # wraps where three do not fit abreast
         narrow = {"width": "content"}
         st.metric("Parameters", f"{costs['parameters'] / 1e6:.2f} M", **narrow)
-        st.metric("Multiply-adds", f"{costs['macs'] / 1e6:,.0f} M", help="For one image.", **narrow)
+        st.metric(
+            "Multiply-adds", f"{costs['step'].macs / 1e6:,.0f} M", help="For one image.", **narrow
+        )
         st.metric("Memory", memory, help="To train with this batch size.", **narrow)
     rows = charts.curve_rows(config.schedule, config.optim, config.epochs)
     st.vega_lite_chart(
@@ -232,10 +235,10 @@ def start_box(config: RunConfig, costs: dict) -> None:
 
 def estimate_line(config: RunConfig, costs: dict) -> float | None:
     """Say how long it will take; the total in seconds, None while unknown."""
-    seconds = state.epoch_seconds(config, costs["macs"])
+    seconds = state.epoch_seconds(config, costs["step"])
     if seconds is None:
-        state.measure_rate(config)
-        st.fragment(await_rate, run_every=2.0)(config, costs["macs"])
+        state.measure_speed(config)
+        st.fragment(await_speed, run_every=2.0)(config, costs["step"])
         return None
     total = seconds * config.epochs
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
@@ -246,8 +249,8 @@ def estimate_line(config: RunConfig, costs: dict) -> float | None:
     return total
 
 
-def await_rate(config: RunConfig, macs: float) -> None:
-    if state.epoch_seconds(config, macs) is not None:
+def await_speed(config: RunConfig, network: Costs) -> None:
+    if state.epoch_seconds(config, network) is not None:
         st.rerun()
     if state.worker().current is None:
         st.caption("Measuring how fast this machine is…")
@@ -267,7 +270,7 @@ def start(config: RunConfig, suggested: str) -> None:
         state.data_sizes(now)
         if now != config:
             costs = state.model_costs(now.model, now.batch_size)
-            seconds = state.epoch_seconds(now, costs["macs"])
+            seconds = state.epoch_seconds(now, costs["step"])
             if seconds and seconds * now.epochs > LONG_S:
                 return  # the page, drawn anew, asks first
             config, suggested = now, suggest_name(state.RUN_ROOT, now)

@@ -26,7 +26,7 @@ def app(tmp_path, shapes_root, monkeypatch):
     monkeypatch.setattr(state, "RUN_ROOT", tmp_path / "runs")
     monkeypatch.setattr(state, "DATA_ROOT", shapes_root)
     # The probe would compete with the test for the cores, and its figure does not matter here.
-    monkeypatch.setattr(state, "measure_rate", lambda config: None)
+    monkeypatch.setattr(state, "measure_speed", lambda config: None)
     monkeypatch.setattr(state, "_draw_shapes", lambda: None)
     st.cache_data.clear()
     st.cache_resource.clear()

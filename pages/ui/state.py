@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import sys
 import threading
@@ -19,6 +20,7 @@ from engine.data import ImageData
 from engine.data.batches import split
 from engine.device import resolve
 from engine.errors import ConfigError, DataError, RunError
+from engine.estimate import Costs
 from engine.models import build_on_meta
 from engine.models.summary import summarize
 from engine.predict import load_network, measure
@@ -233,32 +235,33 @@ def _clean_train_accuracy(path: str, weights: int, images_changed: tuple[int, ..
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def model_costs(model: ModelConfig, batch_size: int) -> dict[str, float]:
-    """Parameters, multiply-accumulates an image, and bytes that training a batch takes."""
+def model_costs(model: ModelConfig, batch_size: int) -> dict[str, Any]:
+    """Parameters, bytes that training a batch takes, and what a step costs."""
     network = build_on_meta(**model.arguments)  # a link may ask for more weights than memory
     summary = summarize(network, batch_size)
     # weights, gradients and momentum, in fp32
     held = 3 * 4 * summary.parameters
     return {
         "parameters": summary.parameters,
-        "macs": summary.macs,
         "bytes": summary.activation_bytes + held,
+        "step": estimate.costs(network),
     }
 
 
-def epoch_seconds(config: RunConfig, macs: float) -> float | None:
-    """What an epoch is expected to take here; None until this machine's rate is known.
+def epoch_seconds(config: RunConfig, network: Costs) -> float | None:
+    """What an epoch is expected to take here; None until this machine's speed is known.
 
     Raises as data_sizes does.
     """
     compute = resolve(config.device, config.precision)
-    rate = estimate.load_rate(_rate_file(), compute)
-    if rate is None:
+    speed = estimate.load_speed(_speed_file(), compute)
+    if speed is None:
         return None
     train, test = data_sizes(config)
+    steps = math.ceil(train / config.batch_size)
     if config.progressive:
         train *= progressive.cost()
-    return estimate.epoch_seconds(macs, rate, train, config.data.holdout or test)
+    return estimate.epoch_seconds(network, speed, steps, train, config.data.holdout or test)
 
 
 def data_sizes(config: RunConfig) -> tuple[int, int]:
@@ -293,8 +296,8 @@ def _own_sizes(dataset: str, changed: tuple[int, ...]) -> tuple[int, int, str]:
     return len(info.train_labels), len(info.test_labels), ""
 
 
-def measure_rate(config: RunConfig) -> None:
-    """Measure this machine's rate on a thread of its own, unless something trains or measures."""
+def measure_speed(config: RunConfig) -> None:
+    """Measure this machine's speed on a thread of its own, unless something trains or measures."""
     if worker().current is None and _probe.acquire(blocking=False):
         compute = resolve(config.device, config.precision)
         threading.Thread(target=_measure, args=(compute,), name="probe", daemon=False).start()
@@ -302,14 +305,14 @@ def measure_rate(config: RunConfig) -> None:
 
 def _measure(compute) -> None:
     try:
-        rate = estimate.measure_rate(compute)
+        speed = estimate.measure_speed(compute)
         if worker().current is None:  # a training that began meanwhile has spoilt the figure
-            estimate.store_rate(_rate_file(), compute, rate)
+            estimate.store_speed(_speed_file(), compute, speed)
     finally:
         _probe.release()
 
 
-def _rate_file() -> Path:
+def _speed_file() -> Path:
     return RUN_ROOT / ".throughput.json"
 
 

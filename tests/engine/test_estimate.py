@@ -1,16 +1,19 @@
-"""How long a training will take: the measured rate, where it is kept, and the sum."""
+"""How long a training will take: the measured speed, where it is kept, and the sum."""
 
 import itertools
 import json
+import math
 
 import pytest
 import torch
 
 from engine import estimate
 from engine.device import resolve
-from engine.models import build_model
+from engine.estimate import Costs, Speed
+from engine.models import build_model, build_on_meta
 from engine.models.summary import summarize
 
+ONE = Speed(1e-9, 0.0, 0.0)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -25,50 +28,84 @@ def cpu():
 
 
 def test_an_epoch_is_its_training_and_a_third_of_the_cost_for_every_validation_image():
-    seconds = estimate.epoch_seconds(2e6, 1e9, train_images=3_000, val_images=600)
-    assert seconds == pytest.approx((3_000 * 2e6 + 600 * 2e6 / 3) / 1e9)
-    assert estimate.epoch_seconds(2e6, 1e9, 0, 0) == 0
-    assert estimate.epoch_seconds(4e6, 2e9, 3_000, 600) == pytest.approx(seconds)
+    network, speed = Costs(2e6, 3e6, 10), Speed(1e-9, 2e-9, 1e-3)
+    image = 2e6 * 1e-9 + 3e6 * 2e-9
+    seconds = estimate.epoch_seconds(network, speed, 24, train_images=3_000, val_images=600)
+    assert seconds == pytest.approx(3_200 * image + 24 * 10 * 1e-3)
+    assert estimate.epoch_seconds(network, speed, 0, 0, 0) == 0
 
 
-def test_the_rate_is_the_probe_s_work_over_its_best_time(cpu, monkeypatch):
-    ticks = itertools.accumulate([0, 9, 1, 2, 1, 3, 1, 2], initial=100)  # steps of 9, 2, 3, 2 s
+def test_the_costs_of_a_network():
+    summary = summarize(build_on_meta("vgg11"), 128)
+    found = estimate.costs(build_on_meta("vgg11"))
+    assert found.macs == summary.macs
+    assert found.bytes == pytest.approx(summary.activation_bytes / 128)
+    assert found.layers == len(summary.layers)
+
+
+TRUE = Speed(3e-12, 4e-10, 5e-4)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine of known speed, on which the probes take the time that they have to."""
+
+    def seconds(model, batch_size, compute):
+        costs = estimate.costs(model)
+        image = costs.macs * TRUE.macs + costs.bytes * TRUE.bytes
+        return batch_size * image + costs.layers * TRUE.layers
+
+    monkeypatch.setattr(estimate, "_step_seconds", seconds)
+
+
+def test_the_speed_is_told_from_the_probes_times(cpu, machine):
+    assert estimate.measure_speed(cpu) == pytest.approx(TRUE)
+
+
+def test_impossible_times_give_no_negative_speed(cpu, monkeypatch):
+    """As when something else took the cores during one of the probes."""
+    for times in ([9.0, 1.0, 1.0], [1.0, 9.0, 1.0], [1e-9, 1.0, 99.0], [1.0, 1.0, 1.0]):
+        given = iter(times)
+        monkeypatch.setattr(estimate, "_step_seconds", lambda *_, given=given: next(given))
+        speed = estimate.measure_speed(cpu)
+        assert min(speed) >= 0
+        assert max(speed) > 0
+
+
+def test_a_probe_takes_its_best_time(cpu, monkeypatch):
+    ticks = itertools.accumulate([0, 2, 1, 3, 1, 2.5], initial=100)  # steps of 2, 3 and 2.5 s
     next(ticks)
     monkeypatch.setattr(estimate.time, "perf_counter", lambda: float(next(ticks)))
-    monkeypatch.setattr(estimate, "PROBE_BATCH", 2)
-    probe = build_model(estimate.PROBE.arch, 10, width=estimate.PROBE.width)
-    macs = summarize(probe, batch_size=1).macs
-    assert estimate.measure_rate(cpu) == pytest.approx(2 * macs / 2.0)
+    assert estimate._step_seconds(build_model("vgg11", width=0.125), 2, cpu) == 2
 
 
 def test_measuring_leaves_the_global_random_state_as_it_was(cpu, monkeypatch):
-    monkeypatch.setattr(estimate, "PROBE_BATCH", 2)
+    monkeypatch.setattr(estimate, "PROBE_BATCH", 8)
     before = torch.get_rng_state()
-    assert estimate.measure_rate(cpu) > 0
+    assert max(estimate.measure_speed(cpu)) > 0
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_stored_rate_is_found_again(path, cpu):
-    assert estimate.load_rate(path, cpu) is None
-    estimate.store_rate(path, cpu, 1.5e9)
-    assert estimate.load_rate(path, cpu) == 1.5e9
-    estimate.store_rate(path, cpu, 2.5e9)
-    assert estimate.load_rate(path, cpu) == 2.5e9
+def test_a_stored_speed_is_found_again(path, cpu):
+    assert estimate.load_speed(path, cpu) is None
+    for speed in (Speed(1e-12, 2e-10, 0.0), Speed(2e-12, 0.0, 1e-3)):
+        estimate.store_speed(path, cpu, speed)
+        assert estimate.load_speed(path, cpu) == speed
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
 def test_every_device_precision_version_and_thread_count_has_its_own(path, cpu, monkeypatch):
-    estimate.store_rate(path, cpu, 1e9)
+    estimate.store_speed(path, cpu, ONE)
     half = resolve("cpu", "bf16")
-    assert estimate.load_rate(path, half) is None
-    estimate.store_rate(path, half, 2e9)
-    assert estimate.load_rate(path, cpu) == 1e9
-    assert estimate.load_rate(path, half) == 2e9
+    assert estimate.load_speed(path, half) is None
+    estimate.store_speed(path, half, TRUE)
+    assert estimate.load_speed(path, cpu) == ONE
+    assert estimate.load_speed(path, half) == TRUE
     with monkeypatch.context() as later:
         later.setattr(torch, "__version__", "9.0")
-        assert estimate.load_rate(path, cpu) is None
+        assert estimate.load_speed(path, cpu) is None
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
-    assert estimate.load_rate(path, cpu) is None
+    assert estimate.load_speed(path, cpu) is None
 
 
 @pytest.mark.parametrize(
@@ -79,23 +116,27 @@ def test_every_device_precision_version_and_thread_count_has_its_own(path, cpu, 
 def test_a_damaged_file_is_ignored_and_replaced(path, cpu, content):
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    assert estimate.load_rate(path, cpu) is None
-    estimate.store_rate(path, cpu, 1e9)
-    assert estimate.load_rate(path, cpu) == 1e9
+    assert estimate.load_speed(path, cpu) is None
+    estimate.store_speed(path, cpu, ONE)
+    assert estimate.load_speed(path, cpu) == ONE
 
 
-@pytest.mark.parametrize("rate", ["fast", None, [], 0.0, -1.0, float("nan"), float("inf"), True])
-def test_a_rate_that_cannot_be_one_is_measured_again(path, cpu, rate):
+NOT_SPEEDS = ["fast", None, [], 1.5e9, [0.0] * 3, [-1.0, 1.0, 1.0], [1.0, math.nan, 1.0]]
+NOT_SPEEDS += [[1.0, math.inf, 1.0], [True] * 3, [1.0, 1.0], [1.0, 1.0, "1"]]
+
+
+@pytest.mark.parametrize("speed", NOT_SPEEDS)
+def test_a_speed_that_cannot_be_one_is_measured_again(path, cpu, speed):
     other = resolve("cpu", "bf16")
     for compute in (cpu, other):
-        estimate.store_rate(path, compute, 1e9)
+        estimate.store_speed(path, compute, ONE)
     stored = json.loads(path.read_text())
     damaged = next(iter(stored))
-    path.write_text(json.dumps(stored | {damaged: rate}))
-    assert estimate.load_rate(path, cpu) is None
-    assert estimate.load_rate(path, other) == 1e9, "the others are still good"
+    path.write_text(json.dumps(stored | {damaged: speed}))
+    assert estimate.load_speed(path, cpu) is None
+    assert estimate.load_speed(path, other) == ONE, "the others are still good"
 
 
-def test_a_folder_in_the_file_s_place_is_no_rate(path, cpu):
+def test_a_folder_in_the_file_s_place_is_no_speed(path, cpu):
     path.mkdir(parents=True)
-    assert estimate.load_rate(path, cpu) is None
+    assert estimate.load_speed(path, cpu) is None
