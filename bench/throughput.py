@@ -3,15 +3,18 @@
 The baseline is what most repositories do: the same network in fp32, NCHW, eager, torch's SGD with
 momentum, on a batch that is ready. Ours is the engine's own step in the precision that "auto" means
 here (or --precision), augmentation and metrics included. Both take turns in one process, on the
-same device; once in a thread of its own, as under the app, and once in the main thread.
+same device; once in a thread of its own, as under the app, and once in the main thread. Each such
+pair has a process of its own: the memory and the threads that an earlier network left behind change
+the speed of the next, of the baseline most.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
 from types import SimpleNamespace
 
 import torch
@@ -141,9 +144,10 @@ def profile(name: str, args: argparse.Namespace, **choices) -> Iterator[report.R
         yield report.alone(f"{name}: {kernel.key}", "% of a step", [share])
 
 
-def in_thread(work: Callable[[], report.Row]) -> report.Row:
+def measure_in_thread(name: str, args: argparse.Namespace, **choices) -> report.Row:
     found: list[report.Row] = []
-    allocator.start_thread(lambda: found.append(work()), "training").join()  # as the worker does
+    work = lambda: found.append(measure(f"{name}, in a thread", args, **choices))  # noqa: E731
+    allocator.start_thread(work, "training").join()  # as the worker does
     return found[0]
 
 
@@ -169,13 +173,12 @@ def rows(args: argparse.Namespace) -> Iterator[report.Row]:
         for name, choices in tasks:
             yield from profile(name, args, **choices)
         return
-    if not args.main_only:
-        # First, as in the app the main thread computes nothing: with helpers of two threads on
-        # so few cores OpenMP would let them sleep between operations.
-        for name, choices in tasks:
-            yield in_thread(partial(measure, f"{name}, in a thread", args, **choices))
-    for name, choices in tasks:
-        yield measure(name, args, **choices)
+    ways = [measure] if args.main_only else [measure_in_thread, measure]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as processes:
+        for way in ways:
+            for name, choices in tasks:
+                yield processes.submit(way, name, args, **choices).result()
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def _kernels() -> ModuleType | None:
     try:
         kernels = importlib.import_module("engine.fast.kernels")  # few machines need numba
         x, ones = np.zeros((1, 1), np.uint16), np.ones(1, np.float32)
-        kernels.combine(x, x, x, ones, ones, ones)
+        kernels.norm_gradient(kernels.IDENTITY)(x, x, x, ones, ones, ones, ones)
     except Exception as error:  # no threads, no place for compiled code, an unknown CPU …
         log.warning("layers are not fused, training is slower: %s", " ".join(str(error).split()))
         return None
@@ -215,23 +215,27 @@ class _Fused(torch.autograd.Function):
         kernels, (x, other) = _kernels(), ctx.saved_tensors
         scale, shift, mean, rstd = ctx.values
         grad = grad.contiguous(memory_format=torch.channels_last)
-        before = torch.empty_like(x)  # the gradient before the activation
-        rows, *others = _wide(x, x if other is None else other, grad, before)
+        residual, kind = other is not None, ctx.kind
+        stored = residual or not ctx.has_norm or kind in kernels.COSTLY
+        before = torch.empty_like(x) if stored else x  # the gradient before the activation
+        rows, *others = _wide(x, other if residual else x, grad, before)
         sums, products = np.zeros((2, kernels.PARTS, rows.shape[1]))
         kernels.use_threads(torch.get_num_threads())
-        loop = kernels.activation_gradient(ctx.kind, other is not None)
+        loop = kernels.activation_gradient(kind, residual, stored)
         loop(rows, *others, *_tiled(rows, scale, shift, mean), sums, products)
         if not ctx.has_norm:
-            return before, None, None, before if other is not None else None, None, None
+            return before, None, None, None, None, None
 
         sums, products = (t.reshape(-1, len(scale)).sum(0) for t in (sums, products))
         count = rows.size / len(scale)
         of_x = -scale * rstd**2 * products / count
         rest = -scale * sums / count - of_x * mean
-        grad_x = before if other is None else torch.empty_like(x)
-        kernels.combine(*_wide(x, before, grad_x), *_tiled(rows, of_x, scale, rest))
+        grad_x = before if stored and not residual else torch.empty_like(x)
+        loop = kernels.norm_gradient(kernels.IDENTITY if stored else kind)
+        images = _wide(x, before if stored else grad, grad_x)
+        loop(*images, *_tiled(rows, scale, shift, of_x, rest))
         grad_weight, grad_bias = (torch.from_numpy(g).float() for g in (products * rstd, sums))
-        return grad_x, grad_weight, grad_bias, None if other is None else before, None, None
+        return grad_x, grad_weight, grad_bias, before if residual else None, None, None
 
 
 class _MaxPool(torch.autograd.Function):

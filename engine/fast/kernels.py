@@ -169,6 +169,7 @@ def mish_slope(x):
 
 ACTIVATIONS = ("identity", "relu", "leaky_relu", "elu", "gelu", "silu", "mish")
 IDENTITY, RELU, LEAKY_RELU, ELU, GELU, SILU, MISH = range(len(ACTIVATIONS))
+COSTLY = (ELU, GELU, SILU, MISH)  # an exponential in each: to store it is faster than to repeat it
 
 
 @inline
@@ -259,11 +260,11 @@ def activation(kind: int, residual: bool) -> Callable:
 
 
 @functools.cache
-def activation_gradient(kind: int, residual: bool) -> Callable:
-    """Compiled for one activation: out = grad · act'(x · scale + shift (+ other)), and its sums.
+def activation_gradient(kind: int, residual: bool, stored: bool) -> Callable:
+    """Compiled for one activation: g = grad · act'(x · scale + shift (+ other)), and its sums.
 
     The loop takes x, other, grad and out (N, C), scale, shift and mean (C), and adds to fp64
-    (PARTS, C): the sums of out, and of out · (x - mean).
+    (PARTS, C): the sums of g, and of g · (x - mean). If `stored`, out is set to g.
     """
 
     @parallel
@@ -282,7 +283,8 @@ def activation_gradient(kind: int, residual: bool) -> Callable:
                         if residual:
                             value += fp32(other[row, c])
                         g = fp32(grad[row, c]) * slope(kind, value)
-                        out[row, c] = bf16(g)
+                        if stored:
+                            out[row, c] = bf16(g)
                         total[c] += g
                         product[c] += g * (a - mean[c])
                 for c in range(channels):
@@ -292,15 +294,25 @@ def activation_gradient(kind: int, residual: bool) -> Callable:
     return loop
 
 
-@parallel
-def combine(x, grad, out, of_x, of_grad, rest):
-    """out = of_x · x + of_grad · grad + rest; x, grad and out (N, C), the others (C)."""
-    count, channels = x.shape
-    for part in prange(PARTS):
-        for row in range(part * count // PARTS, (part + 1) * count // PARTS):
-            for c in range(channels):
-                value = of_x[c] * fp32(x[row, c]) + of_grad[c] * fp32(grad[row, c])
-                out[row, c] = bf16(value + rest[c])
+@functools.cache
+def norm_gradient(kind: int) -> Callable:
+    """Compiled for one activation: out = of_x · x + scale · g + rest, with the g of above.
+
+    The loop takes x, grad and out (N, C), the others (C). A g that was stored is the gradient
+    behind IDENTITY.
+    """
+
+    @parallel
+    def loop(x, grad, out, scale, shift, of_x, rest):
+        count, channels = x.shape
+        for part in prange(PARTS):
+            for row in range(part * count // PARTS, (part + 1) * count // PARTS):
+                for c in range(channels):
+                    a = fp32(x[row, c])
+                    g = fp32(grad[row, c]) * slope(kind, a * scale[c] + shift[c])
+                    out[row, c] = bf16(scale[c] * g + (of_x[c] * a + rest[c]))
+
+    return loop
 
 
 @parallel

@@ -31,28 +31,26 @@ def convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
 class _SideBySide(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, stride: int) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.stride = stride
+        ctx.stride, ctx.width = stride, x.shape[3]
         width = outputs(x.shape[3], stride)
         ctx.images = _images_in_a_row(len(x), width + 1)
         wide = _join(x, ctx.images, stride * (width + 1))
+        ctx.save_for_backward(wide, weight)
         out = torch.conv2d(wide, weight, stride=stride, padding=1)
         return _split(out, ctx.images, width)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, weight = ctx.saved_tensors
-        width = grad.shape[3] + 1
-        wide_grad = _join(grad, ctx.images, width)
-        wide_x = _join(x, ctx.images, ctx.stride * width)
+        wide_x, weight = ctx.saved_tensors
+        wide_grad = _join(grad, ctx.images, grad.shape[3] + 1)
         strides, ones, zeros = [ctx.stride] * 2, [1, 1], [0, 0]
         wanted = [*ctx.needs_input_grad[:2], False]
         grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
             wide_grad, wide_x, weight, None, strides, ones, ones, False, zeros, 1, wanted
         )
         if grad_x is not None:
-            grad_x = _split(grad_x, ctx.images, x.shape[3])
+            grad_x = _split(grad_x, ctx.images, ctx.width)
         return grad_x, grad_weight, None
 
 
