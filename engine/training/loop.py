@@ -135,6 +135,7 @@ class Trainer:
         compiled, problem = compilation.attempt(self.model, sorted(shapes), self.compute)
         failed = self.group.total(torch.tensor(float(bool(problem)), device=self.compute.device))
         if failed.item():
+            fuse(self.model, self.compute)
             yield Note(problem or "not compiled: another process could not")
         else:
             self.trained = compiled

@@ -15,7 +15,8 @@ from engine.fast import accelerate, fused, kernels
 from engine.fast.fused import FusedBlock, FusedMaxPool, FusedSequential, fuse
 from engine.models import build_model, whitening
 from engine.models.resnet import Block
-from engine.training import loop
+from engine.training import compilation, loop
+from engine.training.records import Note
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BF16 = Compute(torch.device("cpu"), "bf16")
@@ -92,7 +93,9 @@ ACTIVATIONS = {
 }
 
 
-@pytest.mark.parametrize("shape", [(5, 3, 7, 5), (8, 64, 4, 4), (1, 300, 3, 3), (16, 8, 16, 16)])
+@pytest.mark.parametrize(
+    "shape", [(5, 3, 7, 5), (4, 1, 3, 5), (8, 64, 4, 4), (1, 300, 3, 3), (16, 8, 9, 9)]
+)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_a_norm_and_the_activation_behind_it(name, shape, fusions):
     check(with_noise(nn.Sequential(nn.BatchNorm2d(shape[1]), ACTIVATIONS[name])), images(*shape))
@@ -308,6 +311,15 @@ def test_where_it_is_used(compiles, precision, expected, make_trainer, tiny):
     """Not with torch.compile, which fuses itself, and not in fp32."""
     config = tiny(precision=precision, compile=compiles, **{"model.arch": "resnet10"})
     assert classes(make_trainer(None, config).model) == expected
+
+
+def test_a_run_that_could_not_be_compiled_is_fused_after_all(make_trainer, tiny, monkeypatch):
+    monkeypatch.setattr(compilation, "attempt", lambda model, *_: (model, "no compiler"))
+    config = tiny(precision="bf16", compile=True, **{"model.arch": "resnet10"})
+    trainer = make_trainer(None, config)
+    notes = [record.text for record in trainer.fit() if isinstance(record, Note)]
+    assert notes == ["no compiler"]
+    assert classes(trainer.model) == {FusedSequential, FusedBlock}
 
 
 def test_without_numba_nothing_is_changed(monkeypatch, caplog):
