@@ -32,23 +32,37 @@ def fuse(model: nn.Module, compute: Compute) -> nn.Module:
     Not for one that torch.compile gets: that fuses itself.
     """
     on_cpu = compute.device.type == "cpu" and compute.precision == "bf16"
-    if on_cpu and fastest_precision(compute.device) == "bf16" and _kernels():
+    if on_cpu and fastest_precision(compute.device) == "bf16" and _compiles_for(model):
         for module in model.modules():
             module.__class__ = FUSED.get(type(module), type(module))
     return model
 
 
-@functools.cache
-def _kernels() -> ModuleType | None:
-    """The compiled loops, if numba can compile and run them here."""
+def _compiles_for(model: nn.Module) -> bool:
+    """Whether numba can compile and run here what this network needs; else a warning says why not.
+
+    Now, and not in the first step: it takes some seconds, if no process has done it before.
+    """
+    threads = torch.get_num_threads()
     try:
-        kernels = importlib.import_module("engine.fast.kernels")  # few machines need numba
-        x, ones = np.zeros((1, 1), np.uint16), np.ones(1, np.float32)
-        kernels.norm_gradient(kernels.IDENTITY)(x, x, x, ones, ones, ones, ones)
-    except Exception as error:  # no threads, no place for compiled code, an unknown CPU …
+        modules = list(model.modules())
+        kinds = {_kind(module) for module in modules} - {None}
+        has = {kind: any(isinstance(m, kind) for m in modules) for kind in (Block, nn.MaxPool2d)}
+        _kernels().compile_for(kinds, *has.values())
+    except Exception as error:  # no OpenMP, no place for compiled code, an unknown CPU …
         log.warning("layers are not fused, training is slower: %s", " ".join(str(error).split()))
-        return None
-    return kernels
+        return False
+    finally:
+        # numba's first loop gives OpenMP, and so PyTorch, as many threads as there are CPUs.
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+    return True
+
+
+@functools.cache
+def _kernels() -> ModuleType:
+    """The compiled loops: imported by those only who train in bf16 on a CPU."""
+    return importlib.import_module("engine.fast.kernels")
 
 
 class FusedSequential(nn.Sequential):
@@ -90,7 +104,7 @@ def _run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
                 activation = None
             x = _norm_activation(module, activation, x)
             place += activation is not None
-        elif type(module) is not nn.ReLU and _kind(module) is not None and _fits(x):
+        elif _kind(module) in _kernels().COSTLY and _fits(x):  # others PyTorch has as fast
             x = _Fused.apply(x, None, None, None, _kind(module), None)
         else:
             x = module(x)
@@ -216,7 +230,7 @@ class _Fused(torch.autograd.Function):
         scale, shift, mean, rstd = ctx.values
         grad = grad.contiguous(memory_format=torch.channels_last)
         residual, kind = other is not None, ctx.kind
-        stored = residual or not ctx.has_norm or kind in kernels.COSTLY
+        stored = residual or kind in kernels.COSTLY  # so without a norm, too
         before = torch.empty_like(x) if stored else x  # the gradient before the activation
         rows, *others = _wide(x, other if residual else x, grad, before)
         sums, products = np.zeros((2, kernels.PARTS, rows.shape[1]))
@@ -230,7 +244,7 @@ class _Fused(torch.autograd.Function):
         count = rows.size / len(scale)
         of_x = -scale * rstd**2 * products / count
         rest = -scale * sums / count - of_x * mean
-        grad_x = before if stored and not residual else torch.empty_like(x)
+        grad_x = torch.empty_like(x)
         loop = kernels.norm_gradient(kernels.IDENTITY if stored else kind)
         images = _wide(x, before if stored else grad, grad_x)
         loop(*images, *_tiled(rows, scale, shift, of_x, rest))

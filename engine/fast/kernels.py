@@ -12,8 +12,10 @@ sums do not depend on it.
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import llvmlite.binding
 import numba
@@ -31,8 +33,19 @@ ROWS = 64  # that are summed in fp32, before the sums go on in fp64
 
 # Sums may be reordered and products fused, so that loops become vectors; NaN and ∞ keep theirs.
 LOOSE = {"contract", "nsz", "reassoc", "arcp"}
-parallel = njit(parallel=True, nogil=True, cache=True, fastmath=LOOSE, error_model="numpy")
 inline = njit(inline="always", fastmath=LOOSE, error_model="numpy")
+SOURCE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+
+
+def parallel(loop: Callable, *variant: int) -> Callable:
+    """Compile a loop over `prange`; the compiled code is kept beside this file.
+
+    In a file for each variant and each state of the source: numba numbers the variants that share
+    one, and two processes that begin at the same time could take each other's.
+    """
+    loop.__qualname__ = "_".join([loop.__qualname__, *(str(int(v)) for v in variant), SOURCE])
+    return njit(parallel=True, nogil=True, cache=True, fastmath=LOOSE, error_model="numpy")(loop)
+
 
 # Constants in fp32: with those of Python, whole loops would be in fp64.
 f, u = np.float32, np.uint32
@@ -129,7 +142,7 @@ ROOT_HALF, ROOT_2_PI = f(math.sqrt(0.5)), f(1 / math.sqrt(2 * math.pi))
 
 @inline
 def normal(x):
-    """Distribution function and density of the standard normal distribution, to 1.5e-7."""
+    """Distribution function and density of the standard normal distribution, to 3e-6."""
     z = abs(x) * ROOT_HALF
     t = ONE / (ONE + P * z)
     bell = exp(-z * z)
@@ -245,7 +258,6 @@ def activation(kind: int, residual: bool) -> Callable:
     The loop takes x, other and out (N, C), scale and shift (C).
     """
 
-    @parallel
     def loop(x, other, out, scale, shift):
         count, channels = x.shape
         for part in prange(PARTS):
@@ -256,7 +268,7 @@ def activation(kind: int, residual: bool) -> Callable:
                         value += fp32(other[row, c])
                     out[row, c] = bf16(activated(kind, value))
 
-    return loop
+    return parallel(loop, kind, residual)
 
 
 @functools.cache
@@ -267,7 +279,6 @@ def activation_gradient(kind: int, residual: bool, stored: bool) -> Callable:
     (PARTS, C): the sums of g, and of g · (x - mean). If `stored`, out is set to g.
     """
 
-    @parallel
     def loop(x, other, grad, out, scale, shift, mean, sums, products):
         count, channels = x.shape
         for part in prange(PARTS):
@@ -291,7 +302,7 @@ def activation_gradient(kind: int, residual: bool, stored: bool) -> Callable:
                     sums[part, c] += total[c]
                     products[part, c] += product[c]
 
-    return loop
+    return parallel(loop, kind, residual, stored)
 
 
 @functools.cache
@@ -302,7 +313,6 @@ def norm_gradient(kind: int) -> Callable:
     behind IDENTITY.
     """
 
-    @parallel
     def loop(x, grad, out, scale, shift, of_x, rest):
         count, channels = x.shape
         for part in prange(PARTS):
@@ -312,7 +322,7 @@ def norm_gradient(kind: int) -> Callable:
                     g = fp32(grad[row, c]) * slope(kind, a * scale[c] + shift[c])
                     out[row, c] = bf16(scale[c] * g + (of_x[c] * a + rest[c]))
 
-    return loop
+    return parallel(loop, kind)
 
 
 @parallel
@@ -349,3 +359,24 @@ def largest_gradient(grad, places, out):
                         out[image, i, j, c] = g if places[image, i // 2, j // 2, c] == here else 0
                 else:
                     out[image, i, j] = 0
+
+
+def compile_for(kinds: Iterable[int], shortcuts: bool, pools: bool) -> None:
+    """Compile what a network with these activations and layers runs, or load it if it is there.
+
+    Raises whatever numba raises where it cannot.
+    """
+    row, ones, sums = np.zeros((1, 1), np.uint16), np.ones(1, f), np.zeros((PARTS, 1))
+    moments(row, sums, sums)
+    for kind in {IDENTITY, *kinds}:
+        for residual in {False, shortcuts and kind != IDENTITY}:
+            activation(kind, residual)(row, row, row, ones, ones)
+            loop = activation_gradient(kind, residual, residual or kind in COSTLY)
+            loop(row, row, row, row, ones, ones, ones, sums, sums)
+        if kind not in COSTLY:
+            norm_gradient(kind)(row, row, row, ones, ones, ones, ones)
+    if pools:
+        image, pooled = np.zeros((1, 2, 2, 1), np.uint16), np.zeros((1, 1, 1, 1), np.uint16)
+        places = np.zeros((1, 1, 1, 1), np.uint8)
+        largest(image, pooled, places)
+        largest_gradient(pooled, places, image)

@@ -1,6 +1,9 @@
 """What is between convolutions in one go computes what PyTorch's layers do one by one."""
 
 import copy
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -11,12 +14,17 @@ from torch.nn import functional as F
 
 from engine import fast
 from engine.device import Compute
-from engine.fast import accelerate, fused, kernels
+from engine.fast import accelerate, fused
 from engine.fast.fused import FusedBlock, FusedMaxPool, FusedSequential, fuse
 from engine.models import build_model, whitening
 from engine.models.resnet import Block
 from engine.training import compilation, loop
 from engine.training.records import Note
+
+pytest.importorskip("numba", reason="numba is installed on x86 only")
+import numba
+
+from engine.fast import kernels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BF16 = Compute(torch.device("cpu"), "bf16")
@@ -109,11 +117,23 @@ def test_statistics_of_large_means(mean, fusions):
     assert fusions == ["identity"]
 
 
+def test_a_residual_block_in_inference(fusions):
+    block = next(m for m in build_model("resnet10", width=0.125).modules() if isinstance(m, Block))
+    block = with_noise(block)
+    with torch.no_grad():
+        block(images(9, 8, 6, 6, seed=4).float())  # statistics
+        expected = block.eval()(images(9, 8, 6, 6).float())
+        with torch.autocast("cpu", torch.bfloat16):
+            found = fuse(block, BF16)(images(9, 8, 6, 6))
+    assert distance(found, expected) < TOLERANCE
+    assert fusions == ["relu", "relu"]
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_alone(name, fusions):
-    """All but ReLU, which PyTorch has as fast."""
+    """All with an exponential; the others PyTorch has as fast."""
     check(nn.Sequential(ACTIVATIONS[name]), 3 * images(5, 7, 4, 4))
-    assert fusions == [name] * (name != "relu")
+    assert fusions == [name] * (name not in ("relu", "leaky_relu"))
 
 
 def test_celu_of_one_is_elu_and_others_are_pytorchs(fusions):
@@ -197,16 +217,27 @@ def test_other_pools_are_pytorchs(monkeypatch):
     assert torch.equal(fuse(nn.MaxPool2d(2), BF16)(x), F.max_pool2d(x, 2))
 
 
+NAN = -torch.tensor(float("nan"))  # as processors make it: with a sign
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_what_is_no_number_stays_so(name):
     """Or a training that diverged would go on unnoticed."""
     x = images(2, 3, 4, 4)
-    x[1, 2, 3, 3] = -torch.tensor(float("nan"))  # in a corner; processors make it negative
-    module = fuse(nn.Sequential(nn.BatchNorm2d(3), ACTIVATIONS[name], nn.MaxPool2d(2)), BF16)
-    y = module(x)
-    assert y.isnan().any((0, 2, 3)).tolist() == [False, False, True]
-    pooled = fuse(nn.MaxPool2d(2), BF16)(x)
-    assert pooled.isnan().nonzero().tolist() == [[1, 2, 1, 1]]
+    x[1, 2, 3, 3] = NAN
+    y = fuse(nn.Sequential(nn.BatchNorm2d(3), ACTIVATIONS[name]), BF16)(x)
+    assert y[:, 2].isnan().all() and not y[:, :2].isnan().any()
+    alone = fuse(nn.Sequential(ACTIVATIONS[name]), BF16)(x)
+    assert alone.isnan().nonzero().tolist() == [[1, 2, 3, 3]]
+    shortcut = fused._norm_activation(nn.BatchNorm2d(3), ACTIVATIONS[name], images(2, 3, 4, 4), x)
+    assert shortcut.isnan().nonzero().tolist() == [[1, 2, 3, 3]]
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_pooling_keeps_what_is_no_number(place):
+    x = images(2, 3, 4, 4)
+    x[1, 2, 2 + place // 2, place % 2] = NAN
+    assert fuse(nn.MaxPool2d(2), BF16)(x).isnan().nonzero().tolist() == [[1, 2, 1, 0]]
 
 
 def test_rounding_is_to_the_nearest_even():
@@ -223,6 +254,7 @@ def test_rounding_is_to_the_nearest_even():
     assert torch.equal(out, expected)
 
 
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two CPUs")
 def test_the_number_of_threads_changes_nothing():
     module = with_noise(nn.Sequential(nn.BatchNorm2d(24), nn.GELU(), nn.MaxPool2d(2)))
     x, found = images(16, 24, 9, 9), []
@@ -231,6 +263,41 @@ def test_the_number_of_threads_changes_nothing():
         found.append(both_ways(module, x)[1])
     torch.set_num_threads(1)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_pytorch_keeps_its_number_of_threads():
+    """numba's first loop of a process sets that of OpenMP, which is PyTorch's as well."""
+    code = (
+        "import torch\n"
+        "from engine.device import Compute\n"
+        "from engine.fast import fused\n"
+        "from engine.models import build_model\n"
+        "fused.fastest_precision = lambda device: 'bf16'\n"
+        "model = build_model('vgg11', width=0.125)\n"
+        "fused.fuse(model, Compute(torch.device('cpu'), 'bf16'))\n"
+        "print(type(model.stages).__name__, torch.get_num_threads())\n"
+    )
+    run = [sys.executable, "-c", code]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    told = subprocess.run(run, env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["FusedSequential", "1"], told.stderr
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 4, 6), (4, 7, 1, 1)])
+def test_images_and_gradients_of_any_layout(shape, fusions):
+    """Not channels_last, and a gradient that is one number everywhere."""
+    plain = with_noise(nn.Sequential(nn.BatchNorm2d(shape[1]), nn.GELU()))
+    plain = nn.Sequential(plain, nn.MaxPool2d(2)) if shape[2] > 1 else plain
+    x, found = images(*shape).contiguous(), []
+    for network in (copy.deepcopy(plain).double(), fuse(plain, BF16)):
+        inputs = (x if network is plain else x.double()).requires_grad_()
+        y = network(inputs)
+        for _ in range(2):  # what was saved is still there at the second time
+            slopes = torch.autograd.grad(y.sum(), inputs, retain_graph=True)
+        found.append([y, *slopes])
+    assert distance(found[1][0], found[0][0]) < TOLERANCE
+    assert (found[1][1] - found[0][1]).abs().max() < 0.05  # these gradients nearly cancel
+    assert fusions == ["gelu"]
 
 
 def test_several_threads_at_once():
