@@ -211,11 +211,8 @@ class _Fused(torch.autograd.Function):
         if other is not None:
             other = other.detach().contiguous(memory_format=torch.channels_last)
         ctx.save_for_backward(x, other)
-        ctx.kind, ctx.has_norm, ctx.values = (
-            kind,
-            statistics is not None,
-            (scale, shift, mean, rstd),
-        )
+        ctx.kind, ctx.has_norm = kind, statistics is not None
+        ctx.values = scale, shift, mean, rstd
         out = torch.empty_like(x)
         rows, other_rows, out_rows = _wide(x, x if other is None else other, out)
         kernels.use_threads(torch.get_num_threads())
@@ -293,7 +290,7 @@ def _rows(x: Tensor) -> np.ndarray:
 def _wide(*images: Tensor) -> list[np.ndarray]:
     """`_rows` of images of one shape, a few positions in each row where channels are few.
 
-    A row is a loop, and its beginning takes as long as some 50 channels.
+    A row is a loop over them, which takes a while to begin.
     """
     rows = [_rows(x) for x in images]
     count, channels = rows[0].shape
