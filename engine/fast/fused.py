@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from engine.device import Compute, fastest_precision
 from engine.models.resnet import Block
 
+NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d)
 CHANNELS = 256  # that a loop over channels should have
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def _run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
     place = 0
     while place <= last:
         module = modules[place]
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, NORMS):
             activation = modules[place + 1] if place < last else None
             if _kind(activation) is None:
                 activation = None
@@ -121,13 +122,23 @@ def _norm_activation(
         x = norm(x)
         x = x if other is None else x + other
         return x if activation is None else _run([activation], x)
-    if norm.training:
+    if not isinstance(norm, nn.BatchNorm2d):
+        statistics = _statistics_of_groups(x, _groups(norm))
+    elif norm.training:
         statistics = _statistics(norm, x)
     else:
-        statistics = [t.detach().double().numpy() for t in (norm.running_mean, norm.running_var)]
+        running = (norm.running_mean, norm.running_var)
+        statistics = [t.detach().double().numpy()[None] for t in running]
     mean, variance = statistics
     rstd = 1 / np.sqrt(variance + norm.eps)
-    return _Fused.apply(x, norm.weight, norm.bias, other, kind, (mean, rstd))
+    return _Fused.apply(x, norm.weight, norm.bias, other, kind, (mean, rstd, _groups(norm)))
+
+
+def _groups(norm: nn.Module) -> int | None:
+    """Of channels that have statistics together, for each image; None: of the whole batch."""
+    if isinstance(norm, nn.GroupNorm):
+        return norm.num_groups
+    return norm.num_features if isinstance(norm, nn.InstanceNorm2d) else None
 
 
 def _kind(activation: nn.Module | None) -> int | None:
@@ -155,38 +166,66 @@ def _fits(x: Tensor) -> bool:
 
 
 def _is_usual(norm: nn.Module, x: Tensor) -> bool:
-    """Whether this is a batch norm with all its parts, and one that can take x."""
-    if not isinstance(norm, nn.BatchNorm2d) or not _fits(x):
+    """Whether this is a norm with all its parts, and one that can take x."""
+    if not isinstance(norm, NORMS) or not _fits(x) or norm.weight is None:
         return False
-    complete = norm.affine and norm.track_running_stats and norm.momentum is not None
+    if isinstance(norm, nn.GroupNorm):
+        return True
+    if isinstance(norm, nn.InstanceNorm2d):
+        return not norm.track_running_stats and x.shape[2] * x.shape[3] > 1
+    complete = norm.track_running_stats and norm.momentum is not None
     if norm.training:
         return complete and x.numel() > x.shape[1]
     return complete and not torch.is_grad_enabled()  # the gradient is that of training
 
 
-def _statistics(norm: nn.BatchNorm2d, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of the batch (C), fp64; the running ones are moved towards them."""
+def _moments(x: Tensor, parts: int, origin: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of x (B, C, H, W) - origin, and of its squares: fp64 (parts, C)."""
     kernels, rows = _kernels(), _rows(x)
-    sums, squares = np.zeros((2, kernels.PARTS, rows.shape[1]))
+    sums, squares = np.zeros((2, parts, rows.shape[1]))
     kernels.use_threads(torch.get_num_threads())
-    kernels.moments(rows, sums, squares)
-    origin = x.detach()[0, :, 0, 0].double().numpy()
-    rest = sums.sum(0) / len(rows)
-    variance = np.maximum(squares.sum(0) / len(rows) - rest**2, 0)
-    mean = origin + rest
+    kernels.moments(rows, origin.numpy(), sums, squares)
+    return sums, squares
+
+
+def _statistics(norm: nn.BatchNorm2d, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of the batch, fp64 (1, C); the running ones are moved towards them."""
+    count = x.numel() // x.shape[1]
+    origin = x.detach()[:1, :, 0, 0].float()
+    sums, squares = (t.sum(0) / count for t in _moments(x, _kernels().PARTS, origin))
+    variance = np.maximum(squares - sums**2, 0)
+    mean = origin[0].double().numpy() + sums
     with torch.no_grad():
         norm.num_batches_tracked.add_(1)
-        unbiased = variance * (len(rows) / (len(rows) - 1))
+        unbiased = variance * (count / (count - 1))
         for running, value in ((norm.running_mean, mean), (norm.running_var, unbiased)):
             running.lerp_(torch.from_numpy(value).to(running.dtype), norm.momentum)
-    return mean, variance
+    return mean[None], variance[None]
+
+
+def _statistics_of_groups(x: Tensor, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of each image's groups of channels, fp64 (B, C)."""
+    origin = x.detach()[:, :, 0, 0].float().contiguous()
+    sums, squares = (t / x[0, 0].numel() for t in _moments(x, len(x), origin))
+    means = sums + origin.numpy()
+    mean = _of_groups(means, groups, np.mean)
+    variance = _of_groups(squares - sums**2 + (means - mean) ** 2, groups, np.mean)
+    return mean, np.maximum(variance, 0)
+
+
+def _of_groups(values: np.ndarray, groups: int, reduce: Callable) -> np.ndarray:
+    """(B, C) -> (B, C): for each channel the mean or sum over the channels of its group."""
+    batch, channels = values.shape
+    each = values.reshape(batch, groups, channels // groups)
+    return np.broadcast_to(reduce(each, 2, keepdims=True), each.shape).reshape(batch, channels)
 
 
 class _Fused(torch.autograd.Function):
     """act(norm(x) + other), of bf16 x and other (B, C, H, W); without norm or other, too.
 
     Batch norm (Ioffe and Szegedy 2015, arXiv 1502.03167, algorithm 1 and the gradients below it)
-    with `statistics`: the batch's mean and 1/√(variance + ε).
+    or group norm (Wu and He 2018, arXiv 1803.08494). `statistics`: mean and 1/√(variance + ε),
+    (1, C) of a batch or (B, C) of the groups of each image, and how many those are.
     """
 
     @staticmethod
@@ -197,14 +236,14 @@ class _Fused(torch.autograd.Function):
         bias: Tensor | None,
         other: Tensor | None,
         kind: int,
-        statistics: tuple[np.ndarray, np.ndarray] | None,
+        statistics: tuple[np.ndarray, np.ndarray, int | None] | None,
     ) -> Tensor:
         kernels, channels = _kernels(), x.shape[1]
         if statistics is None:
-            mean, rstd = np.zeros(channels), np.ones(channels)
-            scale, shift = rstd, mean
+            mean, rstd = np.zeros((1, channels)), np.ones((1, channels))
+            scale, shift, ctx.groups = rstd, mean, None
         else:
-            mean, rstd = statistics
+            mean, rstd, ctx.groups = statistics
             scale = weight.detach().double().numpy() * rstd
             shift = bias.detach().double().numpy() - scale * mean
         x = x.detach().contiguous(memory_format=torch.channels_last)
@@ -214,7 +253,7 @@ class _Fused(torch.autograd.Function):
         ctx.kind, ctx.has_norm = kind, statistics is not None
         ctx.values = scale, shift, mean, rstd
         out = torch.empty_like(x)
-        rows, other_rows, out_rows = _wide(x, x if other is None else other, out)
+        rows, other_rows, out_rows = _wide(len(scale), x, x if other is None else other, out)
         kernels.use_threads(torch.get_num_threads())
         loop = kernels.activation(kind, other is not None)
         loop(rows, other_rows, out_rows, *_tiled(rows, scale, shift))
@@ -229,23 +268,33 @@ class _Fused(torch.autograd.Function):
         residual, kind = other is not None, ctx.kind
         stored = residual or kind in kernels.COSTLY  # so without a norm, too
         before = torch.empty_like(x) if stored else x  # the gradient before the activation
-        rows, *others = _wide(x, other if residual else x, grad, before)
-        sums, products = np.zeros((2, kernels.PARTS, rows.shape[1]))
+        rows, *others = _wide(len(scale), x, other if residual else x, grad, before)
+        parts = len(scale) if len(scale) > 1 else kernels.PARTS
+        sums, products = np.zeros((2, parts, rows.shape[1]))
         kernels.use_threads(torch.get_num_threads())
         loop = kernels.activation_gradient(kind, residual, stored)
         loop(rows, *others, *_tiled(rows, scale, shift, mean), sums, products)
         if not ctx.has_norm:
             return before, None, None, None, None, None
 
-        sums, products = (t.reshape(-1, len(scale)).sum(0) for t in (sums, products))
-        count = rows.size / len(scale)
-        of_x = -scale * rstd**2 * products / count
-        rest = -scale * sums / count - of_x * mean
+        channels = scale.shape[1]
+        sums, products = (t.reshape(parts, -1, channels).sum(1) for t in (sums, products))
+        if len(scale) == 1:
+            sums, products = (t.sum(0, keepdims=True) for t in (sums, products))
+        grad_weight, grad_bias = (t.sum(0) for t in (products * rstd, sums))
+        # With scale = γ · rstd: of each group γ belongs into its sums.
+        sums, products = scale * sums, scale * products
+        count = rows.size / scale.size
+        if ctx.groups is not None:
+            sums, products = (_of_groups(t, ctx.groups, np.sum) for t in (sums, products))
+            count *= channels // ctx.groups
+        of_x = -(rstd**2) * products / count
+        rest = -sums / count - of_x * mean
         grad_x = torch.empty_like(x)
         loop = kernels.norm_gradient(kernels.IDENTITY if stored else kind)
-        images = _wide(x, before if stored else grad, grad_x)
+        images = _wide(len(scale), x, before if stored else grad, grad_x)
         loop(*images, *_tiled(rows, scale, shift, of_x, rest))
-        grad_weight, grad_bias = (torch.from_numpy(g).float() for g in (products * rstd, sums))
+        grad_weight, grad_bias = (torch.from_numpy(g).float() for g in (grad_weight, grad_bias))
         return grad_x, grad_weight, grad_bias, before if residual else None, None, None
 
 
@@ -287,19 +336,19 @@ def _rows(x: Tensor) -> np.ndarray:
     return bits.reshape(-1, bits.shape[3])
 
 
-def _wide(*images: Tensor) -> list[np.ndarray]:
-    """`_rows` of images of one shape, a few positions in each row where channels are few.
+def _wide(images: int, *tensors: Tensor) -> list[np.ndarray]:
+    """`_rows` of tensors of one shape, a few positions in each row where channels are few.
 
-    A row is a loop over them, which takes a while to begin.
+    images: of which no two may share a row. A row is a loop, which takes a while to begin.
     """
-    rows = [_rows(x) for x in images]
+    rows = [_rows(x) for x in tensors]
     count, channels = rows[0].shape
     positions = 1
-    while 2 * positions * channels <= CHANNELS and count % (2 * positions) == 0:
+    while 2 * positions * channels <= CHANNELS and count // images % (2 * positions) == 0:
         positions *= 2
     return [r.reshape(count // positions, positions * channels) for r in rows]
 
 
 def _tiled(rows: np.ndarray, *values: np.ndarray) -> list[np.ndarray]:
-    """Each channel's values (C) in fp32, for every position in a row of `_wide`."""
-    return [np.tile(value.astype(np.float32), rows.shape[1] // len(value)) for value in values]
+    """Each channel's values (…, C) in fp32, for every position in a row of `_wide`."""
+    return [np.tile(v.astype(np.float32), (1, rows.shape[1] // v.shape[1])) for v in values]

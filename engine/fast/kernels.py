@@ -6,7 +6,7 @@ is one pass forward (two with the statistics of a norm) and two backward, in fp3
 
 Images are arrays of bf16 bits in uint16, as NumPy has no bf16: (positions, channels), or (images,
 height, width, channels). Positions are divided into PARTS, whatever the number of threads, so that
-sums do not depend on it.
+sums do not depend on it; or by image, for norms that have statistics of each.
 """
 
 from __future__ import annotations
@@ -220,29 +220,32 @@ def slope(kind, x):
 
 
 @parallel
-def moments(x, sums, squares):
-    """Of x (N, C) less its first row: sums and sums of squares of each part, fp64 (PARTS, C)."""
+def moments(x, origin, sums, squares):
+    """Of x (N, C) less origin: sums and sums of squares, fp64 (parts, C), of each part of N.
+
+    origin: (1, C), or (parts, C) with one for each part.
+    """
     count, channels = x.shape
-    for part in prange(PARTS):
-        total, square, origin = np.zeros(channels, f), np.zeros(channels, f), np.empty(channels, f)
-        for c in range(channels):
-            origin[c] = fp32(x[0, c])
-        last = (part + 1) * count // PARTS
-        row = part * count // PARTS
+    parts = len(sums)
+    for part in prange(parts):
+        total, square = np.zeros(channels, f), np.zeros(channels, f)
+        base = origin[part % len(origin)]
+        last = (part + 1) * count // parts
+        row = part * count // parts
         while row < last:
             total[:] = ZERO
             square[:] = ZERO
             until = min(row + ROWS, last)
             while row + 4 <= until:
                 for c in range(channels):
-                    a, b = fp32(x[row, c]) - origin[c], fp32(x[row + 1, c]) - origin[c]
-                    d, e = fp32(x[row + 2, c]) - origin[c], fp32(x[row + 3, c]) - origin[c]
+                    a, b = fp32(x[row, c]) - base[c], fp32(x[row + 1, c]) - base[c]
+                    d, e = fp32(x[row + 2, c]) - base[c], fp32(x[row + 3, c]) - base[c]
                     total[c] += (a + b) + (d + e)
                     square[c] += (a * a + b * b) + (d * d + e * e)
                 row += 4
             while row < until:
                 for c in range(channels):
-                    a = fp32(x[row, c]) - origin[c]
+                    a = fp32(x[row, c]) - base[c]
                     total[c] += a
                     square[c] += a * a
                 row += 1
@@ -255,15 +258,17 @@ def moments(x, sums, squares):
 def activation(kind: int, residual: bool) -> Callable:
     """Compiled for one activation: out = act(x · scale + shift), plus `other` if `residual`.
 
-    The loop takes x, other and out (N, C), scale and shift (C).
+    The loop takes x, other and out (N, C), scale and shift: (1, C), or one for each part of N.
     """
 
     def loop(x, other, out, scale, shift):
         count, channels = x.shape
-        for part in prange(PARTS):
-            for row in range(part * count // PARTS, (part + 1) * count // PARTS):
+        parts = len(scale) if len(scale) > 1 else PARTS
+        for part in prange(parts):
+            factor, addend = scale[part % len(scale)], shift[part % len(scale)]
+            for row in range(part * count // parts, (part + 1) * count // parts):
                 for c in range(channels):
-                    value = fp32(x[row, c]) * scale[c] + shift[c]
+                    value = fp32(x[row, c]) * factor[c] + addend[c]
                     if residual:
                         value += fp32(other[row, c])
                     out[row, c] = bf16(activated(kind, value))
@@ -275,29 +280,32 @@ def activation(kind: int, residual: bool) -> Callable:
 def activation_gradient(kind: int, residual: bool, stored: bool) -> Callable:
     """Compiled for one activation: g = grad · act'(x · scale + shift (+ other)), and its sums.
 
-    The loop takes x, other, grad and out (N, C), scale, shift and mean (C), and adds to fp64
-    (PARTS, C): the sums of g, and of g · (x - mean). If `stored`, out is set to g.
+    The loop takes x, other, grad and out (N, C), scale, shift and mean as above, and adds to fp64
+    (parts, C): the sums of g, and of g · (x - mean). If `stored`, out is set to g.
     """
 
     def loop(x, other, grad, out, scale, shift, mean, sums, products):
         count, channels = x.shape
-        for part in prange(PARTS):
+        parts = len(sums)
+        for part in prange(parts):
+            factor, addend = scale[part % len(scale)], shift[part % len(scale)]
+            middle = mean[part % len(scale)]
             total, product = np.zeros(channels, f), np.zeros(channels, f)
-            last = (part + 1) * count // PARTS
-            for first in range(part * count // PARTS, last, ROWS):
+            last = (part + 1) * count // parts
+            for first in range(part * count // parts, last, ROWS):
                 total[:] = ZERO
                 product[:] = ZERO
                 for row in range(first, min(first + ROWS, last)):
                     for c in range(channels):
                         a = fp32(x[row, c])
-                        value = a * scale[c] + shift[c]
+                        value = a * factor[c] + addend[c]
                         if residual:
                             value += fp32(other[row, c])
                         g = fp32(grad[row, c]) * slope(kind, value)
                         if stored:
                             out[row, c] = bf16(g)
                         total[c] += g
-                        product[c] += g * (a - mean[c])
+                        product[c] += g * (a - middle[c])
                 for c in range(channels):
                     sums[part, c] += total[c]
                     products[part, c] += product[c]
@@ -309,18 +317,21 @@ def activation_gradient(kind: int, residual: bool, stored: bool) -> Callable:
 def norm_gradient(kind: int) -> Callable:
     """Compiled for one activation: out = of_x · x + scale · g + rest, with the g of above.
 
-    The loop takes x, grad and out (N, C), the others (C). A g that was stored is the gradient
+    The loop takes x, grad and out (N, C), the others as above. A g that was stored is the gradient
     behind IDENTITY.
     """
 
     def loop(x, grad, out, scale, shift, of_x, rest):
         count, channels = x.shape
-        for part in prange(PARTS):
-            for row in range(part * count // PARTS, (part + 1) * count // PARTS):
+        parts = len(scale) if len(scale) > 1 else PARTS
+        for part in prange(parts):
+            at = part % len(scale)
+            factor, addend, slant, constant = scale[at], shift[at], of_x[at], rest[at]
+            for row in range(part * count // parts, (part + 1) * count // parts):
                 for c in range(channels):
                     a = fp32(x[row, c])
-                    g = fp32(grad[row, c]) * slope(kind, a * scale[c] + shift[c])
-                    out[row, c] = bf16(scale[c] * g + (of_x[c] * a + rest[c]))
+                    g = fp32(grad[row, c]) * slope(kind, a * factor[c] + addend[c])
+                    out[row, c] = bf16(factor[c] * g + (slant[c] * a + constant[c]))
 
     return parallel(loop, kind)
 
@@ -366,8 +377,8 @@ def compile_for(kinds: Iterable[int], shortcuts: bool, pools: bool) -> None:
 
     Raises whatever numba raises where it cannot.
     """
-    row, ones, sums = np.zeros((1, 1), np.uint16), np.ones(1, f), np.zeros((PARTS, 1))
-    moments(row, sums, sums)
+    row, ones, sums = np.zeros((1, 1), np.uint16), np.ones((1, 1), f), np.zeros((PARTS, 1))
+    moments(row, ones, sums, sums)
     for kind in {IDENTITY, *kinds}:
         for residual in {False, shortcuts and kind != IDENTITY}:
             activation(kind, residual)(row, row, row, ones, ones)

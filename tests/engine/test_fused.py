@@ -153,9 +153,18 @@ def test_a_residual_block(name, projects, fusions):
     assert fusions == [name, *["identity"] * projects, name]
 
 
+@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize("mean", [0.0, 50.0])
+def test_statistics_of_each_image(groups, mean, fusions):
+    for norm in (nn.GroupNorm(groups, 6), nn.InstanceNorm2d(6, affine=True)):
+        check(with_noise(nn.Sequential(norm)), images(5, 6, 4, 9, mean=mean))
+        check(with_noise(nn.Sequential(norm, nn.GELU())), images(5, 6, 3, 3, mean=mean))
+        check(with_noise(nn.Sequential(norm, nn.ReLU())), images(20, 6, 8, 8, mean=mean))
+    assert fusions == ["identity", "gelu", "relu"] * 2
+
+
 @pytest.mark.parametrize("norm", ["group", "layer", "instance"])
-def test_other_norms_are_left_as_they_are(norm, fusions):
-    """A block whose norm is none of batches keeps its sum; only the activations are ours."""
+def test_a_residual_block_of_other_norms(norm, fusions):
     layers = build_model("resnet10", activation="gelu", norm=norm, width=0.125)
     block = with_noise(next(m for m in layers.modules() if isinstance(m, Block)))
     check(block, images(4, 8, 6, 6), tolerance=THROUGH_CONVOLUTIONS)
@@ -172,6 +181,13 @@ def test_other_norms_are_left_as_they_are(norm, fusions):
 )
 def test_unusual_batch_norms_are_pytorchs(norm, fusions):
     check(nn.Sequential(norm, nn.ReLU()), images(4, 4, 5, 5))
+    assert fusions == []
+
+
+@pytest.mark.parametrize("choice", [{}, {"affine": True, "track_running_stats": True}])
+def test_unusual_instance_norms_are_pytorchs(choice, fusions):
+    exact, faster = both_ways(nn.Sequential(nn.InstanceNorm2d(4, **choice)), images(4, 4, 5, 5))
+    assert distance(faster[0], exact[0]) < TOLERANCE
     assert fusions == []
 
 
@@ -250,7 +266,7 @@ def test_rounding_is_to_the_nearest_even():
     out = torch.empty_like(expected)
     zeros, none = np.zeros_like(values.numpy()), fused._rows(torch.zeros_like(expected))
     loop = kernels.norm_gradient(kernels.IDENTITY)
-    loop(none, none, fused._rows(out), zeros, zeros, zeros, values.numpy())
+    loop(none, none, fused._rows(out), zeros[None], zeros[None], zeros[None], values.numpy()[None])
     assert torch.equal(out, expected)
 
 
