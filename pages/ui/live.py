@@ -24,8 +24,8 @@ COLOURS = {
     State.FAILED: "red",
     State.QUEUED: "gray",
 }
-TICK_S = 2.0  # from one look at the run to the next
-LONG_TICKS = ((3600, 20.0), (300, 10.0))  # with so many seconds left: so many instead
+TICK_S, LONG_TICK_S = 2.0, 10.0
+LONG_S = 300  # left of a run, for it to be a long one
 RECENT_STEPS = 20  # the shown train accuracy is their mean
 MIXED_NOTE = (
     f"Of the last {RECENT_STEPS} recorded steps. Train accuracy is measured on the augmented "
@@ -52,8 +52,7 @@ def tick_of(status: Status) -> float | None:
     """
     if status.state not in state.LIVE:
         return None
-    left = status.eta_seconds or 0
-    return next((tick for least, tick in LONG_TICKS if left > least), TICK_S)
+    return LONG_TICK_S if (status.eta_seconds or 0) > LONG_S else TICK_S
 
 
 def is_outdated(seen: tuple[State, float | None], status: Status) -> bool:
@@ -64,8 +63,7 @@ def is_outdated(seen: tuple[State, float | None], status: Status) -> bool:
     if tick is None or status.eta_seconds is None:
         return False
     # Apart, so that an estimate that wavers does not draw the page again and again.
-    least = next((least for least, long in LONG_TICKS if long == tick), 0)
-    return tick_of(status) > tick or status.eta_seconds < least / 2
+    return status.eta_seconds > LONG_S if tick == TICK_S else status.eta_seconds < LONG_S / 2
 
 
 def live(path: str, seen: tuple[State, float | None], by: str, smoothing: float, log: bool) -> None:
