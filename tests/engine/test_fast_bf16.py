@@ -1,6 +1,7 @@
 """The faster layers for bf16 compute what PyTorch's own do, forward and backward, where meant."""
 
 import copy
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from engine.fast import (
     AmxConv,
     accelerate,
     depthwise,
+    fused,
     grouped,
     side_by_side,
     small_maps,
@@ -30,7 +32,8 @@ TOLERANCE = 0.02  # relative, of a whole tensor: some roundings of 2^-9
 @pytest.fixture(autouse=True, params=[False, True], ids=["dot products", "AMX"])
 def amx(request, monkeypatch):
     """The layers are right on any CPU; here they are used on any."""
-    monkeypatch.setattr(fast, "fastest_precision", lambda device: "bf16")
+    for module in (fast, fused):
+        monkeypatch.setattr(module, "fastest_precision", lambda device: "bf16")
     monkeypatch.setattr(fast, "has_amx", lambda: request.param)
     return request.param
 
@@ -239,6 +242,8 @@ def test_a_training_that_was_cut_goes_on_to_the_bit(
         ended.append(trainer.model.state_dict())
     assert same(*ended)
     assert ways
+    if find_spec("numba"):
+        assert any(isinstance(m, fused.FusedSequential) for m in trainer.model.modules())
 
 
 @pytest.mark.parametrize("arch", ["convmixer256d8", "resnext10", "resnet10"])

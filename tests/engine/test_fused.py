@@ -18,7 +18,7 @@ from engine.fast import accelerate, fused
 from engine.fast.fused import FusedBlock, FusedMaxPool, FusedSequential, fuse
 from engine.models import build_model, whitening
 from engine.models.resnet import Block
-from engine.training import compilation, loop
+from engine.training import compilation
 from engine.training.records import Note
 
 pytest.importorskip("numba", reason="numba is installed on x86 only")
@@ -355,27 +355,6 @@ def test_gradients_through_a_whole_network_are_no_worse_than_bf16_makes_them(arc
         if arch == "vgg11" and name.endswith("bias") and exact.norm() < 1e-4:
             continue  # of a convolution before a norm: zero, but for rounding
         assert distance(found, exact) < max(0.03, 1.5 * distance(usual, exact))
-
-
-@pytest.mark.parametrize("arch", ["resnet10", "speedrun"])
-def test_a_training_that_was_cut_goes_on_to_the_bit(
-    arch, make_trainer, tiny, tmp_path, same, monkeypatch, fusions
-):
-    monkeypatch.setattr(loop, "READ_EVERY_S", 0.0)
-    config = tiny(precision="bf16", **{"model.arch": arch, "model.width": 0.25, "optim.lr": 0.01})
-    ended = []
-    for name, cuts in (("whole", 0), ("cut", 1)):
-        (tmp_path / name).mkdir()
-        for _ in range(cuts):
-            records = make_trainer(tmp_path / name, config).fit()
-            for _ in range(6):
-                next(records)
-            records.close()
-        trainer = make_trainer(tmp_path / name, config)
-        list(trainer.fit())
-        ended.append(trainer.model.state_dict())
-    assert same(*ended)
-    assert fusions
 
 
 def classes(model):
