@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from engine.device import Compute, fastest_precision, has_amx, has_onednn
-from engine.fast import depthwise, grouped, side_by_side, small_maps, winograd
+from engine.fast import depthwise, grouped, pointwise, side_by_side, small_maps, winograd
 from engine.fast.activations import FastCELU, FastELU
 from engine.fast.norms import FastGroupNorm, FastInstanceNorm
 from engine.models.layers import IdentityConv
@@ -81,7 +80,8 @@ def _pointwise(x: Tensor, weight: Tensor, stride: tuple[int, int], bias: Tensor 
     # In this order, as the slices' gradient then has the layout of x.
     rows = x.permute(0, 2, 3, 1)[:, :: stride[0], :: stride[1]]
     # Flat: of rows with gaps in them `linear` would make a product for each, of copied weights.
-    out = F.linear(rows.flatten(0, 2), weight.flatten(1), bias)
+    out = pointwise.product(rows.flatten(0, 2), weight.flatten(1))
+    out = out if bias is None else out + bias.to(out.dtype)
     return out.unflatten(0, rows.shape[:3]).permute(0, 3, 1, 2)
 
 

@@ -259,10 +259,11 @@ def activation(kind: int, residual: bool) -> Callable:
     """Compiled for one activation: out = act(x · scale + shift), plus `other` if `residual`.
 
     The loop takes x, other and out (N, C), scale and shift: (1, C), or one for each part of N.
+    x may have more channels, of which the first are meant.
     """
 
     def loop(x, other, out, scale, shift):
-        count, channels = x.shape
+        count, channels = out.shape
         parts = len(scale) if len(scale) > 1 else PARTS
         for part in prange(parts):
             factor, addend = scale[part % len(scale)], shift[part % len(scale)]
@@ -336,6 +337,52 @@ def norm_gradient(kind: int) -> Callable:
     return parallel(loop, kind)
 
 
+@functools.cache
+def dense_gradient(kind: int) -> Callable:
+    """Compiled for one activation: total += scale · g, with g and its sums as above.
+
+    The loop takes x and total (N, C or more), grad (N, C), the others as above with (1, C).
+    """
+
+    def loop(x, grad, total, scale, shift, mean, sums, products):
+        count, channels = grad.shape
+        factor, addend, middle = scale[0], shift[0], mean[0]
+        for part in prange(PARTS):
+            sum_, product = np.zeros(channels, f), np.zeros(channels, f)
+            last = (part + 1) * count // PARTS
+            for first in range(part * count // PARTS, last, ROWS):
+                sum_[:] = ZERO
+                product[:] = ZERO
+                for row in range(first, min(first + ROWS, last)):
+                    for c in range(channels):
+                        a = fp32(x[row, c])
+                        g = fp32(grad[row, c]) * slope(kind, a * factor[c] + addend[c])
+                        total[row, c] = bf16(fp32(total[row, c]) + factor[c] * g)
+                        sum_[c] += g
+                        product[c] += g * (a - middle[c])
+                for c in range(channels):
+                    sums[part, c] += sum_[c]
+                    products[part, c] += product[c]
+
+    return parallel(loop, kind)
+
+
+@parallel
+def taken(x, total, out, first, of_x, rest):
+    """out = total + of_x · x + rest of the channels from `first` on.
+
+    x and total: (N, more), out: (N, C), of_x and rest: (1, C).
+    """
+    count, channels = out.shape
+    start = np.uint64(first)
+    for part in prange(PARTS):
+        for row in range(part * count // PARTS, (part + 1) * count // PARTS):
+            for c in range(channels):
+                at = start + np.uint64(c)  # unsigned, as those below 0 would count from the end
+                value = of_x[0, c] * fp32(x[row, at]) + rest[0, c]
+                out[row, c] = bf16(fp32(total[row, at]) + value)
+
+
 @parallel
 def largest(x, out, places):
     """Max-pooling of 2×2 of x (B, H, W, C).
@@ -372,7 +419,7 @@ def largest_gradient(grad, places, out):
                     out[image, i, j] = 0
 
 
-def compile_for(kinds: Iterable[int], shortcuts: bool, pools: bool) -> None:
+def compile_for(kinds: Iterable[int], shortcuts: bool, pools: bool, dense: bool) -> None:
     """Compile what a network with these activations and layers runs, or load it if it is there.
 
     Raises whatever numba raises where it cannot.
@@ -386,6 +433,10 @@ def compile_for(kinds: Iterable[int], shortcuts: bool, pools: bool) -> None:
             loop(row, row, row, row, ones, ones, ones, sums, sums)
         if kind not in COSTLY:
             norm_gradient(kind)(row, row, row, ones, ones, ones, ones)
+        if dense:
+            dense_gradient(kind)(row, row, row, ones, ones, ones, sums, sums)
+    if dense:
+        taken(row, row, row, 0, ones, ones)
     if pools:
         image, pooled = np.zeros((1, 2, 2, 1), np.uint16), np.zeros((1, 1, 1, 1), np.uint16)
         places = np.zeros((1, 1, 1, 1), np.uint8)

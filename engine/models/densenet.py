@@ -31,6 +31,10 @@ class DenseLayer(nn.Module):
         return torch.cat([x, self.body(x)], dim=1)
 
 
+class DenseBlock(nn.Sequential):
+    """Dense layers, each of which takes what all before it have computed."""
+
+
 def transition(layers: Layers, inputs: int, outputs: int) -> nn.Sequential:
     """Fewer channels, half the height and width."""
     return nn.Sequential(
@@ -58,7 +62,7 @@ class DenseNet(nn.Module):
                 stages.append(transition(layers, channels, channels // 2))
                 channels //= 2
             dense = [DenseLayer(layers, channels + i * growth, growth) for i in range(depth)]
-            stages.append(nn.Sequential(*dense))
+            stages.append(DenseBlock(*dense))
             channels += depth * growth
         self.stages = nn.Sequential(*stages)
         self.final = nn.Sequential(layers.norm(channels), layers.activation())
