@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from engine.device import Compute, fastest_precision
 from engine.fast.dense import FusedDenseBlock
-from engine.fast.norm_activation import bits_of, fits, kind_of, loops, norm_activation, run
+from engine.fast.norm_activation import bits_of, fits, for_two, kind_of, loops, norm_activation, run
 from engine.models.densenet import DenseBlock
 from engine.models.resnet import Block
 
@@ -64,7 +64,8 @@ class FusedSequential(nn.Sequential):
 class FusedBlock(Block):
     def forward(self, x: Tensor) -> Tensor:
         *first, last = self.body
-        return norm_activation(last, self.activation, run(first, x), self.shortcut(x))
+        x, twin = for_two(x)
+        return norm_activation(last, self.activation, run(first, x), self.shortcut(twin))
 
 
 class FusedMaxPool(nn.MaxPool2d):

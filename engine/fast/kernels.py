@@ -278,14 +278,15 @@ def activation(kind: int, residual: bool) -> Callable:
 
 
 @functools.cache
-def activation_gradient(kind: int, residual: bool, stored: bool) -> Callable:
+def activation_gradient(kind: int, residual: bool, twice: bool, stored: bool) -> Callable:
     """Compiled for one activation: g = grad · act'(x · scale + shift (+ other)), and its sums.
 
-    The loop takes x, other, grad and out (N, C), scale, shift and mean as above, and adds to fp64
-    (parts, C): the sums of g, and of g · (x - mean). If `stored`, out is set to g.
+    The loop takes x, other, grad, more and out (N, C), scale, shift and mean as above, and adds to
+    fp64 (parts, C): the sums of g, and of g · (x - mean). If `twice`, the gradient is grad + more;
+    if `stored`, out is set to g.
     """
 
-    def loop(x, other, grad, out, scale, shift, mean, sums, products):
+    def loop(x, other, grad, more, out, scale, shift, mean, sums, products):
         count, channels = x.shape
         parts = len(sums)
         for part in prange(parts):
@@ -302,7 +303,10 @@ def activation_gradient(kind: int, residual: bool, stored: bool) -> Callable:
                         value = a * factor[c] + addend[c]
                         if residual:
                             value += fp32(other[row, c])
-                        g = fp32(grad[row, c]) * slope(kind, value)
+                        g = fp32(grad[row, c])
+                        if twice:
+                            g += fp32(more[row, c])
+                        g *= slope(kind, value)
                         if stored:
                             out[row, c] = bf16(g)
                         total[c] += g
@@ -311,7 +315,7 @@ def activation_gradient(kind: int, residual: bool, stored: bool) -> Callable:
                     sums[part, c] += total[c]
                     products[part, c] += product[c]
 
-    return parallel(loop, kind, residual, stored)
+    return parallel(loop, kind, residual, twice, stored)
 
 
 @functools.cache
@@ -429,8 +433,10 @@ def compile_for(kinds: Iterable[int], shortcuts: bool, pools: bool, dense: bool)
     for kind in {IDENTITY, *kinds}:
         for residual in {False, shortcuts and kind != IDENTITY}:
             activation(kind, residual)(row, row, row, ones, ones)
-            loop = activation_gradient(kind, residual, residual or kind in COSTLY)
-            loop(row, row, row, row, ones, ones, ones, sums, sums)
+            for twice in {False, shortcuts and kind != IDENTITY}:
+                stored = residual or twice or kind in COSTLY
+                loop = activation_gradient(kind, residual, twice, stored)
+                loop(row, row, row, row, row, ones, ones, ones, sums, sums)
         if kind not in COSTLY:
             norm_gradient(kind)(row, row, row, ones, ones, ones, ones)
         if dense:

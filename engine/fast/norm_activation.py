@@ -35,7 +35,7 @@ def run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
             x = norm_activation(module, activation, x)
             place += activation is not None
         elif kind_of(module) in loops().COSTLY and fits(x):  # others PyTorch has as fast
-            x = _Fused.apply(x, None, None, None, kind_of(module), None)
+            x = _fused(x, None, None, None, kind_of(module), None)
         else:
             x = module(x)
         place += 1
@@ -60,7 +60,18 @@ def norm_activation(
         mean, variance = running_statistics(norm)
     mean, variance = np.atleast_2d(mean), np.atleast_2d(variance)
     rstd = 1 / np.sqrt(variance + norm.eps)
-    return _Fused.apply(x, norm.weight, norm.bias, other, kind, (mean, rstd, _groups(norm)))
+    return _fused(x, norm.weight, norm.bias, other, kind, (mean, rstd, _groups(norm)))
+
+
+def _fused(*args) -> Tensor:
+    out, twin = _Fused.apply(*args)
+    out.twin = twin
+    return out
+
+
+def for_two(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x for each of two that take it: what comes back from them is added up where it is used."""
+    return x, getattr(x, "twin", x)
 
 
 def running_statistics(norm: nn.BatchNorm2d) -> list[np.ndarray]:
@@ -161,7 +172,8 @@ class _Fused(torch.autograd.Function):
 
     Batch norm (Ioffe and Szegedy 2015, arXiv 1502.03167, algorithm 1 and the gradients below it)
     or group norm (Wu and He 2018, arXiv 1803.08494). `statistics`: mean and 1/√(variance + ε),
-    (1, C) of a batch or (B, C) of the groups of each image, and how many those are.
+    (1, C) of a batch or (B, C) of the groups of each image, and how many those are. Returns the
+    same twice, as two may take it.
     """
 
     @staticmethod
@@ -173,7 +185,8 @@ class _Fused(torch.autograd.Function):
         other: Tensor | None,
         kind: int,
         statistics: tuple[np.ndarray, np.ndarray, int | None] | None,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
         kernels, channels = loops(), x.shape[1]
         if statistics is None:
             mean, rstd = np.zeros((1, channels)), np.ones((1, channels))
@@ -193,22 +206,25 @@ class _Fused(torch.autograd.Function):
         kernels.use_threads(torch.get_num_threads())
         loop = kernels.activation(kind, other is not None)
         loop(rows, other_rows, out_rows, *tiled(rows, scale, shift))
-        return out
+        return out, out.detach()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         kernels, (x, other) = loops(), ctx.saved_tensors
         scale, shift, mean, rstd = ctx.values
-        grad = grad.contiguous(memory_format=torch.channels_last)
+        grads = [g.contiguous(memory_format=torch.channels_last) for g in grads if g is not None]
+        if not grads:
+            return (None,) * 6
+        grad, twice = grads[0], len(grads) == 2
         residual, kind = other is not None, ctx.kind
-        stored = residual or kind in kernels.COSTLY  # so without a norm, too
+        stored = residual or twice or kind in kernels.COSTLY  # so without a norm, too
         before = torch.empty_like(x) if stored else x  # the gradient before the activation
-        rows, *others = _wide(len(scale), x, other if residual else x, grad, before)
+        rows, *others = _wide(len(scale), x, other if residual else x, grad, grads[-1], before)
         parts = len(scale) if len(scale) > 1 else kernels.PARTS
         sums, products = np.zeros((2, parts, rows.shape[1]))
         kernels.use_threads(torch.get_num_threads())
-        loop = kernels.activation_gradient(kind, residual, stored)
+        loop = kernels.activation_gradient(kind, residual, twice, stored)
         loop(rows, *others, *tiled(rows, scale, shift, mean), sums, products)
         if not ctx.has_norm:
             return before, None, None, None, None, None

@@ -65,9 +65,9 @@ def _images_in_a_row(batch: int, width: int) -> int:
 def _join(x: Tensor, images: int, width: int) -> Tensor:
     """(B, C, H, W) -> (B / images, C, H, images · width), channels_last; zeros after each image."""
     batch, channels, height, old = x.shape
-    wide = x.new_zeros(batch // images, height, images, width, channels)
-    rows = x.permute(0, 2, 3, 1).unflatten(0, (-1, images)).transpose(1, 2)
-    wide[:, :, :, :old] = rows
+    wide = x.new_empty(batch // images, height, images, width, channels)
+    wide[:, :, :, :old] = x.permute(0, 2, 3, 1).unflatten(0, (-1, images)).transpose(1, 2)
+    wide[:, :, :, old:] = 0
     return wide.flatten(2, 3).permute(0, 3, 1, 2)
 
 
