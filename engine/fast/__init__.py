@@ -80,8 +80,8 @@ def _pointwise(x: Tensor, weight: Tensor, stride: tuple[int, int], bias: Tensor 
     # In this order, as the slices' gradient then has the layout of x.
     rows = x.permute(0, 2, 3, 1)[:, :: stride[0], :: stride[1]]
     # Flat: of rows with gaps in them `linear` would make a product for each, of copied weights.
-    out = pointwise.product(rows.flatten(0, 2), weight.flatten(1))
-    out = out if bias is None else out + bias.to(out.dtype)
+    bias = None if bias is None else bias.to(x.dtype)
+    out = pointwise.product(rows.flatten(0, 2), weight.flatten(1), bias)
     return out.unflatten(0, rows.shape[:3]).permute(0, 3, 1, 2)
 
 

@@ -9,29 +9,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 PARTS = 8
 MANY = 16_384  # positions, from which on it pays
 
 
-def product(rows: Tensor, weight: Tensor) -> Tensor:
-    """rows (N, I) by the transpose of weight (O, I): (N, O)."""
-    return _Product.apply(rows, weight)
+def product(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """rows (N, I) by the transpose of weight (O, I), plus bias (O,), of one type: (N, O)."""
+    return _Product.apply(rows, weight, bias)
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(rows, weight)
-        return rows @ weight.T
+        return F.linear(rows, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight = ctx.saved_tensors
-        grad_rows = grad @ weight if ctx.needs_input_grad[0] else None
-        grad_weight = _grad_of_weight(grad, rows) if ctx.needs_input_grad[1] else None
-        return grad_rows, grad_weight
+        of_rows, of_weight, of_bias = ctx.needs_input_grad
+        return (
+            grad @ weight if of_rows else None,
+            _grad_of_weight(grad, rows) if of_weight else None,
+            grad.sum(0) if of_bias else None,
+        )
 
 
 def _grad_of_weight(grad: Tensor, rows: Tensor) -> Tensor:

@@ -11,94 +11,32 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine import fast
-from engine.device import Compute
-from engine.fast import accelerate, fused
+from engine.fast import accelerate, fused, norm_activation
 from engine.fast.fused import FusedBlock, FusedMaxPool, FusedSequential, fuse
 from engine.models import build_model, whitening
 from engine.models.resnet import Block
 from engine.training import compilation
 from engine.training.records import Note
+from tests.fixtures_fused import (
+    ACTIVATIONS,
+    BF16,
+    THROUGH_CONVOLUTIONS,
+    TOLERANCE,
+    both_ways,
+    check,
+    distance,
+    images,
+    with_noise,
+)
 
 pytest.importorskip("numba", reason="numba is installed on x86 only")
 import numba
 
 from engine.fast import kernels
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-BF16 = Compute(torch.device("cpu"), "bf16")
-TOLERANCE = 0.01  # relative, of a whole tensor: some roundings of 2^-9
-THROUGH_CONVOLUTIONS = 0.05  # which are in bf16 as well, and move some values over a kink
-
-
-@pytest.fixture(autouse=True)
-def on_any_cpu(monkeypatch):
-    """The layers are right on any CPU; here they are used on any."""
-    monkeypatch.setattr(fast, "fastest_precision", lambda device: "bf16")
-    monkeypatch.setattr(fused, "fastest_precision", lambda device: "bf16")
-
-
-@pytest.fixture
-def fusions(monkeypatch):
-    """The kinds of activation that were computed by the compiled loops, in order."""
-    taken = []
-    apply = fused._Fused.apply
-    noted = lambda *a: taken.append(kernels.ACTIVATIONS[a[4]]) or apply(*a)  # noqa: E731
-    monkeypatch.setattr(fused._Fused, "apply", noted)
-    return taken
-
-
-def distance(result, expected) -> float:
-    return ((result.double() - expected.double()).norm() / expected.double().norm()).item()
-
-
-def images(*shape, mean=0.0, seed=1):
-    """Noise in bf16, channels_last, as a convolution leaves it."""
-    draw = torch.Generator().manual_seed(seed)
-    noise = mean + torch.randn(shape, generator=draw)
-    return noise.bfloat16().contiguous(memory_format=torch.channels_last)
-
-
-def with_noise(module):
-    draw = torch.Generator().manual_seed(2)
-    for parameter in module.parameters():
-        nn.init.uniform_(parameter, 0.2, 1, generator=draw)
-    return module
-
-
-def both_ways(module, *inputs):
-    """(outputs, gradients of inputs and parameters, buffers) of `module` in fp64 and fused."""
-    exact, faster = copy.deepcopy(module).double(), fuse(copy.deepcopy(module), BF16)
-    found = []
-    for network, values in ((exact, [x.double() for x in inputs]), (faster, inputs)):
-        values = [x.clone().requires_grad_() for x in values]
-        with torch.autocast("cpu", torch.bfloat16, enabled=network is faster):
-            y = network(*values)
-        grad = images(*y.shape, seed=3).to(y.dtype)
-        slopes = torch.autograd.grad(y, [*values, *network.parameters()], grad)
-        found.append([y, *slopes, *network.buffers()])
-    return found
-
-
-def check(module, *inputs, tolerance=TOLERANCE):
-    exact, faster = both_ways(module, *inputs)
-    assert faster[0].dtype is torch.bfloat16
-    for image in faster[: 1 + len(inputs)]:
-        assert image.is_contiguous(memory_format=torch.channels_last)
-    for result, value in zip(faster, exact, strict=True):
-        assert result.shape == value.shape
-        assert distance(result, value) < tolerance
-
-
-ACTIVATIONS = {
-    "relu": nn.ReLU(),
-    "leaky_relu": nn.LeakyReLU(),
-    "elu": nn.ELU(),
-    "gelu": nn.GELU(),
-    "silu": nn.SiLU(),
-    "mish": nn.Mish(),
-}
+pytestmark = pytest.mark.usefixtures("one_thread", "on_any_cpu")
 
 
 @pytest.mark.parametrize(
@@ -151,6 +89,36 @@ def test_a_residual_block(name, projects, fusions):
     assert isinstance(block.shortcut, nn.Sequential) == projects
     check(with_noise(block), images(9, 8, 6, 6), tolerance=THROUGH_CONVOLUTIONS)
     assert fusions == [name, *["identity"] * projects, name]
+
+
+class Sums(TorchDispatchMode):
+    """The number of additions of two images of this shape, while it is on."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape, self.count = shape, 0
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        if operator in (torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor):
+            self.count += [getattr(a, "shape", None) for a in args] == [self.shape] * 2
+        return operator(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_gradients_of_the_two_ways_from_a_block_are_not_added_up_apart(name, fusions):
+    layers = build_model("resnet18", activation=name, width=0.125)
+    first, *_ = [m for m in layers.modules() if isinstance(m, Block)]
+    begin = nn.Sequential(nn.BatchNorm2d(8), copy.deepcopy(ACTIVATIONS[name]))
+    blocks = nn.Sequential(with_noise(begin), first)
+    x = images(9, 8, 6, 6)
+    check(blocks, x, tolerance=2 * THROUGH_CONVOLUTIONS)
+    assert fusions == [name] * 3
+
+    with torch.autocast("cpu", torch.bfloat16):
+        y = fuse(blocks, BF16)(x.requires_grad_())
+    with Sums(x.shape) as sums:
+        y.sum().backward()
+    assert sums.count == 0
 
 
 @pytest.mark.parametrize("groups", [1, 2, 6])
@@ -207,7 +175,7 @@ def test_inference_takes_the_running_statistics(fusions):
     assert fusions == ["relu"]
     assert all(torch.equal(a, b) for a, b in zip(before, faster.buffers(), strict=True))
     with pytest.MonkeyPatch.context() as patch:  # with a gradient it is PyTorch's
-        patch.setattr(fused._Fused, "apply", None)
+        patch.setattr(norm_activation._Fused, "apply", None)
         x.requires_grad_()
         (slope,) = torch.autograd.grad(faster(x).sum(), x)
         (expected,) = torch.autograd.grad(module(x.float()).sum(), x)
@@ -245,7 +213,9 @@ def test_what_is_no_number_stays_so(name):
     assert y[:, 2].isnan().all() and not y[:, :2].isnan().any()
     alone = fuse(nn.Sequential(ACTIVATIONS[name]), BF16)(x)
     assert alone.isnan().nonzero().tolist() == [[1, 2, 3, 3]]
-    shortcut = fused._norm_activation(nn.BatchNorm2d(3), ACTIVATIONS[name], images(2, 3, 4, 4), x)
+    shortcut = norm_activation.norm_activation(
+        nn.BatchNorm2d(3), ACTIVATIONS[name], images(2, 3, 4, 4), x
+    )
     assert shortcut.isnan().nonzero().tolist() == [[1, 2, 3, 3]]
 
 
@@ -264,9 +234,17 @@ def test_rounding_is_to_the_nearest_even():
     rows = values.view(1, -1, 1, 1).contiguous(memory_format=torch.channels_last)
     expected = rows.bfloat16()
     out = torch.empty_like(expected)
-    zeros, none = np.zeros_like(values.numpy()), fused._rows(torch.zeros_like(expected))
+    zeros, none = np.zeros_like(values.numpy()), norm_activation.rows_of(torch.zeros_like(expected))
     loop = kernels.norm_gradient(kernels.IDENTITY)
-    loop(none, none, fused._rows(out), zeros[None], zeros[None], zeros[None], values.numpy()[None])
+    loop(
+        none,
+        none,
+        norm_activation.rows_of(out),
+        zeros[None],
+        zeros[None],
+        zeros[None],
+        values.numpy()[None],
+    )
     assert torch.equal(out, expected)
 
 
@@ -388,11 +366,11 @@ def test_without_numba_nothing_is_changed(monkeypatch, caplog):
     def broken(name):
         raise ImportError(f"no {name}")
 
-    monkeypatch.setattr(fused.importlib, "import_module", broken)
-    fused._kernels.cache_clear()
+    monkeypatch.setattr(norm_activation.importlib, "import_module", broken)
+    norm_activation.loops.cache_clear()
     assert classes(fuse(build_model("resnet10", width=0.125), BF16)) == set()
     assert caplog.messages == ["layers are not fused, training is slower: no engine.fast.kernels"]
-    fused._kernels.cache_clear()
+    norm_activation.loops.cache_clear()
 
 
 def test_an_older_cpu_has_no_use_for_it(monkeypatch):
