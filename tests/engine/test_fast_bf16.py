@@ -110,6 +110,23 @@ def test_pointwise_convolutions(stride, bias, ways, amx):
     assert ways == ["_pointwise"] * amx
 
 
+@pytest.mark.parametrize("amx", [True], indirect=True)
+@pytest.mark.parametrize(("side", "parts"), [(32, [8]), (31, []), (33, [])])
+@pytest.mark.parametrize("frozen", ["", "weight", "bias"])
+def test_the_weight_gradient_of_very_many_positions_is_computed_in_parts(side, parts, frozen):
+    """Those of fewer positions, or of a number that is not divided evenly, at once."""
+    layer, shape = nn.Conv2d(6, 10, 1), (17 if side == 33 else 16, 6, side, side)
+    check_layer(layer, shape)
+    for name, parameter in layer.named_parameters():
+        parameter.requires_grad_(name != frozen)
+    layer = accelerate(nn.Sequential(layer), BF16)
+    x = torch.randn(shape).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16), Calls() as calls:
+        layer(x).sum().backward()
+    made = [len(a[0]) for operator, a in calls.made if operator is torch.ops.aten.bmm.default]
+    assert made == (parts if frozen != "weight" else [])
+
+
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (9, 4), ((1, 5), (0, 2)), (3, "same")])
 def test_depthwise_convolutions(kernel, padding, bias, ways):
