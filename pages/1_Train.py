@@ -19,6 +19,7 @@ from pages.ui.strip import augmentation_strip
 
 UNFINISHED = (State.PAUSED, State.INTERRUPTED)
 LOOK_WATCHING_S = 20.0  # from one look at the other runs to the next while one is watched
+AWAIT_S = 2.0  # from one look for the machine's speed to the next
 LONG_S = 3600.0  # a run that takes longer asks first
 # On a phone Start is far below the curves that it brings. A constant: nothing goes into it.
 SCROLL_UP = """<script>
@@ -59,7 +60,7 @@ def page() -> None:
         queue(statuses)
         st.write("Choose a network and press **Start training**: it learns while you watch.")
     form()
-    # Every look makes the browser draw the page again, beside a training that it would slow down.
+    # Every look makes the browser draw the page again, which a training would wait for.
     training = watched is not None and watched.status().state in state.LIVE
     state.follow(live_runs, statuses, every=LOOK_WATCHING_S if training else state.LOOK_S)
 
@@ -238,7 +239,8 @@ def estimate_line(config: RunConfig, costs: dict) -> float | None:
     seconds = state.epoch_seconds(config, costs["step"])
     if seconds is None:
         state.measure_speed(config)
-        st.fragment(await_speed, run_every=2.0)(config, costs["step"])
+        every = AWAIT_S if state.worker().current is None else LOOK_WATCHING_S
+        st.fragment(await_speed, run_every=every)(config, costs["step"])
         return None
     total = seconds * config.epochs
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
