@@ -6,9 +6,10 @@ import json
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import streamlit as st
 from PIL import Image
 
-from engine import runs
+from engine import runs, worker
 from engine.config import RunConfig, with_fields
 from engine.models import ARCHITECTURES
 from engine.presets import PRESETS
@@ -115,6 +116,20 @@ def test_a_bad_name_makes_no_run(app):
     at.button(key="start").click().run()
     assert "cannot name a run" in at.error[0].value
     assert not runs.list_runs(state.RUN_ROOT)
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_the_speed_is_waited_for_without_holding_up_a_training(trains, app, runs_root, monkeypatch):
+    """Each look at it takes a tenth of a second of a core, in the browser."""
+    monkeypatch.setattr(state, "epoch_seconds", lambda config, macs: None)
+    training = runs.create(runs_root, "other", RunConfig()) if trains else None
+    monkeypatch.setattr(worker.Worker, "current", training)
+    looks, fragment = {}, st.fragment
+    noted = lambda f, run_every=None: looks.update({f.__name__: run_every}) or fragment(f)  # noqa: E731
+    monkeypatch.setattr(st, "fragment", noted)
+    captions = [c.value for c in app(PAGE).caption]
+    assert ("The time is estimated once no other run is training." in captions) == trains
+    assert looks["await_speed"] == (20 if trains else 2)
 
 
 def test_a_long_run_shows_its_total_and_asks(app, monkeypatch):
