@@ -48,29 +48,29 @@ class RandomErasing:
         def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
             # float64: in float32, `high` itself could come out
             drawn = torch.rand(batch, *shape, generator=generator, dtype=torch.float64)
-            return low + (high - low) * drawn
+            return drawn if (low, high) == (0, 1) else drawn.mul_(high - low).add_(low)
 
         chosen = uniform(0, 1) < self.p
-        area = image_height * image_width * uniform(*self.scale, ATTEMPTS)
-        ratio = uniform(math.log(self.ratio[0]), math.log(self.ratio[1]), ATTEMPTS).exp()
-        height = (area * ratio).sqrt().round()
-        width = (area / ratio).sqrt().round()
+        area = uniform(*self.scale, ATTEMPTS).mul_(image_height * image_width)
+        ratio = uniform(math.log(self.ratio[0]), math.log(self.ratio[1]), ATTEMPTS).exp_()
+        height = (area * ratio).sqrt_().round_()
+        width = (area / ratio).sqrt_().round_()
         fits = (height < image_height) & (width < image_width)  # (B, ATTEMPTS)
-        first = fits.int().argmax(dim=1, keepdim=True)
-        erased = chosen & fits.any(dim=1)
+        any_fits, first = fits.max(dim=1, keepdim=True)
         height = height.gather(1, first).squeeze(1)
         width = width.gather(1, first).squeeze(1)
-        top = (uniform(0, 1) * (image_height - height + 1)).floor()
-        left = (uniform(0, 1) * (image_width - width + 1)).floor()
-        return ErasingParams(*((erased * t).long() for t in (top, left, height, width)))
+        top = (uniform(0, 1) * (image_height + 1 - height)).floor_()
+        left = (uniform(0, 1) * (image_width + 1 - width)).floor_()
+        erased = chosen & any_fits.squeeze(1)
+        return ErasingParams(*(torch.stack([top, left, height, width]) * erased).long())
 
     def apply(self, images: torch.Tensor, params: ErasingParams) -> torch.Tensor:
         """images: (B, C, H, W), normalized. Returns new images of that shape and type."""
         top, left, height, width = (t[:, None] for t in to_device(params, images.device))
         rows = torch.arange(images.shape[2], device=images.device)
         columns = torch.arange(images.shape[3], device=images.device)
-        in_rows = ((rows >= top) & (rows < top + height)).to(images.dtype)  # (B, H)
-        in_columns = ((columns >= left) & (columns < left + width)).to(images.dtype)  # (B, W)
-        # Products of numbers: masks of truth values that broadcast take more than twice the time.
-        kept = 1 - in_rows[:, :, None] * in_columns[:, None, :]  # (B, H, W)
+        kept_rows = ((rows < top) | (rows >= top + height)).to(images.dtype)  # (B, H)
+        kept_columns = ((columns < left) | (columns >= left + width)).to(images.dtype)  # (B, W)
+        # Of numbers: truth values that broadcast take more than half as long again.
+        kept = torch.maximum(kept_rows[:, :, None], kept_columns[:, None, :])  # (B, H, W)
         return images * kept[:, None]

@@ -28,11 +28,10 @@ def normalize(images: torch.Tensor, mean: Colour, std: Colour) -> torch.Tensor:
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"normalize takes uint8 images, not {images.dtype}")
-    scale = torch.tensor([1 / (255 * s) for s in std])
-    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)])
-    scale, shift = to_device([scale, shift], images.device)
+    values = [1 / (255 * s) for s in std], [m / s for m, s in zip(mean, std, strict=True)]
+    (values,) = to_device([torch.tensor(values).view(2, -1, 1, 1)], images.device)
     # In place on a fresh copy; and two steps, which take half the time of the formula's three.
-    return images.float().mul_(scale[:, None, None]).sub_(shift[:, None, None])
+    return images.float().mul_(values[0]).sub_(values[1])
 
 
 def denormalize(images: torch.Tensor, mean: Colour, std: Colour) -> torch.Tensor:
