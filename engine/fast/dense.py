@@ -78,7 +78,7 @@ class _Maps:
             norm_activation.track(norm, mean, variance, positions)
         else:
             mean, variance = norm_activation.running_statistics(norm)
-        return mean[None].copy(), 1 / np.sqrt(variance[None] + norm.eps)
+        return mean[None], 1 / np.sqrt(variance[None] + norm.eps)
 
     def begin_gradient(self, grad: Tensor) -> None:
         self.gradient = grad.clone(memory_format=torch.channels_last)
