@@ -10,7 +10,7 @@ from torch import nn
 
 from engine import fast
 from engine.device import Compute
-from engine.fast import dense, fused, norm_activation
+from engine.fast import dense, fused, kinds, norm_activation
 from engine.fast.fused import fuse
 
 BF16 = Compute(torch.device("cpu"), "bf16")
@@ -28,7 +28,7 @@ def on_any_cpu(monkeypatch):
 @pytest.fixture
 def fusions(monkeypatch):
     """The kinds of activation that were computed by the compiled loops, in order."""
-    names, taken = norm_activation.loops().ACTIVATIONS, []
+    names, taken = kinds.ACTIVATIONS, []
     for function in (norm_activation._Fused, dense._Read):
         apply = function.apply
         noted = lambda *a, apply=apply: taken.append(names[a[4]]) or apply(*a)  # noqa: E731

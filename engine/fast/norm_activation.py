@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from engine.fast import kinds
+
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d)
 CHANNELS = 256  # that a loop over channels should have
 
@@ -34,7 +36,7 @@ def run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
                 activation = None
             x = norm_activation(module, activation, x)
             place += activation is not None
-        elif kind_of(module) in loops().COSTLY and fits(x):  # others PyTorch has as fast
+        elif kind_of(module) in kinds.COSTLY and fits(x):  # others PyTorch has as fast
             x = _fused(x, None, None, None, kind_of(module), None)
         else:
             x = module(x)
@@ -46,7 +48,7 @@ def norm_activation(
     norm: nn.Module, activation: nn.Module | None, x: Tensor, other: Tensor | None = None
 ) -> Tensor:
     """activation(norm(x) + other): fused if these layers and this x can be."""
-    kind = loops().IDENTITY if activation is None else kind_of(activation)
+    kind = kinds.IDENTITY if activation is None else kind_of(activation)
     if kind is None or not is_usual(norm, x) or not (other is None or fits(other)):
         x = norm(x)
         x = x if other is None else x + other
@@ -87,21 +89,20 @@ def _groups(norm: nn.Module) -> int | None:
 
 
 def kind_of(activation: nn.Module | None) -> int | None:
-    """Which of the kernels' activations this is, or None."""
-    kernels = loops()
+    """Which of the loops' activations this is, or None."""
     match activation:
         case nn.ReLU():
-            return kernels.RELU
-        case nn.LeakyReLU(negative_slope=kernels.SLOPE):
-            return kernels.LEAKY_RELU
+            return kinds.RELU
+        case nn.LeakyReLU(negative_slope=kinds.SLOPE):
+            return kinds.LEAKY_RELU
         case nn.ELU(alpha=1) | nn.CELU(alpha=1):
-            return kernels.ELU
+            return kinds.ELU
         case nn.GELU(approximate="none"):
-            return kernels.GELU
+            return kinds.GELU
         case nn.SiLU():
-            return kernels.SILU
+            return kinds.SILU
         case nn.Mish():
-            return kernels.MISH
+            return kinds.MISH
     return None
 
 
@@ -218,7 +219,7 @@ class _Fused(torch.autograd.Function):
             return (None,) * 6
         grad, twice = grads[0], len(grads) == 2
         residual, kind = other is not None, ctx.kind
-        stored = residual or twice or kind in kernels.COSTLY  # so without a norm, too
+        stored = residual or twice or kind in kinds.COSTLY  # so without a norm, too
         before = torch.empty_like(x) if stored else x  # the gradient before the activation
         rows, *others = _wide(len(scale), x, other if residual else x, grad, grads[-1], before)
         parts = len(scale) if len(scale) > 1 else kernels.PARTS
@@ -236,7 +237,7 @@ class _Fused(torch.autograd.Function):
             sums, products, scale, mean, rstd, ctx.groups, count
         )
         grad_x = torch.empty_like(x)
-        loop = kernels.norm_gradient(kernels.IDENTITY if stored else kind)
+        loop = kernels.norm_gradient(kinds.IDENTITY if stored else kind)
         images = _wide(len(scale), x, before if stored else grad, grad_x)
         loop(*images, *tiled(rows, scale, shift, of_x, rest))
         return grad_x, grad_weight, grad_bias, before if residual else None, None, None

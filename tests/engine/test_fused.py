@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine.fast import accelerate, fused, norm_activation
+from engine.fast import accelerate, fused, kinds, norm_activation
 from engine.fast.fused import FusedBlock, FusedMaxPool, FusedSequential, fuse
 from engine.models import build_model, whitening
 from engine.models.resnet import Block
@@ -235,7 +235,7 @@ def test_rounding_is_to_the_nearest_even():
     expected = rows.bfloat16()
     out = torch.empty_like(expected)
     zeros, none = np.zeros_like(values.numpy()), norm_activation.rows_of(torch.zeros_like(expected))
-    loop = kernels.norm_gradient(kernels.IDENTITY)
+    loop = kernels.norm_gradient(kinds.IDENTITY)
     loop(
         none,
         none,
