@@ -94,6 +94,8 @@ class _Maps:
         kernels.use_threads(torch.get_num_threads())
         values = (v[place].astype(np.float32)[None] for v in (self.of_x, self.rest))
         kernels.taken(*rows, place.start, *values)
+        if place.start == 0:
+            self.gradient = None  # the last who needed it
         return out
 
 
@@ -158,10 +160,12 @@ class _Whole(torch.autograd.Function):
     @staticmethod
     def forward(ctx, order: Tensor, maps: _Maps) -> Tensor:
         ctx.maps = maps
+        ctx.save_for_backward(maps.all)  # for autograd to notice if what it shares is changed
         return maps.all.detach()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        _ = ctx.saved_tensors  # raises if it was
         ctx.maps.begin_gradient(grad)
         return grad.new_zeros(()), None

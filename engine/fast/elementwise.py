@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 
+import llvmlite.binding
 import numpy as np
-from numba import njit
+from numba import config, njit
 
 from engine.fast.kinds import ELU, GELU, LEAKY_RELU, MISH, RELU, SILU, SLOPE
+
+config.THREADING_LAYER = "omp"  # of those that come with numba the one that takes several threads
+
+# numba prefers vectors of half the width, for the sake of CPUs that slow down with whole ones.
+# Said before its first decorator, after which it does not look again.
+_features = llvmlite.binding.get_host_cpu_features().flatten()
+config.CPU_FEATURES = f"{_features},-prefer-256-bit"
 
 # Sums may be reordered and products fused, so that loops become vectors; NaN and ∞ keep theirs.
 LOOSE = {"contract", "nsz", "reassoc", "arcp"}

@@ -16,7 +16,6 @@ import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import llvmlite.binding
 import numba
 import numpy as np
 from numba import config, njit, prange
@@ -24,12 +23,6 @@ from numba import config, njit, prange
 from engine.fast import elementwise, kinds
 from engine.fast.elementwise import LOOSE, ZERO, activated, bf16, f, fp32, slope
 from engine.fast.kinds import COSTLY, IDENTITY
-
-config.THREADING_LAYER = "omp"  # of those that come with numba the one that takes several threads
-
-# numba prefers vectors of half the width, for the sake of CPUs that slow down with whole ones.
-_features = llvmlite.binding.get_host_cpu_features().flatten()
-config.CPU_FEATURES = f"{_features},-prefer-256-bit"
 
 PARTS = 16
 ROWS = 64  # that are summed in fp32, before the sums go on in fp64
@@ -273,7 +266,7 @@ def compile_for(activations: Iterable[int], shortcuts: bool, pools: bool, dense:
                 loop(row, row, row, row, row, ones, ones, ones, sums, sums)
         if kind not in COSTLY:
             norm_gradient(kind)(row, row, row, ones, ones, ones, ones)
-        if dense:
+        if dense and kind != IDENTITY:
             dense_gradient(kind)(row, row, row, ones, ones, ones, sums, sums)
     if dense:
         taken(row, row, row, 0, ones, ones)

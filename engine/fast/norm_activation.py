@@ -67,13 +67,16 @@ def norm_activation(
 
 def _fused(*args) -> Tensor:
     out, twin = _Fused.apply(*args)
-    out.twin = twin
+    if out.requires_grad:
+        out.twin = twin, out.grad_fn, out._version
     return out
 
 
 def for_two(x: Tensor) -> tuple[Tensor, Tensor]:
     """x for each of two that take it: what comes back from them is added up where it is used."""
-    return x, getattr(x, "twin", x)
+    twin, *origin = getattr(x, "twin", (None,))
+    # Not after an operation in place, which the twin has not gone through for autograd.
+    return x, twin if twin is not None and origin == [x.grad_fn, x._version] else x
 
 
 def running_statistics(norm: nn.BatchNorm2d) -> list[np.ndarray]:
@@ -280,7 +283,7 @@ def rows_of(x: Tensor) -> np.ndarray:
 
 
 def _wide(images: int, *tensors: Tensor) -> list[np.ndarray]:
-    """`_rows` of tensors of one shape, a few positions in each row where channels are few.
+    """`rows_of` tensors of one shape, a few positions in each row where channels are few.
 
     images: of which no two may share a row. A row is a loop, which takes a while to begin.
     """

@@ -135,3 +135,11 @@ def test_the_memory_of_a_step_is_free_after_it(fusions):
         assert maps() is None
     finally:
         gc.enable()
+
+
+def test_a_result_that_was_changed_in_place_is_noticed(fusions):
+    with torch.autocast("cpu", torch.bfloat16):
+        y = fuse(dense_block(), BF16)(images(9, 5, 6, 6))
+    y.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()

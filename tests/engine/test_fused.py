@@ -91,6 +91,25 @@ def test_a_residual_block(name, projects, fusions):
     assert fusions == [name, *["identity"] * projects, name]
 
 
+def test_loops_are_compiled_for_whole_vectors():
+    """Half of them, numba's own choice, take longer where the loop has an exponential in it."""
+    *_, features = kernels.moments.targetctx.codegen().magic_tuple()
+    assert "-prefer-256-bit" in features
+
+
+def test_a_result_that_was_changed_in_place_goes_two_ways_as_any_other():
+    x = images(9, 8, 6, 6).requires_grad_()
+    y = fuse(with_noise(nn.Sequential(nn.BatchNorm2d(8), nn.ReLU())), BF16)(x)
+    first, second = norm_activation.for_two(y)
+    assert first is y and second is not y
+    F.leaky_relu_(y, 0.2)
+    assert norm_activation.for_two(y) == (y, y)
+    with torch.inference_mode():
+        z = fuse(nn.Sequential(nn.BatchNorm2d(8), nn.ReLU()), BF16)(images(9, 8, 6, 6))
+        first, second = norm_activation.for_two(z)
+    assert first is second is z
+
+
 class Sums(TorchDispatchMode):
     """The number of additions of two images of this shape, while it is on."""
 
