@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
 from engine.errors import ConfigError
 
@@ -54,18 +53,21 @@ class RandomCrop:
         """images: (B, C, H, W), uint8 or float. Returns new images of that shape and type."""
         batch, channels, height, width = images.shape
         top, left = to_device(params, images.device)
-        padded = self._reflected(images) if self.reflect else F.pad(images, [self.padding] * 4)
-        padded = padded.contiguous().view(-1)
-        # Row by row: each row of a crop is `width` pixels in a line from one place of the padded
-        # images, and every such piece is a row of this view. Twice as fast as indexing windows.
-        pieces = padded.unfold(0, width, 1)
-        across = width + 2 * self.padding
-        plane = across * (height + 2 * self.padding)
-        planes = torch.arange(0, batch * channels * plane, plane, device=images.device)
-        rows = torch.arange(0, height * across, across, device=images.device)
-        first = planes.view(batch, channels, 1) + (top * across + left)[:, None, None]
-        cropped = pieces.index_select(0, (first + rows).view(-1))
-        return cropped.view(batch, channels, height, width)
+        pad, planes = self.padding, batch * channels
+        across, down = width + 2 * pad, height + 2 * pad
+        # A crop is a piece of the padded plane, in a line from the place of its first pixel, less
+        # what is between its rows. The last one's ends where another row would begin.
+        line = images.new_zeros(planes * down * across + 2 * pad)
+        padded = line[: planes * down * across].view(batch, channels, down, across)
+        if self.reflect:
+            padded.copy_(self._reflected(images))
+        else:
+            padded[:, :, pad : pad + height, pad : pad + width] = images
+        pieces = line.unfold(0, height * across, 1)
+        first = torch.arange(0, len(line) - 2 * pad, down * across, device=images.device)
+        first = first.view(batch, channels) + (top * across + left)[:, None]
+        cropped = pieces.index_select(0, first.view(-1))
+        return cropped.view(batch, channels, height, across)[..., :width]
 
     def _reflected(self, images: torch.Tensor) -> torch.Tensor:
         # Not F.pad, which reflects no uint8 images.

@@ -105,12 +105,12 @@ def activation(kind: int, residual: bool) -> Callable:
 
 
 @functools.cache
-def activation_gradient(kind: int, residual: bool, twice: bool, stored: bool) -> Callable:
+def activation_gradient(kind: int, residual: bool, stored: bool) -> Callable:
     """Compiled for one activation: g = grad · act'(x · scale + shift (+ other)), and its sums.
 
     The loop takes x, other, grad, more and out (N, C), scale, shift and mean as above, and adds to
-    fp64 (parts, C): the sums of g, and of g · (x - mean). If `twice`, the gradient is grad + more;
-    if `stored`, out is set to g.
+    fp64 (parts, C): the sums of g, and of g · (x - mean). If `residual`, the gradient is grad +
+    more, as that of another block's input; if `stored`, out is set to g.
     """
 
     def loop(x, other, grad, more, out, scale, shift, mean, sums, products):
@@ -131,7 +131,7 @@ def activation_gradient(kind: int, residual: bool, twice: bool, stored: bool) ->
                         if residual:
                             value += fp32(other[row, c])
                         g = fp32(grad[row, c])
-                        if twice:
+                        if residual:
                             g += fp32(more[row, c])
                         g *= slope(kind, value)
                         if stored:
@@ -142,7 +142,7 @@ def activation_gradient(kind: int, residual: bool, twice: bool, stored: bool) ->
                     sums[part, c] += total[c]
                     products[part, c] += product[c]
 
-    return parallel(loop, kind, residual, twice, stored)
+    return parallel(loop, kind, residual, stored)
 
 
 @functools.cache
@@ -260,10 +260,8 @@ def compile_for(activations: Iterable[int], shortcuts: bool, pools: bool, dense:
     for kind in {IDENTITY, *activations}:
         for residual in {False, shortcuts and kind != IDENTITY}:
             activation(kind, residual)(row, row, row, ones, ones)
-            for twice in {False, shortcuts and kind != IDENTITY}:
-                stored = residual or twice or kind in COSTLY
-                loop = activation_gradient(kind, residual, twice, stored)
-                loop(row, row, row, row, row, ones, ones, ones, sums, sums)
+            loop = activation_gradient(kind, residual, residual or kind in COSTLY)
+            loop(row, row, row, row, row, ones, ones, ones, sums, sums)
         if kind not in COSTLY:
             norm_gradient(kind)(row, row, row, ones, ones, ones, ones)
         if dense and kind != IDENTITY:

@@ -220,15 +220,17 @@ class _Fused(torch.autograd.Function):
         grads = [g.contiguous(memory_format=torch.channels_last) for g in grads if g is not None]
         if not grads:
             return (None,) * 6
-        grad, twice = grads[0], len(grads) == 2
         residual, kind = other is not None, ctx.kind
-        stored = residual or twice or kind in kinds.COSTLY  # so without a norm, too
+        # Two of a block are added up in the loop; elsewhere they are rare.
+        grad = grads[0] if residual else sum(grads[1:], grads[0])
+        more = grads[1] if len(grads) == 2 else torch.zeros_like(grad) if residual else x
+        stored = residual or kind in kinds.COSTLY  # so without a norm, too
         before = torch.empty_like(x) if stored else x  # the gradient before the activation
-        rows, *others = _wide(len(scale), x, other if residual else x, grad, grads[-1], before)
+        rows, *others = _wide(len(scale), x, other if residual else x, grad, more, before)
         parts = len(scale) if len(scale) > 1 else kernels.PARTS
         sums, products = np.zeros((2, parts, rows.shape[1]))
         kernels.use_threads(torch.get_num_threads())
-        loop = kernels.activation_gradient(kind, residual, twice, stored)
+        loop = kernels.activation_gradient(kind, residual, stored)
         loop(rows, *others, *tiled(rows, scale, shift, mean), sums, products)
         if not ctx.has_norm:
             return before, None, None, None, None, None

@@ -123,21 +123,21 @@ class Sums(TorchDispatchMode):
         return operator(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", ["gelu", "mish"])  # smooth: no kink to round over
 def test_gradients_of_the_two_ways_from_a_block_are_not_added_up_apart(name, fusions):
     layers = build_model("resnet18", activation=name, width=0.125)
     first, *_ = [m for m in layers.modules() if isinstance(m, Block)]
     begin = nn.Sequential(nn.BatchNorm2d(8), copy.deepcopy(ACTIVATIONS[name]))
-    blocks = nn.Sequential(with_noise(begin), first)
+    blocks = nn.Sequential(with_noise(begin), first, copy.deepcopy(first))
     x = images(9, 8, 6, 6)
     check(blocks, x, tolerance=2 * THROUGH_CONVOLUTIONS)
-    assert fusions == [name] * 3
+    assert fusions == [name] * 5
 
     with torch.autocast("cpu", torch.bfloat16):
         y = fuse(blocks, BF16)(x.requires_grad_())
     with Sums(x.shape) as sums:
         y.sum().backward()
-    assert sums.count == 0
+    assert sums.count == 1  # behind the first norm, where no block was before
 
 
 @pytest.mark.parametrize("groups", [1, 2, 6])
