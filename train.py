@@ -37,6 +37,7 @@ from engine.presets import PRESETS
 from engine.run import RESUMABLE, Run, RunWriter, State
 from engine.training import distributed, session
 from engine.training.distributed import Ended, Group
+from engine.training.evaluate import TestTimeAugmentation
 from terminal import DataBar, Display, Signals
 
 FAILED = 1  # exit code
@@ -307,15 +308,21 @@ def evaluate_run(args: argparse.Namespace, given: dict) -> int:
             f"{args.evaluate} knows {', '.join(network.classes)[:200]}; "
             f"{images.name} has other classes: {', '.join(images.classes)[:200]}"
         )
-    tta = checked.tta
+    tta = TestTimeAugmentation.like_training(network.config.augment) if checked.tta else None
     tally = measure(network, images.test_images, images.test_labels, compute, tta=tta)
-    how = ", with test-time augmentation" if tta else ""
+    how = f", with test-time augmentation ({_views(tta)})" if tta else ""
     own = choice.dataset == network.config.data.dataset and network.config.data.holdout == 0
     if own and network.weights.stem == "best":
         how += " (which selected these weights)"
     print(f"{network.weights} on the test images of {images.name}{how}: loss {tally.loss:.4f}")
     print(f"accuracy {100 * tally.acc:.2f} % ({tally.correct}/{tally.count})")
     return 0
+
+
+def _views(tta: TestTimeAugmentation) -> str:
+    return (
+        f"{tta.count} views" if tta.count > 1 else "1 view: the run trained without flip and crop"
+    )
 
 
 def _introduce(run: Run, prepared: session.Prepared) -> None:

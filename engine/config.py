@@ -215,6 +215,8 @@ class RunConfig:
             found.append(f"with t_max {self.schedule.t_max} the learning rate {after} that epoch")
         if self.optim.optimizer.startswith("adam") and self.optim.lr > 0.01:
             found.append(f"lr {self.optim.lr:g} is high for {self.optim.optimizer}; 0.001 is usual")
+        if self.tta and not (self.augment.flip or self.augment.crop):
+            found.append("test-time augmentation has one view only: flip and crop are off")
         if self.model.arch.startswith("convmixer") and self.model.norm == "instance":
             found.append("convmixer ends in its norm: with instance norm it cannot see the image")
         return found

@@ -20,7 +20,13 @@ from engine.errors import CheckpointError, DataError
 from engine.fast import accelerate
 from engine.models import build_model
 from engine.run import Run
-from engine.training.evaluate import EVAL_BATCH, Tally, evaluate, predict_logits
+from engine.training.evaluate import (
+    EVAL_BATCH,
+    Tally,
+    TestTimeAugmentation,
+    evaluate,
+    predict_logits,
+)
 
 MAX_BYTES = 20 * 2**20
 MAX_ASPECT = 32  # beyond it a padded picture would be less than one pixel high
@@ -69,7 +75,12 @@ def load_network(path: Path, compute: Compute) -> Network:
 
 
 def measure(
-    network: Network, images: Tensor, labels: Tensor, compute: Compute, *, tta: bool = False
+    network: Network,
+    images: Tensor,
+    labels: Tensor,
+    compute: Compute,
+    *,
+    tta: TestTimeAugmentation | None = None,
 ) -> Tally:
     """Loss and accuracy on clean images, uint8 [N, 3, 32, 32], with labels int64 [N]."""
     tally = Tally()

@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     SHAPES = 4
     FLIP = 5
     WHITENING = 6
+    SAMPLE = 7
 
 
 def keyed_generator(*key: int) -> torch.Generator:

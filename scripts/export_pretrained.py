@@ -25,6 +25,7 @@ from engine.errors import CheckpointError, ConfigError, DataError, RunError
 from engine.files import write_atomic
 from engine.predict import load_network, measure
 from engine.run import SCHEMA, Run, State, Status
+from engine.training.evaluate import TestTimeAugmentation
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
@@ -84,7 +85,8 @@ def export(run: Run, name: str, into: Path) -> Path:
     compute = resolve()
     network = load_network(folder, compute)
     given = (network, images.test_images, images.test_labels, compute)
-    plain, tta = measure(*given), measure(*given, tta=True)
+    tta = TestTimeAugmentation.like_training(network.config.augment)
+    plain, tta = measure(*given), measure(*given, tta=tta)
     about = Status(
         state=State.FINISHED,
         created=status.created,

@@ -63,6 +63,15 @@ def split(
     )
 
 
+def sample_indices(count: int, size: int, seed: int) -> LongTensor:
+    """At most `size` of `count` indices, drawn without replacement and sorted: int64, on the CPU.
+
+    A slice would not do: images of class folders come class by class.
+    """
+    order = torch.randperm(count, generator=keyed_generator(seed, Purpose.SAMPLE))
+    return order[:size].sort().values
+
+
 def epoch_permutation(n: int, seed: int, epoch: int) -> LongTensor:
     """The order in which `epoch` (from 1) visits `n` training images: int64 [n], on the CPU."""
     return torch.randperm(n, generator=keyed_generator(seed, Purpose.PERMUTATION, epoch))

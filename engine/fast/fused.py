@@ -65,7 +65,9 @@ class FusedBlock(Block):
     def forward(self, x: Tensor) -> Tensor:
         *first, last = self.body
         x, twin = for_two(x)
-        return norm_activation(last, self.activation, run(first, x), self.shortcut(twin))
+        return norm_activation(
+            last, self.activation, run(first, x), self.shortcut(self.subsample(twin))
+        )
 
 
 class FusedMaxPool(nn.MaxPool2d):

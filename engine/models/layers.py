@@ -86,6 +86,25 @@ class IdentityConv(nn.Conv2d):
         nn.init.dirac_(self.weight[: self.in_channels])
 
 
+class Subsample(nn.Module):
+    """Every `stride`-th row and column: (B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride)).
+
+    Stands before a 1×1 convolution in place of that convolution's own stride: in PyTorch 2.14 on a
+    CPU the weight gradient of a strided 1×1 convolution with fewer than 16 input channels writes
+    past its memory (channels_last, odd batches, two threads or more). See
+    scripts/sweep_convolutions.py.
+    """
+
+    def __init__(self, stride: int):
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # Permuted first, so that the gradient of the slice has the memory format of x.
+        rows = x.permute(0, 2, 3, 1)[:, :: self.stride, :: self.stride]
+        return rows.permute(0, 3, 1, 2)
+
+
 def head(channels: int, num_classes: int) -> nn.Sequential:
     """Global average pool and one linear layer: (B, channels, H, W) -> (B, num_classes)."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))

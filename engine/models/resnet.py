@@ -14,23 +14,27 @@ from functools import partial
 import torch
 from torch import nn
 
-from engine.models.layers import Architecture, Layers, head
+from engine.models.layers import Architecture, Layers, Subsample, head
 
 
 class Block(nn.Module):
-    """act(body(x) + shortcut(x)). The shortcut is a 1×1 projection where the shape changes."""
+    """act(body(x) + shortcut(x)). The shortcut is a 1×1 projection where the shape changes.
+
+    With a stride, `subsample` picks the positions that the projection sees.
+    """
 
     def __init__(self, layers: Layers, body: nn.Sequential, inputs: int, outputs: int, stride: int):
         super().__init__()
         self.body = body
+        self.subsample = Subsample(stride) if stride > 1 else nn.Identity()
         self.shortcut = nn.Identity()
         if stride != 1 or inputs != outputs:
-            projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            projection = nn.Conv2d(inputs, outputs, 1, bias=False)
             self.shortcut = nn.Sequential(projection, layers.norm(outputs))
         self.activation = layers.activation()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.activation(self.body(x) + self.shortcut(x))
+        return self.activation(self.body(x) + self.shortcut(self.subsample(x)))
 
 
 def basic(layers: Layers, inputs: int, base: int, stride: int, groups: int) -> tuple[Block, int]:

@@ -11,9 +11,47 @@ from torch.nn import functional as F
 
 from engine.augment import normalize
 from engine.augment.pipeline import Colour
+from engine.config import AugmentConfig
 from engine.device import Compute
 
 EVAL_BATCH = 500
+
+
+@dataclass(frozen=True)
+class TestTimeAugmentation:
+    """Views of an image whose logits are averaged: only such as training has shown the network.
+
+    Jordan 2024, arXiv 2404.00498, section 3.5, uses six: the image as it is (half the weight) and
+    shifted by one pixel up and to the left, or down and to the right (a quarter each), and the
+    mirror image of each of the three.
+    """
+
+    __test__ = False  # not a class of tests
+
+    mirror: bool = True
+    shift: bool = True
+
+    @classmethod
+    def like_training(cls, augment: AugmentConfig) -> TestTimeAugmentation:
+        """Mirrors if training flips, shifts if training crops."""
+        return cls(mirror=augment.flip, shift=augment.crop)
+
+    @property
+    def count(self) -> int:
+        """Number of views of an image: 1, 2, 3 or 6."""
+        return (2 if self.mirror else 1) * (3 if self.shift else 1)
+
+    def views(self, images: Tensor) -> list[tuple[float, Tensor]]:
+        """Views of images [B, 3, H, W], each with its weight; the weights sum to 1."""
+        views = [(1.0, images)]
+        if self.shift:
+            height, width = images.shape[2:]
+            padded = F.pad(images, [1] * 4, mode="reflect")
+            shifted = [padded[:, :, i : i + height, i : i + width] for i in (0, 2)]
+            views = [(0.5, images), *((0.25, view) for view in shifted)]
+        if self.mirror:
+            views = [(w / 2, v) for w, view in views for v in (view, view.flip(-1))]
+        return views
 
 
 @dataclass
@@ -40,28 +78,18 @@ def predict_logits(
     std: Colour,
     compute: Compute,
     *,
-    tta: bool = False,
+    tta: TestTimeAugmentation | None = None,
 ) -> Tensor:
     """Float32 logits [B, classes] of uint8 images [B, 3, 32, 32].
 
-    With `tta` (test-time augmentation), the mean over six views of each image, as in Jordan 2024,
-    arXiv 2404.00498, section 3.5: as it is (half the weight) and moved by one pixel up and to the
-    left, or down and to the right (a quarter each), and the mirror image of each of the three.
+    tta: average the logits over these views of each image; None: the image as it is.
     The caller has put the model into eval mode.
     """
     with torch.inference_mode(), compute.autocast():
         inputs = normalize(images, mean, std).to(memory_format=compute.memory_format)
-        if not tta:
+        if tta is None:
             return model(inputs).float()
-        height, width = inputs.shape[2:]
-        padded = F.pad(inputs, [1] * 4, mode="reflect")
-        moved = [padded[:, :, i : i + height, i : i + width] for i in (0, 2)]
-        weighted = [(0.5, inputs), *((0.25, view) for view in moved)]
-        return sum(
-            share / 2 * model(view).float()
-            for share, both in weighted
-            for view in (both, both.flip(-1))
-        )
+        return sum(weight * model(view).float() for weight, view in tta.views(inputs))
 
 
 def evaluate(
@@ -73,7 +101,7 @@ def evaluate(
     compute: Compute,
     tally: Tally,
     *,
-    tta: bool = False,
+    tta: TestTimeAugmentation | None = None,
 ) -> Iterator[None]:
     """Add all images to `tally`, yielding after each batch. Restores the model's mode at the end.
 

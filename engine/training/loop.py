@@ -26,7 +26,7 @@ from engine.schedules import learning_rate
 from engine.training import compilation, progressive, snapshot
 from engine.training.average import WeightAverage
 from engine.training.distributed import ALONE, Ended, Group
-from engine.training.evaluate import Tally, evaluate
+from engine.training.evaluate import Tally, TestTimeAugmentation, evaluate
 from engine.training.optim import make_optimizer
 from engine.training.records import EpochRecord, Note, Progress, Record, Started, StepRecord
 from engine.training.snapshot import Position
@@ -283,7 +283,8 @@ class Trainer:
         tally, with_tta = Tally(), Tally()
         yield from self._measure(tally, epoch)
         if self.config.tta and epoch == self.config.epochs:
-            yield from self._measure(with_tta, epoch, tta=True)
+            tta = TestTimeAugmentation.like_training(self.config.augment)
+            yield from self._measure(with_tta, epoch, tta=tta)
         if not math.isfinite(tally.loss):
             raise TrainingFailed(
                 f"diverged by step {p.step} (epoch {epoch}): the validation loss is {tally.loss}; "
@@ -312,7 +313,9 @@ class Trainer:
         yield record
         self.last_read = time.monotonic()  # validation is not part of the next reading's speed
 
-    def _measure(self, tally: Tally, epoch: int, *, tta: bool = False) -> Iterator[Record]:
+    def _measure(
+        self, tally: Tally, epoch: int, *, tta: TestTimeAugmentation | None = None
+    ) -> Iterator[Record]:
         """Evaluate what the run would leave behind: the moving average, where there is one."""
         # Of batch norm's statistics those of rank 0 are kept, so all validate with them.
         buffers = {k: b for k, b in self.model.named_buffers() if b.is_floating_point()}

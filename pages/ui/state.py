@@ -17,7 +17,7 @@ import streamlit as st
 from engine import data, estimate, runs
 from engine.config import ModelConfig, RunConfig
 from engine.data import ImageData
-from engine.data.batches import split
+from engine.data.batches import sample_indices, split
 from engine.device import resolve
 from engine.errors import ConfigError, DataError, RunError
 from engine.estimate import Costs
@@ -211,7 +211,7 @@ def stamp(dataset: str) -> tuple[int, ...]:
     return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size))
 
 
-CLEAN_IMAGES = 2_000  # of the training images: a fair sample in seconds
+CLEAN_IMAGES = 2_000  # a random sample of the training images that takes seconds
 
 
 def clean_train_accuracy(path: str, changed: int, dataset: str) -> float:
@@ -230,8 +230,8 @@ def _clean_train_accuracy(path: str, weights: int, images_changed: tuple[int, ..
         limit=config.data.limit,
         seed=config.seed,
     )
-    some = slice(CLEAN_IMAGES)
-    return measure(network, parts.train_images[some], parts.train_labels[some], compute).acc
+    sample = sample_indices(len(parts.train_labels), CLEAN_IMAGES, config.seed)
+    return measure(network, parts.train_images[sample], parts.train_labels[sample], compute).acc
 
 
 @st.cache_data(max_entries=128, show_spinner=False)

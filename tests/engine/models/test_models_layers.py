@@ -26,6 +26,7 @@ NORM_TYPES = {
     "group": nn.GroupNorm,
 }
 STRUCTURE = {
+    "Subsample",
     *("Conv2d", "IdentityConv", "Whitening", "Linear", "Sequential", "Identity", "Flatten"),
     *("AdaptiveAvgPool2d", "AvgPool2d", "MaxPool2d"),
 }

@@ -9,7 +9,7 @@ from engine.augment import normalize
 from engine.device import resolve
 from engine.models import build_model
 from engine.training import evaluate as evaluation
-from engine.training.evaluate import Tally, evaluate, predict_logits
+from engine.training.evaluate import Tally, TestTimeAugmentation, evaluate, predict_logits
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -85,7 +85,7 @@ def test_tta_is_the_mean_over_moved_and_mirrored_images(model, noise):
     reflected = F.pad(images.float(), [1] * 4, mode="reflect").byte()
     first, last = reflected[:, :, :32, :32], reflected[:, :, 2:, 2:]
     expected = both(images) / 2 + both(first) / 4 + both(last) / 4
-    result = predict_logits(model, images, MEAN, STD, CPU, tta=True)
+    result = predict_logits(model, images, MEAN, STD, CPU, tta=TestTimeAugmentation())
     model.train()
     assert not torch.allclose(both(images), both(first))
     torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-6)
