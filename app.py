@@ -10,7 +10,7 @@ import streamlit as st
 from engine import data
 from engine.data import background
 from engine.device import resolve
-from engine.run import State
+from engine.runs.run import State
 from pages.ui import live, state
 
 LATEST = 5

@@ -30,14 +30,15 @@ from engine.errors import (
     RunError,
     TrainingFailed,
 )
+from engine.evaluate import TestTimeAugmentation
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
 from engine.models.summary import count_parameters
 from engine.predict import load_network, measure
 from engine.presets import PRESETS
-from engine.run import RESUMABLE, Run, RunWriter, State
-from engine.training import distributed, session
-from engine.training.distributed import Ended, Group
-from engine.training.evaluate import TestTimeAugmentation
+from engine.runs.run import RESUMABLE, Run, RunWriter, State
+from engine.training import group as distributed
+from engine.training import session
+from engine.training.group import Ended, Group
 from terminal import DataBar, Display, Signals
 
 FAILED = 1  # exit code

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench import report
 from engine.presets import PRESETS
-from engine.run import Run
+from engine.runs.run import Run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -23,11 +23,11 @@ from engine import allocator
 from engine.augment import normalize
 from engine.config import ModelConfig, RunConfig
 from engine.device import Compute, resolve
+from engine.evaluate import EVAL_BATCH, predict_logits
 from engine.fast import accelerate
 from engine.models import build_model, whitening
 from engine.predict import Network, Predictor, decode_image
 from engine.randomness import keyed_generator
-from engine.training.evaluate import EVAL_BATCH, predict_logits
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 

@@ -26,7 +26,7 @@ from bench import report
 from bench.serving import READY, REPOSITORY, browsing, serving, wait_drawn
 from engine import runs
 from engine.config import RunConfig, with_fields
-from engine.run import Run, State
+from engine.runs.run import Run, State
 
 PARTS = ("training", "switches", "lists")
 PAGES = ("Runs", "Augmentations", "Classify", "Train")

@@ -12,21 +12,21 @@ from PIL import Image
 from torch import Tensor, nn
 
 from engine import allocator
-from engine.checkpoint import apply_weights, describe_model, load_weights
 from engine.config import RunConfig
 from engine.data.images import FORMATS, open_rgb, to_square
 from engine.device import Compute
 from engine.errors import CheckpointError, DataError
-from engine.fast import accelerate
-from engine.models import build_model
-from engine.run import Run
-from engine.training.evaluate import (
+from engine.evaluate import (
     EVAL_BATCH,
     Tally,
     TestTimeAugmentation,
     evaluate,
     predict_logits,
 )
+from engine.fast import accelerate
+from engine.models import build_model
+from engine.runs.checkpoint import apply_weights, describe_model, load_weights
+from engine.runs.run import Run
 
 MAX_BYTES = 20 * 2**20
 MAX_ASPECT = 32  # beyond it a padded picture would be less than one pixel high

@@ -16,7 +16,7 @@ from engine.config import RunConfig, with_fields
 from engine.device import all_of, resolve
 from engine.errors import Cancelled, ConfigError, RunError
 from engine.models.summary import count_parameters
-from engine.run import RESUMABLE, Run, State
+from engine.runs.run import RESUMABLE, Run, State
 from engine.training import session
 
 # A module entry without a source file: out of reach of a cleared cache, a reloaded or evicted

@@ -11,8 +11,8 @@ from engine.config import RunConfig
 from engine.device import resolve
 from engine.errors import ConfigError, DataError, RunError
 from engine.estimate import Costs
-from engine.run import State
-from engine.runs import suggest_name
+from engine.runs.folder import suggest_name
+from engine.runs.run import State
 from pages.ui import charts, choices, controls, live, state
 from pages.ui.classify import markdown, plain
 from pages.ui.strip import augmentation_strip

@@ -7,9 +7,10 @@ import zlib
 import pandas as pd
 import streamlit as st
 
-from engine import compare, runs
+from engine import runs
 from engine.errors import ConfigError, RunError
-from engine.run import Run, State, Status
+from engine.runs import compare
+from engine.runs.run import Run, State, Status
 from pages.ui import charts, choices, live, state, tables
 
 MAX_OVERLAID = 20

@@ -17,15 +17,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from engine import data, runs
-from engine.checkpoint import load_weights, save_weights
 from engine.config import RunConfig, with_fields
 from engine.data.batches import split
 from engine.device import resolve
 from engine.errors import CheckpointError, ConfigError, DataError, RunError
+from engine.evaluate import TestTimeAugmentation
 from engine.files import write_atomic
 from engine.predict import load_network, measure
-from engine.run import SCHEMA, Run, State, Status
-from engine.training.evaluate import TestTimeAugmentation
+from engine.runs.checkpoint import load_weights, save_weights
+from engine.runs.run import SCHEMA, Run, State, Status
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MACHINE = ("device", "device_name", "precision", "threads", "torch")

@@ -16,13 +16,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import train
 from engine import data, runs
-from engine.checkpoint import CheckpointStore, describe_model
 from engine.config import RunConfig, with_fields
 from engine.data import shapes
 from engine.data.batches import Splits
 from engine.device import resolve
 from engine.models import build_model
-from engine.run import RESUMABLE, Run, State
+from engine.runs.checkpoint import CheckpointStore, describe_model
+from engine.runs.run import RESUMABLE, Run, State
 from engine.training import loop, session
 from engine.training.loop import Trainer
 from engine.training.records import EpochRecord, StepRecord

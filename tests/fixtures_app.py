@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from engine import runs
 from engine import worker as worker_module
-from engine.run import Run, State
+from engine.runs.run import Run, State
 from pages.ui import state
 
 REPOSITORY = Path(__file__).resolve().parents[1]

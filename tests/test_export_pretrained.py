@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from engine import runs
-from engine.checkpoint import load_weights
 from engine.device import Compute, resolve
 from engine.predict import Predictor, decode_image, load_network, measure, to_input
-from engine.run import Run, State
+from engine.runs.checkpoint import load_weights
+from engine.runs.run import Run, State
 from scripts import export_pretrained as script
 
 SHIPPED = runs.list_runs(script.REPOSITORY / "checkpoints" / "pretrained")

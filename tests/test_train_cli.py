@@ -13,14 +13,14 @@ import pytest
 import torch
 
 import train
-from engine.checkpoint import describe_model, load_weights, save_weights
 from engine.config import RunConfig, with_fields
 from engine.data import download
 from engine.device import resolve
 from engine.models import ARCHITECTURES
 from engine.models.summary import count_parameters
 from engine.predict import load_network
-from engine.run import Run, State
+from engine.runs.checkpoint import describe_model, load_weights, save_weights
+from engine.runs.run import Run, State
 from terminal import Signals
 
 pytestmark = pytest.mark.usefixtures("one_thread")

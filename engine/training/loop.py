@@ -14,19 +14,19 @@ from torch.nn import functional as F
 
 from engine.augment import FlipParams, Pipeline, PipelineParams
 from engine.augment.geometric import to_device
-from engine.checkpoint import CheckpointStore
 from engine.config import RunConfig
 from engine.data.batches import Splits, epoch_permutation
 from engine.device import Compute
 from engine.errors import TrainingFailed
+from engine.evaluate import Tally, TestTimeAugmentation, evaluate
 from engine.fast import accelerate
 from engine.fast.fused import fuse
 from engine.randomness import Purpose, keyed_generator
+from engine.runs.checkpoint import CheckpointStore
 from engine.schedules import learning_rate
 from engine.training import compilation, progressive, snapshot
 from engine.training.average import WeightAverage
-from engine.training.distributed import ALONE, Ended, Group
-from engine.training.evaluate import Tally, TestTimeAugmentation, evaluate
+from engine.training.group import ALONE, Ended, Group
 from engine.training.optim import make_optimizer
 from engine.training.records import EpochRecord, Note, Progress, Record, Started, StepRecord
 from engine.training.snapshot import Position

@@ -23,13 +23,6 @@ from engine.augment import (
     RandomHorizontalFlip,
     normalize,
 )
-from engine.checkpoint import (
-    CheckpointStore,
-    apply_weights,
-    describe_model,
-    has_checkpoint,
-    load_weights,
-)
 from engine.config import RunConfig, with_fields
 from engine.data import ImageData
 from engine.data import Progress as DataProgress
@@ -39,9 +32,16 @@ from engine.errors import CheckpointError, DataError, TrainingFailed
 from engine.models import build_model, build_on_meta, whitening
 from engine.models.summary import count_parameters
 from engine.randomness import Purpose, keyed_generator
-from engine.run import Run, RunWriter, State
+from engine.runs.checkpoint import (
+    CheckpointStore,
+    apply_weights,
+    describe_model,
+    has_checkpoint,
+    load_weights,
+)
+from engine.runs.run import Run, RunWriter, State
 from engine.training import progressive
-from engine.training.distributed import ALONE, Group
+from engine.training.group import ALONE, Group
 from engine.training.loop import Trainer
 from engine.training.records import EpochRecord, Note, Progress, Record, Started, StepRecord
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from engine.checkpoint import Checkpoint, apply_weights
+from engine.runs.checkpoint import Checkpoint, apply_weights
 from engine.training.records import StepRecord
 
 if TYPE_CHECKING:

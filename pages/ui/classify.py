@@ -19,7 +19,7 @@ from engine.data.images import FITS
 from engine.data.types import IMAGE_SIZE
 from engine.errors import DataError, RunError
 from engine.predict import Predictor, best, decode_image, to_image, to_input
-from engine.run import Run, State, Status
+from engine.runs.run import Run, State, Status
 from pages.ui import state, tables
 from pages.ui.cards import (
     SMALL,

@@ -11,10 +11,10 @@ import streamlit as st
 
 from engine import data
 from engine.config import RunConfig, with_fields
-from engine.diagnose import diagnose
 from engine.errors import ConfigError, RunError
-from engine.run import RESUMABLE, Run, State, Status
-from engine.runs import suggest_name
+from engine.runs.diagnose import diagnose
+from engine.runs.folder import suggest_name
+from engine.runs.run import RESUMABLE, Run, State, Status
 from pages.ui import charts, state, tables
 from pages.ui.classify import markdown, plain
 

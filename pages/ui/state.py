@@ -24,7 +24,7 @@ from engine.estimate import Costs
 from engine.models import build_on_meta
 from engine.models.summary import summarize
 from engine.predict import load_network, measure
-from engine.run import Run, State, Status
+from engine.runs.run import Run, State, Status
 from engine.training import progressive
 from engine.worker import Worker, get_worker
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from engine.config import RunConfig
 from engine.models import ARCHITECTURES
-from engine.run import Run, Status
+from engine.runs.run import Run, Status
 from pages.ui.choices import AUGMENTATIONS
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bench import accuracy, augment, inference, report, throughput, ui
-from engine.run import Run
+from engine.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = ["--repeats", "2"]

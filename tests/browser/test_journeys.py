@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from bench.ui import SELECT_ALL, TABLE, write_run
 from engine import runs
-from engine.run import Run, State
+from engine.runs.run import Run, State
 
 # A run that lasts as long as a journey needs and has batches of a few hundredths of a second.
 LONG = {"limit": "400", "holdout": "40", "batch_size": "16", "epochs": "3000"}

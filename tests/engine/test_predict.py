@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from engine import runs
-from engine.checkpoint import load_weights, save_weights
 from engine.device import resolve
 from engine.errors import CheckpointError, RunError
+from engine.evaluate import Tally, evaluate
 from engine.predict import Predictor, best, load_network, to_image, to_input
-from engine.run import Run
-from engine.training.evaluate import Tally, evaluate
+from engine.runs.checkpoint import load_weights, save_weights
+from engine.runs.run import Run
 from engine.training.session import prepare
 
 pytestmark = pytest.mark.usefixtures("one_thread")

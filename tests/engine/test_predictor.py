@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 
 from engine import predict
-from engine.checkpoint import CheckpointStore, describe_model
 from engine.config import with_fields
 from engine.data import images
 from engine.device import Compute
 from engine.errors import CheckpointError, DataError, RunError
+from engine.evaluate import Tally, evaluate, predict_logits
 from engine.models import build_model
 from engine.predict import Predictor, best, decode_image, to_image, to_input
-from engine.training.evaluate import Tally, evaluate, predict_logits
+from engine.runs.checkpoint import CheckpointStore, describe_model
 
 CLASSES = tuple(f"c{i}" for i in range(10))
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)

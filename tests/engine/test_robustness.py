@@ -11,7 +11,7 @@ import pytest
 import train
 from engine.config import with_fields
 from engine.errors import DataError, RunError
-from engine.run import Run, State
+from engine.runs.run import Run, State
 from engine.training import session
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from engine import data, runs
 from engine import worker as module
 from engine.config import with_fields
 from engine.errors import Cancelled, ConfigError, RunError
-from engine.run import Run, State
+from engine.runs.run import Run, State
 from engine.training import session
 from engine.worker import Worker
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 @pytest.fixture
 def short_wait(monkeypatch):
     """Who holds a run is not waited for as long as a person would be made to wait."""
-    monkeypatch.setattr("engine.run.LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr("engine.runs.run.LOCK_WAIT_S", 0.2)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 import engine
 from engine import worker as worker_module
-from engine.run import State
+from engine.runs.run import State
 from engine.worker import REGISTRY, Worker, get_worker
 
 pytestmark = pytest.mark.usefixtures("one_thread")

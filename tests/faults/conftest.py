@@ -9,9 +9,9 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from engine import runs
-from engine.checkpoint import CheckpointStore, describe_model
 from engine.config import with_fields
 from engine.models import build_model
+from engine.runs.checkpoint import CheckpointStore, describe_model
 from pages.ui import classify, state
 
 PAGE = Path(__file__).resolve().parents[2] / "pages" / "5_Classify.py"

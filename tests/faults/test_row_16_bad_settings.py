@@ -12,7 +12,7 @@ import train
 from engine.config import FLAGS, OPTIMIZERS, PRECISIONS, SCHEDULES, RunConfig, get_field
 from engine.errors import DataError
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
-from engine.run import State
+from engine.runs.run import State
 from engine.training import session
 
 

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 import train
-from engine.run import Run
+from engine.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

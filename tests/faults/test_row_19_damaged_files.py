@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from engine.checkpoint import CheckpointStore, load_weights, save_weights
 from engine.errors import CheckpointError
+from engine.runs.checkpoint import CheckpointStore, load_weights, save_weights
 from engine.training import session
 
 FILES = ["weights.safetensors", "state.pt", "manifest.json"]

@@ -5,7 +5,10 @@ import json
 import pytest
 import torch
 
-from engine.checkpoint import (
+from engine.config import ModelConfig
+from engine.errors import CheckpointError
+from engine.models import build_model
+from engine.runs.checkpoint import (
     SCHEMA,
     CheckpointStore,
     apply_weights,
@@ -13,9 +16,6 @@ from engine.checkpoint import (
     load_weights,
     save_weights,
 )
-from engine.config import ModelConfig
-from engine.errors import CheckpointError
-from engine.models import build_model
 
 CHOICE = ModelConfig("resnet10", width=0.0625, num_classes=10)
 HEADER = describe_model(CHOICE)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from engine.checkpoint import CheckpointStore, load_weights
-from engine.run import State
+from engine.runs.checkpoint import CheckpointStore, load_weights
+from engine.runs.run import State
 from engine.training import loop
 from engine.training.loop import Trainer
 from engine.training.records import StepRecord

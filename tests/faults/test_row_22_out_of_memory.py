@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from engine.run import Run, State
+from engine.runs.run import Run, State
 from engine.training import session
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
@@ -56,7 +56,7 @@ def test_row_22_a_real_shortage_fails_the_run_and_leaves_the_next_one_room(
 import resource, time
 from pathlib import Path
 from engine.config import RunConfig
-from engine.run import State
+from engine.runs.run import State
 from engine.worker import get_worker
 worker = get_worker("cpu")
 warm = worker.submit(RunConfig.from_json(SMALL), "warm", Path(ROOT))

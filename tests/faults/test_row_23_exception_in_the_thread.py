@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from engine.models import ARCHITECTURES, Architecture
-from engine.run import State
+from engine.runs.run import State
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 

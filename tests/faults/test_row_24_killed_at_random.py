@@ -8,7 +8,7 @@ import time
 import pytest
 
 import train
-from engine.run import Run, State
+from engine.runs.run import Run, State
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

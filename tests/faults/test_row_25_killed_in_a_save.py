@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.checkpoint import CheckpointStore, load_weights
+from engine.runs.checkpoint import CheckpointStore, load_weights
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
@@ -16,7 +16,7 @@ CODE = """
 import io, os, shutil, signal
 from pathlib import Path
 import torch
-from engine.checkpoint import CheckpointStore
+from engine.runs.checkpoint import CheckpointStore
 
 CALLS = ("fsync", "replace", "mkdir", "unlink", "rmdir")
 calls = 0

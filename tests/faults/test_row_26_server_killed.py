@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from engine.run import Run, State
+from engine.runs.run import Run, State
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread", "every_step"),

@@ -11,7 +11,7 @@ import pytest
 
 import train
 from engine import data
-from engine.run import Run, State
+from engine.runs.run import Run, State
 from engine.training.loop import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")

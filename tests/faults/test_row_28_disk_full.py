@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from engine import files
-from engine.checkpoint import CheckpointStore, load_weights
 from engine.errors import CheckpointError
-from engine.run import State
+from engine.runs.checkpoint import CheckpointStore, load_weights
+from engine.runs.run import State
 from engine.training import session
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
@@ -80,7 +80,7 @@ def test_row_28_files_that_cannot_grow_are_one_checkpoint_error(tmp_path, python
 import os, resource
 from pathlib import Path
 import torch
-from engine.checkpoint import CheckpointStore
+from engine.runs.checkpoint import CheckpointStore
 from engine.errors import CheckpointError
 for limit, numbers in ((50_000, 20_000), (50_000, 5_000)):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
@@ -111,7 +111,7 @@ def test_row_28_a_run_on_a_full_disk_fails_with_advice_and_goes_on_later(
         def fill_disk(record):
             seen.append(record)
             if len(seen) == 6:
-                patch.setattr("engine.checkpoint._write_synced", full)
+                patch.setattr("engine.runs.checkpoint._write_synced", full)
 
         def full(path, content):
             raise FULL

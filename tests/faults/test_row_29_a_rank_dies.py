@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import train
-from engine.run import Run, State
+from engine.runs.run import Run, State
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds ranks in Linux's /proc")
 EPOCHS = 60  # of 3 steps: some seconds

@@ -9,7 +9,7 @@ import pytest
 from engine import estimate, runs
 from engine.device import resolve
 from engine.errors import RunError
-from engine.run import Run, State
+from engine.runs.run import Run, State
 from pages.ui import choices
 
 pytestmark = pytest.mark.usefixtures("one_thread")

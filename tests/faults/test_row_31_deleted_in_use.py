@@ -12,7 +12,7 @@ from PIL import Image
 from engine import predict, runs
 from engine.errors import CheckpointError, RunError
 from engine.predict import Predictor
-from engine.run import Run, State
+from engine.runs.run import Run, State
 from pages.ui import classify, state
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
@@ -22,7 +22,7 @@ CHANGES = {"delete": runs.delete, "rename": lambda run: runs.rename(run, "other"
 
 @pytest.fixture
 def short_wait(monkeypatch):
-    monkeypatch.setattr("engine.run.LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr("engine.runs.run.LOCK_WAIT_S", 0.05)
 
 
 @pytest.fixture

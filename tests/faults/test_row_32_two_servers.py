@@ -11,7 +11,7 @@ import pytest
 import train
 from engine import runs
 from engine.errors import RunError
-from engine.run import Run, State
+from engine.runs.run import Run, State
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
@@ -42,7 +42,7 @@ raise SystemExit(train.main(WORDS))
 
 @pytest.fixture(autouse=True)
 def short_wait(monkeypatch):
-    monkeypatch.setattr("engine.run.LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr("engine.runs.run.LOCK_WAIT_S", 0.05)
 
 
 @pytest.fixture

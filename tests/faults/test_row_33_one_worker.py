@@ -11,7 +11,7 @@ import streamlit as st
 
 import engine
 from engine import worker as worker_module
-from engine.run import Run, State
+from engine.runs.run import Run, State
 from pages.ui import choices, state
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -10,7 +10,7 @@ import pytest
 
 from engine import estimate
 from engine.device import resolve
-from engine.run import Run, State
+from engine.runs.run import Run, State
 from pages.ui import choices, state
 
 TABS, ROUNDS = 50, 2

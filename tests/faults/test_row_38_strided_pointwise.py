@@ -16,7 +16,7 @@ torch.set_num_threads(2)
 from pathlib import Path
 from engine import runs
 from engine.config import RunConfig
-from engine.run import State
+from engine.runs.run import State
 from engine.training import session
 run = runs.create(Path(ROOT), "narrow", RunConfig.from_json(CONFIG))
 with run.hold("test") as writer:

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 from engine.data.batches import sample_indices
-from engine.training.evaluate import Tally
+from engine.evaluate import Tally
 from pages.ui import state
 
 

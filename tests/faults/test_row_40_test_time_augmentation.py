@@ -8,8 +8,8 @@ from torch.nn import functional as F
 import train
 from engine.config import AugmentConfig, RunConfig, with_fields
 from engine.device import resolve
+from engine.evaluate import TestTimeAugmentation, predict_logits
 from engine.training import loop
-from engine.training.evaluate import TestTimeAugmentation, predict_logits
 from engine.training.records import EpochRecord
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)

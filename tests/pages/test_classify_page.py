@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from engine import data, runs
-from engine.checkpoint import CheckpointStore, describe_model
 from engine.config import with_fields
 from engine.models import build_model
-from engine.run import State
+from engine.runs.checkpoint import CheckpointStore, describe_model
+from engine.runs.run import State
 from pages.ui import cards, classify
 
 CLASSES = tuple(f"c{i}" for i in range(10))

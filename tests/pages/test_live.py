@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.run import State, Status
+from engine.runs.run import State, Status
 from pages.ui import live
 
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from engine import runs
 from engine.errors import RunError
-from engine.run import Run, State
+from engine.runs.run import Run, State
 from pages.ui import state, tables
 
 PAGE = "pages/2_Runs.py"

@@ -13,7 +13,7 @@ from engine import runs, worker
 from engine.config import RunConfig, with_fields
 from engine.models import ARCHITECTURES
 from engine.presets import PRESETS
-from engine.run import Run, State
+from engine.runs.run import Run, State
 from pages.ui import choices, live, state
 
 PAGE = "pages/1_Train.py"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.checkpoint import load_weights
+from engine.runs.checkpoint import load_weights
 from engine.training.average import WeightAverage
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -8,7 +8,7 @@ import torch
 
 from engine.device import Compute
 from engine.models import build_model
-from engine.run import State
+from engine.runs.run import State
 from engine.training import compilation
 from engine.training.records import Progress
 

@@ -8,10 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from engine.config import OPTIMIZERS, SCHEDULES, with_fields
+from engine.evaluate import Tally, evaluate
 from engine.randomness import Purpose, keyed_generator
 from engine.schedules import learning_rate
 from engine.training import loop
-from engine.training.evaluate import Tally, evaluate
 from engine.training.records import EpochRecord, Progress, Started, StepRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from engine.checkpoint import Checkpoint, describe_model, load_weights
+from engine.runs.checkpoint import Checkpoint, describe_model, load_weights
 from engine.training import loop, snapshot
 from engine.training.records import Progress, Started, StepRecord
 from engine.training.snapshot import Position

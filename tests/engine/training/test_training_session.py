@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from engine import runs
-from engine.checkpoint import load_weights, save_weights
 from engine.config import with_fields
 from engine.errors import CheckpointError, ConfigError, DataError
-from engine.run import Run, State
+from engine.runs.checkpoint import load_weights, save_weights
+from engine.runs.run import Run, State
 from engine.training import session
 from engine.training.records import EpochRecord, Progress, StepRecord
 

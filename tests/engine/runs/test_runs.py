@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine import runs
 from engine.config import RunConfig
 from engine.errors import ConfigError, RunError
-from engine.run import State, Status
+from engine.runs.run import State, Status
 
 STEP = {"kind": "step", "step": 1, "epoch": 1, "loss": 2.3, "acc": 0.1, "lr": 0.1}
 EPOCH = {"kind": "epoch", "epoch": 1, "step": 3, "train_loss": 2.3, "val_acc": 0.1}

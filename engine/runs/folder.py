@@ -15,7 +15,7 @@ from filelock import FileLock
 from engine.config import RunConfig
 from engine.errors import ConfigError, RunError
 from engine.files import replace, write_atomic
-from engine.run import Run, State, Status, config_json
+from engine.runs.run import Run, State, Status, config_json
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
 RESERVED = {"pretrained", "con", "prn", "aux", "nul"} | {

@@ -2,9 +2,9 @@
 
 import pytest
 
-from engine.compare import FACTORS, differing, seed_groups
 from engine.config import FLAGS, RunConfig, with_fields
 from engine.models import ARCHITECTURES
+from engine.runs.compare import FACTORS, differing, seed_groups
 
 
 def config(**changes) -> RunConfig:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine.diagnose import CHANCE_MARGIN, OVERFIT_EPOCHS, diagnose
-from engine.run import State, Status
+from engine.runs.diagnose import CHANCE_MARGIN, OVERFIT_EPOCHS, diagnose
+from engine.runs.run import State, Status
 
 RUNNING = Status(state=State.RUNNING)
 

@@ -6,12 +6,12 @@ import pytest
 
 from engine import runs
 from engine.errors import RunError
-from engine.run import LOCK_WAIT_S, Run, State
+from engine.runs.run import LOCK_WAIT_S, Run, State
 
 
 @pytest.fixture(autouse=True)
 def short_wait(monkeypatch):
-    monkeypatch.setattr("engine.run.LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr("engine.runs.run.LOCK_WAIT_S", 0.05)
 
 
 def test_a_second_writer_is_refused_with_the_first_named(make_run):
@@ -39,7 +39,7 @@ def test_another_process_that_holds_is_named_and_its_death_frees_the_run(
 ):
     run = make_run()
     code = """
-from engine.run import Run, State
+from engine.runs.run import Run, State
 import time
 with Run(PATH).hold("train.py") as writer:
     writer.begin((State.QUEUED,))
@@ -134,7 +134,7 @@ def test_runs_made_at_once_under_one_name_are_one_run(tmp_path, tiny):
 
 def test_looking_whether_it_lives_does_not_keep_a_writer_out(make_run, monkeypatch):
     """Fifty pages ask all the time; each holds the lock for an instant."""
-    monkeypatch.setattr("engine.run.LOCK_WAIT_S", LOCK_WAIT_S)
+    monkeypatch.setattr("engine.runs.run.LOCK_WAIT_S", LOCK_WAIT_S)
     run, ended = make_run(), threading.Event()
 
     def poll():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from engine.run import State, Status
+from engine.runs.run import State, Status
 
 CHANCE_MARGIN = 1.25  # less than a quarter better than guessing counts as chance
 OVERFIT_EPOCHS = 3  # so many epochs without a lower validation loss while the training loss falls

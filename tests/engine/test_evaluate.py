@@ -5,11 +5,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from engine import evaluate as evaluation
 from engine.augment import normalize
 from engine.device import resolve
+from engine.evaluate import Tally, TestTimeAugmentation, evaluate, predict_logits
 from engine.models import build_model
-from engine.training import evaluate as evaluation
-from engine.training.evaluate import Tally, TestTimeAugmentation, evaluate, predict_logits
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

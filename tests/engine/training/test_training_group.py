@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import train
-from engine.checkpoint import load_weights
 from engine.config import RunConfig
 from engine.errors import ConfigError
-from engine.run import Run, State
-from engine.training.distributed import ALONE, Group
+from engine.runs.checkpoint import load_weights
+from engine.runs.run import Run, State
+from engine.training.group import ALONE, Group
 
 # 46 images in batches of 15: uneven parts, and a last batch of one image, of which one process has
 # none. With a smooth activation at a low learning rate no rounding grows: the two agree closely.

@@ -1,0 +1,23 @@
+"""Runs on disk: their folders, files and checkpoints, and comparisons of their configs."""
+
+from engine.runs.folder import (
+    check_free,
+    check_name,
+    create,
+    delete,
+    list_runs,
+    open_run,
+    rename,
+    suggest_name,
+)
+
+__all__ = [
+    "check_free",
+    "check_name",
+    "create",
+    "delete",
+    "list_runs",
+    "open_run",
+    "rename",
+    "suggest_name",
+]
