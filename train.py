@@ -333,6 +333,8 @@ def _introduce(run: Run, prepared: session.Prepared) -> None:
         f"{prepared.info.name} ({len(prepared.splits.train_images):,} training images), "
         f"{compute.device} in {compute.precision}; files in {run.path}"
     )
+    if config.data.dataset not in data.DATASETS:  # how folders were read as splits and classes
+        print(*prepared.info.describe_splits(), sep="\n")
     print(f"validation: {_validated_on(prepared)}", flush=True)
 
 

@@ -13,7 +13,7 @@ from engine.errors import ConfigError, DataError, RunError
 from engine.estimate import Costs
 from engine.runs.folder import suggest_name
 from engine.runs.run import State
-from pages.ui import charts, choices, controls, live, state
+from pages.ui import charts, choices, controls, live, state, tables
 from pages.ui.classify import markdown, plain
 from pages.ui.strip import augmentation_strip
 
@@ -155,6 +155,8 @@ def form() -> None:
             config = choices.read(str(state.DATA_ROOT))
             costs = state.model_costs(config.model, config.batch_size)
             state.data_sizes(config)
+            dataset = config.data.dataset
+            own = state.own_classes(dataset) if dataset not in data.DATASETS else []
         except (ConfigError, DataError) as error:
             remember(None)
             st.error(f"This cannot be trained. {told(error)}")
@@ -162,6 +164,8 @@ def form() -> None:
             return
         remember(config)
         overview(config, costs)
+        if own:
+            own_classes(own)
         start_box(config, costs)
 
 
@@ -197,6 +201,13 @@ def overview(config: RunConfig, costs: dict) -> None:
     )
     for warning in config.warnings():
         st.warning(warning[0].upper() + warning[1:])
+
+
+def own_classes(counts: list[tuple[str, int, int]]) -> None:
+    """How the folders of one's own images were read: classes, and images of each split."""
+    train, test = (sum(row[column] for row in counts) for column in (1, 2))
+    st.write(f"**{len(counts):,} classes**: {train:,} training images, {test:,} test images")
+    st.dataframe(tables.class_table(counts), hide_index=True, key="own_classes")
 
 
 def start_box(config: RunConfig, costs: dict) -> None:

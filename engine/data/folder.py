@@ -2,9 +2,10 @@
 
     train/<class>/<image> and test/<class>/<image>    or    <class>/<image>
 
-`val`, `valid` or `validation` serve where there is no `test`. Images may lie deeper inside a
-class folder. Every file is decoded at the import, so that a bad one is named before any
-training starts; see `images.decode` for what becomes of size, transparency and rotation.
+Splits may have any customary name, such as `Training` or `test_set`; validation images serve where
+there are no test images (see `layout.plan`). Images may lie deeper inside a class folder. Every
+file is decoded at the import, so that a bad one is named before any training starts; see
+`images.decode` for what becomes of size, transparency and rotation.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from engine.errors import DataError
 
 MAX_FILES = zips.MAX_ENTRIES  # same memory; also ends the listing of a disk named by mistake
 _HASH_CHUNK = 2**20
-_VERSION = f"d{images.VERSION}-s{SCHEMA}"
+_VERSION = f"d{images.VERSION}-l{layout.VERSION}-s{SCHEMA}"
 
 
 def load(path: Path, root: Path, watch: Watch) -> ImageData:

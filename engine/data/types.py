@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engine.data.progress import Watch
 
+NAMED = 10  # classes in a line about a split
 IMAGE_SIZE = 32  # pixels; the networks here are made for 32×32 RGB images
 
 
@@ -29,6 +30,25 @@ class ImageData:
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
+
+    def class_counts(self) -> list[tuple[str, int, int]]:
+        """Each class with its number of training and of test images."""
+        labels = (self.train_labels, self.test_labels)
+        train, test = (part.bincount(minlength=len(self.classes)).tolist() for part in labels)
+        return list(zip(self.classes, train, test, strict=True))
+
+    def describe_splits(self) -> list[str]:
+        """A line for each split: its number of images, in all and of the first ten classes."""
+        counts = self.class_counts()
+        left = len(counts) - NAMED
+        more = f" and {left:,} more class{'es' if left > 1 else ''}" if left > 0 else ""
+        lines = []
+        for title, column in (("training", 1), ("test", 2)):
+            # Quoted, because a folder's name may hold anything that a terminal would act on.
+            words = ", ".join(f"{row[0]!r} {row[column]:,}" for row in counts[:NAMED])
+            total = sum(row[column] for row in counts)
+            lines.append(f"{title} images: {total:,} in {len(counts):,} classes: {words}{more}")
+        return lines
 
     def matches(self, described: dict[str, Any]) -> bool:
         """Whether classes, mean and std are the ones that a run stored of its data set."""

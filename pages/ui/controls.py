@@ -72,7 +72,8 @@ def data_inputs() -> None:
         st.text_input(
             "Folder or zip on this computer",
             key="dataset_path",
-            help="With train/<class>/… and test/<class>/…, or just <class>/…",
+            help="With train/<class>/… and test/<class>/…, or just <class>/…. Splits may have "
+            "other customary names, such as Training or val.",
             **keep(),
         )
     else:

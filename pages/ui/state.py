@@ -274,26 +274,32 @@ def data_sizes(config: RunConfig) -> tuple[int, int]:
     if dataset in data.DATASETS:
         train, test = data.DATASETS[dataset].sizes
     else:
-        train, test, problem = _own_sizes(dataset, stamp(dataset))
-        if problem:
-            raise DataError(problem)
+        _, *columns = zip(*own_classes(dataset), strict=True)
+        train, test = map(sum, columns)
     left = train - config.data.holdout
     if left < 1:
         raise ConfigError("data.holdout", f"leave some of the {train:,} training images to learn")
     return min(left, config.data.limit or left), test
 
 
+def own_classes(dataset: str) -> list[tuple[str, int, int]]:
+    """Each class of one's own images with its training and test images. Raises DataError."""
+    counts, problem = _own_classes(dataset, stamp(dataset))
+    if problem:
+        raise DataError(problem)
+    return counts
+
+
 @st.cache_data(max_entries=32, show_spinner="Reading the images…", ttl=60)
-def _own_sizes(dataset: str, changed: tuple[int, ...]) -> tuple[int, int, str]:
-    """Training and test images, or why there are none: told again without reading all again.
+def _own_classes(dataset: str, changed: tuple[int, ...]) -> tuple[list[tuple[str, int, int]], str]:
+    """Images of each class, or why there are none: told again without reading all again.
 
     For a minute, since the reason may be a full disk.
     """
     try:
-        info = _images(dataset, changed)
+        return _images(dataset, changed).class_counts(), ""
     except DataError as error:
-        return 0, 0, str(error)
-    return len(info.train_labels), len(info.test_labels), ""
+        return [], str(error)
 
 
 def measure_speed(config: RunConfig) -> None:

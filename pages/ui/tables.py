@@ -13,6 +13,7 @@ import pandas as pd
 from engine.config import RunConfig
 from engine.models import ARCHITECTURES
 from engine.runs.run import Run, Status
+from pages.ui.cards import shown_name
 from pages.ui.choices import AUGMENTATIONS
 
 
@@ -65,6 +66,12 @@ def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def class_table(counts: list[tuple[str, int, int]]) -> pd.DataFrame:
+    """One row a class of a data set, with its number of images in each split."""
+    rows = [(shown_name(name), train, test) for name, train, test in counts]
+    return pd.DataFrame(rows, columns=["Class", "Training images", "Test images"])
 
 
 CHOICES = (

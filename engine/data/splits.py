@@ -1,0 +1,102 @@
+"""Names of splits: which folder of a data set holds training, test or validation images."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+TRAIN, TEST, VAL, UNLABELED, PIECE = "train", "test", "val", "unlabeled", "piece"
+
+_WORDS = {
+    TRAIN: ("train", "training", "trn", "trainval"),
+    TEST: ("test", "tests", "testing", "tst", "holdout", "heldout"),
+    VAL: ("val", "valid", "validation", "validate", "dev", "eval", "evaluation"),
+    UNLABELED: (
+        *("unlabeled", "unlabelled", "unlabel", "unsup", "unsupervised", "unannotated"),
+        *("pred", "preds", "predict", "prediction", "predictions", "inference", "submission"),
+    ),
+    PIECE: ("fold", "part", "split", "subset", "chunk", "shard", "batch"),
+}
+# What customarily stands before or after such a word and does not change its meaning.
+_EXTRA = (
+    *("image", "images", "img", "imgs", "pic", "pics", "picture", "pictures"),
+    *("photo", "photos", "jpg", "jpeg", "png", "data", "dataset", "datasets", "set", "sets"),
+    *("split", "folder", "dir", "files", "sample", "samples", "example", "examples"),
+    *("raw", "full", "small", "all", "original", "resized", "crop", "crops", "cropped"),
+    *("aug", "augmented", "labeled", "labelled", "class", "classes", "rgb"),
+)
+_SHORT = ("v", "x", "px")  # train_v2, train_64x64; only as words of their own
+_NEUTRAL = {*_EXTRA, *_SHORT}
+_KINDS = {word: kind for kind, words in _WORDS.items() for word in words}
+_KINDS |= {
+    joined: kind
+    for kind, words in _WORDS.items()
+    if kind not in (UNLABELED, PIECE)
+    for word in words
+    for extra in _EXTRA
+    for joined in (word + extra, extra + word)
+}
+# These name things too: a vehicle, an activity, the opposite of "invalid", a kind of server.
+_COMMON = {"train", "training", "valid", "dev"}
+
+
+@dataclass(frozen=True)
+class SplitName:
+    """What the name of a folder says: a kind of split, and the words that qualify it."""
+
+    kind: str
+    rest: tuple[str, ...] = ()  # such as ("cifar",) of "cifar10_train"
+    common: bool = False  # whether the name is also an ordinary word
+
+
+def parse(name: str) -> SplitName | None:
+    """Read a folder's name as that of a split; None if it has none of the customary words.
+
+    Case, separators, digits and words such as "images" or "set" do not matter: "Train",
+    "test-set", "imgs_train" and "val2017" are all read. A name with words of several kinds, such
+    as "train_test", is None; but train with validation is for training, and what is unlabelled
+    stays so.
+    """
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name))
+    words = re.findall(r"[^\W\d_]+", text.casefold())
+    kinds = {_KINDS[word] for word in words if word in _KINDS}
+    if len(kinds) > 1:
+        kinds -= {PIECE}  # "test_split"
+    if kinds == {TRAIN, VAL}:
+        kinds = {TRAIN}
+    if UNLABELED in kinds:  # "unlabeled_train"
+        kinds = {UNLABELED}
+    if len(kinds) != 1:
+        return None
+    rest = tuple(word for word in words if word not in _KINDS and word not in _NEUTRAL)
+    return SplitName(kinds.pop(), rest, common=len(words) == 1 and words[0] in _COMMON)
+
+
+def is_neutral(name: str) -> bool:
+    """Whether a folder's name says nothing about its content, such as "images" or "data"."""
+    words = re.findall(r"[^\W\d_]+", name.casefold())
+    return bool(words) and all(word in _NEUTRAL for word in words)
+
+
+def find(names: Iterable[str], with_classes: set[str]) -> dict[str, SplitName]:
+    """Those of neighbouring folders' names that are names of splits.
+
+    A name with words of its own, such as "rainbow_train", is one only beside its counterpart
+    ("rainbow_test"), or when the folder has classes and is for training or beside another split.
+    with_classes: the folders that hold two or more class folders.
+    """
+    parsed = {name: split for name in names if (split := parse(name)) is not None}
+    parsed = {name: split for name, split in parsed.items() if split.kind != PIECE}
+
+    def counts(name: str, split: SplitName) -> bool:
+        others = [other for other in parsed.values() if other.kind != split.kind]
+        if not split.rest or any(other.rest == split.rest for other in others):
+            return True
+        return name in with_classes and (split.kind == TRAIN or bool(others))
+
+    return {name: split for name, split in parsed.items() if counts(name, split)}
+
+
+def pieces(names: Iterable[str]) -> list[str]:
+    """Names of numbered pieces of a data set, such as "fold1" or "part_2"."""
+    return [name for name in names if parse(name) == SplitName(PIECE)]
