@@ -100,9 +100,11 @@ class Subsample(nn.Module):
         self.stride = stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # Permuted first, so that the gradient of the slice has the memory format of x.
+        if not x.is_contiguous(memory_format=torch.channels_last):
+            return x[:, :, :: self.stride, :: self.stride].contiguous()
+        # Sliced as (B, H, W, C): the gradient of the slice then is channels_last, as x is.
         rows = x.permute(0, 2, 3, 1)[:, :: self.stride, :: self.stride]
-        return rows.permute(0, 3, 1, 2)
+        return rows.contiguous().permute(0, 3, 1, 2)
 
 
 def head(channels: int, num_classes: int) -> nn.Sequential:
