@@ -11,20 +11,21 @@ from engine import data
 from engine.data import background
 from engine.device import resolve
 from engine.runs.run import State
-from pages.ui import live, state
+from pages.ui import folders, frame, live, process, readings, refresh
+from pages.ui.text import duration, percent
 
 LATEST = 5
 FETCHED = ("cifar10", "cifar100")
 
 
 def page() -> None:
-    state.start_page("CIFAR-10 playground")
+    frame.start_page("CIFAR-10 playground")
     st.write(
         "See how a convolutional network learns to tell small pictures apart: choose an "
         "architecture, an activation, a norm, a width and augmentations, train it here, and watch. "
         "Compare runs to find out which choice makes the difference, then try it on your images."
     )
-    statuses = state.statuses()
+    statuses = readings.statuses()
     left, right = st.columns([3, 2], gap="large")
     with left:
         latest_runs(statuses)
@@ -32,7 +33,7 @@ def page() -> None:
         machine()
         data_sets()
     next_steps()
-    state.follow(state.states, statuses)
+    refresh.rerun_on_change(refresh.states, statuses)
 
 
 def latest_runs(statuses: list) -> None:
@@ -41,7 +42,7 @@ def latest_runs(statuses: list) -> None:
         st.info("Nothing has been trained yet. The first run takes about a minute.")
         st.page_link("pages/1_Train.py", label="Train a first network")
         return
-    live_ones = [run for run, status in statuses if status.state in state.LIVE]
+    live_ones = [run for run, status in statuses if status.state in readings.LIVE]
     rest = [run for run, _ in statuses if run not in live_ones][:LATEST]
     st.fragment(run_lines, run_every=live.TICK_S if live_ones else None)(live_ones + rest)
     st.page_link("pages/2_Runs.py", label=f"All {len(statuses)} runs")
@@ -49,25 +50,25 @@ def latest_runs(statuses: list) -> None:
 
 def run_lines(shown: list) -> None:
     for run in shown:
-        status = state.status_of(run)
+        status = readings.status_of(run)
         if status is None:
             continue
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge(status.state.value, color=live.COLOURS.get(status.state, "orange"))
-            target = "pages/1_Train.py" if status.state in state.LIVE else "pages/2_Runs.py"
+            target = "pages/1_Train.py" if status.state in readings.LIVE else "pages/2_Runs.py"
             st.page_link(target, label=run.name, query_params={"run": run.name})
             if status.state is State.RUNNING and status.steps:
                 eta = status.eta_seconds
-                left = f", {state.duration(eta)} left" if eta is not None else ""
+                left = f", {duration(eta)} left" if eta is not None else ""
                 st.caption(f"epoch {status.epoch} of {status.epochs}{left}")
             elif status.final_acc is not None:
                 on = "test" if status.val_is_test else "held-out"
-                st.caption(f"{state.percent(status.final_acc)} on {on} images")
+                st.caption(f"{percent(status.final_acc)} on {on} images")
 
 
 def machine() -> None:
     st.subheader("This machine", anchor=False)
-    st.write(f"Training uses the **{state.compute_text()}**.")
+    st.write(f"Training uses the **{process.compute_text()}**.")
     if resolve().device.type == "cpu" and has_nvidia_card():
         st.warning(
             "There is an NVIDIA card here, but the installed PyTorch cannot use it. Install the "
@@ -94,8 +95,8 @@ def data_sets() -> None:
     st.subheader("Data", anchor=False)
     fetching, absent = False, []
     for name, spec in data.DATASETS.items():
-        fetch = background.current(name, state.DATA_ROOT)
-        here = name not in FETCHED or data.is_available(name, state.DATA_ROOT)
+        fetch = background.current(name, folders.DATA_ROOT)
+        here = name not in FETCHED or data.is_available(name, folders.DATA_ROOT)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge("here" if here else "not here", color="green" if here else "gray")
             st.write(f"**{spec.title}**")
@@ -129,11 +130,11 @@ def data_sets() -> None:
 
 def download(name: str) -> None:
     mirror = st.session_state.get(f"mirror_{name}", "").strip()
-    background.start(name, state.DATA_ROOT, mirror or None)
+    background.start(name, folders.DATA_ROOT, mirror or None)
 
 
 def download_progress(name: str) -> None:
-    fetch = background.current(name, state.DATA_ROOT)
+    fetch = background.current(name, folders.DATA_ROOT)
     if fetch is None or not fetch.running:
         st.rerun()
     now = fetch.progress
@@ -146,9 +147,7 @@ def download_progress(name: str) -> None:
         text += f" · {now.done / 1e6:.0f} of {(now.total or 0) / 1e6:.0f} MB"
         if now.rate:
             text += f" · {now.rate / 1e6:.2f} MB/s"
-            text += (
-                f" · {state.duration((now.total - now.done) / now.rate)} left" if now.total else ""
-            )
+            text += f" · {duration((now.total - now.done) / now.rate)} left" if now.total else ""
     st.progress(share, text)
 
 

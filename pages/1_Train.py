@@ -13,9 +13,10 @@ from engine.errors import ConfigError, DataError, RunError
 from engine.estimate import Costs
 from engine.runs.folder import suggest_name
 from engine.runs.run import State
-from pages.ui import charts, choices, controls, live, state, tables
-from pages.ui.classify import markdown, plain
-from pages.ui.strip import augmentation_strip
+from pages.ui import charts, choices, folders, frame, live, process, readings, refresh, tables
+from pages.ui.text import command, duration, markdown, plain
+from pages.ui.train import controls
+from pages.ui.train.strip import augmentation_strip
 
 UNFINISHED = (State.PAUSED, State.INTERRUPTED)
 LOOK_WATCHING_S = 20.0  # from one look at the other runs to the next while one is watched
@@ -38,16 +39,16 @@ if (location.pathname.endsWith("/Train")) {
 
 
 def page() -> None:
-    state.start_page("Train")
+    frame.start_page("Train")
     on_cpu = resolve().device.type == "cpu"
     address = st.query_params.to_dict()
-    address = address if state.entered() else {}
+    address = address if frame.entered() else {}
     choices.prepare_form("minute" if on_cpu else "study", address.get("choices"))
     if asked := address.get("run"):
         watch(asked)
     elif seen := address.get("watched"):
         st.session_state["watching"], st.session_state["pinned"] = seen, None
-    statuses = state.statuses()
+    statuses = readings.statuses()
     watched = watched_run(statuses)
     if watched:
         if st.session_state.pop("just_started", False):
@@ -61,12 +62,14 @@ def page() -> None:
         st.write("Choose a network and press **Start training**: it learns while you watch.")
     form()
     # Every look makes the browser draw the page again, which a training would wait for.
-    training = watched is not None and watched.status().state in state.LIVE
-    state.follow(live_runs, statuses, every=LOOK_WATCHING_S if training else state.LOOK_S)
+    training = watched is not None and watched.status().state in readings.LIVE
+    refresh.rerun_on_change(
+        live_runs, statuses, every=LOOK_WATCHING_S if training else refresh.INTERVAL_S
+    )
 
 
 def live_runs(pairs: list) -> list[tuple[str, State]]:
-    return [(run.name, status.state) for run, status in pairs if status.state in state.LIVE]
+    return [(run.name, status.state) for run, status in pairs if status.state in readings.LIVE]
 
 
 def watched_run(statuses: list):
@@ -75,8 +78,8 @@ def watched_run(statuses: list):
     Of unfinished runs only the newest of all: what was trained since has left the others behind.
     """
     form = st.session_state
-    chosen = state.find_run(form.get("watching"))
-    if chosen and (form.get("pinned") == chosen.name or chosen.status().state in state.LIVE):
+    chosen = readings.find_run(form.get("watching"))
+    if chosen and (form.get("pinned") == chosen.name or chosen.status().state in readings.LIVE):
         return chosen
     for wanted in (State.RUNNING, State.QUEUED):
         for run, status in statuses:
@@ -94,16 +97,16 @@ def watched_run(statuses: list):
 def queue(statuses: list) -> None:
     """The runs that wait, and those that an earlier server left waiting."""
     waiting = [run for run, status in statuses if status.state is State.QUEUED]
-    mine = [run.path for run in state.worker().waiting()]
-    current = state.worker().current
+    mine = [run.path for run in process.worker().waiting()]
+    current = process.worker().current
     left = [r for r in waiting if r.path not in mine and not (current and current.path == r.path)]
     if left:
         names = ", ".join(run.name for run in left[:5])
         st.info(f"Left in the queue by an earlier session: {names}")
         if st.button("Continue queue", key="continue_queue"):
-            state.worker().continue_queue(state.RUN_ROOT)
+            process.worker().continue_queue(folders.RUN_ROOT)
             st.rerun()
-    others = [(r, s) for r, s in statuses if s.state in (*state.LIVE, State.PAUSED)]
+    others = [(r, s) for r, s in statuses if s.state in (*readings.LIVE, State.PAUSED)]
     if len(others) < 2:
         return
     turns = {path: turn for turn, path in enumerate(mine)}
@@ -138,7 +141,7 @@ def watch(name: str | None) -> None:
 
 
 def form() -> None:
-    controls.preset_input(choices.matching_preset(str(state.DATA_ROOT)))
+    controls.preset_input(choices.matching_preset(str(folders.DATA_ROOT)))
     left, right = st.columns([3, 2], gap="large")
     with left:
         with st.container(border=True):
@@ -152,11 +155,11 @@ def form() -> None:
             controls.recipe_inputs()
     with right:
         try:
-            config = choices.read(str(state.DATA_ROOT))
-            costs = state.model_costs(config.model, config.batch_size)
-            state.data_sizes(config)
+            config = choices.read(str(folders.DATA_ROOT))
+            costs = process.model_costs(config.model, config.batch_size)
+            readings.data_sizes(config)
             dataset = config.data.dataset
-            own = state.own_classes(dataset) if dataset not in data.DATASETS else []
+            own = readings.own_classes(dataset) if dataset not in data.DATASETS else []
         except (ConfigError, DataError) as error:
             remember(None)
             st.error(f"This cannot be trained. {told(error)}")
@@ -212,22 +215,22 @@ def own_classes(counts: list[tuple[str, int, int]]) -> None:
 
 def start_box(config: RunConfig, costs: dict) -> None:
     total = estimate_line(config, costs)
-    form, suggested = st.session_state, suggest_name(state.RUN_ROOT, config)
+    form, suggested = st.session_state, suggest_name(folders.RUN_ROOT, config)
     if not form.get("run_name"):  # emptied, or not kept while the box was off screen
         form["name_edited"] = False
     if not form.get("name_edited") and form.get("run_name") != suggested:
         form["name_before"], form["run_name"] = form.get("run_name"), suggested
     st.text_input("Name", key="run_name", on_change=name_edited, max_chars=80, **controls.keep())
     dataset = config.data.dataset
-    if dataset in data.DATASETS and not data.is_available(dataset, state.DATA_ROOT):
+    if dataset in data.DATASETS and not data.is_available(dataset, folders.DATA_ROOT):
         st.info(f"{data.DATASETS[dataset].title} is not here yet: the run will download it first.")
         st.page_link("app.py", label="Download it on Home")
-    busy = not state.worker().idle
+    busy = not process.worker().idle
     label, key = ("Add to queue", "queue") if busy else ("Start training", "start")
     if total and total > LONG_S:
         with st.popover(label, key=key, type="primary"):
             st.write(
-                f"This takes about **{state.duration(total)}** on this machine. "
+                f"This takes about **{duration(total)}** on this machine. "
                 "It can be paused and resumed."
             )
             st.button("Start anyway", key="start_anyway", on_click=start, args=(config, suggested))
@@ -239,7 +242,7 @@ def start_box(config: RunConfig, costs: dict) -> None:
         st.error(problem)
     name = st.session_state["run_name"]
     with st.expander("Copy as command, or as a link"):
-        st.code(state.command(config, name), language="bash", wrap_lines=True)
+        st.code(command(config, name), language="bash", wrap_lines=True)
         address = urlsplit(st.context.url or "http://localhost:8501/Train")
         link = f"{address.scheme}://{address.netloc}{address.path}?choices={quote(choices.encode(config))}"
         st.code(link, language=None, wrap_lines=True)
@@ -247,25 +250,25 @@ def start_box(config: RunConfig, costs: dict) -> None:
 
 def estimate_line(config: RunConfig, costs: dict) -> float | None:
     """Say how long it will take; the total in seconds, None while unknown."""
-    seconds = state.epoch_seconds(config, costs["step"])
+    seconds = process.epoch_seconds(config, costs["step"])
     if seconds is None:
-        state.measure_speed(config)
-        every = AWAIT_S if state.worker().current is None else LOOK_WATCHING_S
+        process.measure_speed(config)
+        every = AWAIT_S if process.worker().current is None else LOOK_WATCHING_S
         st.fragment(await_speed, run_every=every)(config, costs["step"])
         return None
     total = seconds * config.epochs
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     st.write(
-        f"About **{state.duration(total)}** on this machine: {epochs} of "
-        f"{state.duration(seconds)}. {state.compute_text(config.precision)}"
+        f"About **{duration(total)}** on this machine: {epochs} of "
+        f"{duration(seconds)}. {process.compute_text(config.precision)}"
     )
     return total
 
 
 def await_speed(config: RunConfig, network: Costs) -> None:
-    if state.epoch_seconds(config, network) is not None:
+    if process.epoch_seconds(config, network) is not None:
         st.rerun()
-    if state.worker().current is None:
+    if process.worker().current is None:
         st.caption("Measuring how fast this machine is…")
     else:
         st.caption("The time is estimated once no other run is training.")
@@ -279,21 +282,21 @@ def start(config: RunConfig, suggested: str) -> None:
     """
     form = st.session_state
     try:
-        now = choices.read(str(state.DATA_ROOT))
-        state.data_sizes(now)
+        now = choices.read(str(folders.DATA_ROOT))
+        readings.data_sizes(now)
         if now != config:
-            costs = state.model_costs(now.model, now.batch_size)
-            seconds = state.epoch_seconds(now, costs["step"])
+            costs = process.model_costs(now.model, now.batch_size)
+            seconds = process.epoch_seconds(now, costs["step"])
             if seconds and seconds * now.epochs > LONG_S:
                 return  # the page, drawn anew, asks first
-            config, suggested = now, suggest_name(state.RUN_ROOT, now)
+            config, suggested = now, suggest_name(folders.RUN_ROOT, now)
         edited = form.get("name_edited")
         if not edited and (same := live.live_twin(config)):  # a slow double click
             st.toast(f"{same.name} is this very training; change something, or give it a name.")
             return
         name = form["run_name"].strip() if edited else suggested
-        at_once = state.worker().idle
-        run = state.worker().submit(config, name, state.RUN_ROOT)
+        at_once = process.worker().idle
+        run = process.worker().submit(config, name, folders.RUN_ROOT)
         at_once = at_once or run.status().state is State.RUNNING  # another tab has started it
     except (ConfigError, DataError, RunError) as error:
         form["start_problem"] = told(error)

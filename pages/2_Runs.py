@@ -11,16 +11,17 @@ from engine import runs
 from engine.errors import ConfigError, RunError
 from engine.runs import compare
 from engine.runs.run import Run, State, Status
-from pages.ui import charts, choices, live, state, tables
+from pages.ui import charts, choices, frame, live, process, readings, refresh, tables
+from pages.ui.text import command, duration, percent
 
 MAX_OVERLAID = 20
 MEASURED_ON = {"data.dataset", "data.holdout"}  # fields that choose the images of validation
 
 
 def page() -> None:
-    state.start_page("Runs")
-    pairs = state.statuses()
-    state.follow(state.states_and_epochs, pairs)
+    frame.start_page("Runs")
+    pairs = readings.statuses()
+    refresh.rerun_on_change(refresh.states_and_epochs, pairs)
     if not pairs:
         st.info("No runs yet. Train a first network: it takes about a minute.")
         st.page_link("pages/1_Train.py", label="Train a network")
@@ -110,7 +111,7 @@ def matching(rows: pd.DataFrame, words: str) -> pd.DataFrame:
 
 def comparison(selected: list[Run]) -> None:
     st.subheader("Compare", anchor=False)
-    configs = {run.name: config for run in selected if (config := tables.config_of(run))}
+    configs = {run.name: config for run in selected if (config := readings.config_of(run))}
     if len(configs) > MAX_OVERLAID:
         st.info(f"The first {MAX_OVERLAID} of {len(configs)} selected runs are drawn.")
         configs = dict(list(configs.items())[:MAX_OVERLAID])
@@ -148,7 +149,7 @@ def comparison(selected: list[Run]) -> None:
             "Seeds as mean and band", value=True, key="by_seed", persist_state="session"
         )
         log = st.toggle("Logarithmic", key="log_compare", persist_state="session")
-    epochs = {run.name: state.epochs(run) for run in selected if run.name in configs}
+    epochs = {run.name: readings.epochs(run) for run in selected if run.name in configs}
     begun = {name: config for name, config in configs.items() if epochs[name]}
     groups = compare.seed_groups(begun) if together else [[name] for name in begun]
     labels = {group_label(group): group for group in groups}
@@ -213,16 +214,16 @@ def details(names: list[str], chosen: list[str]) -> None:
         bind="query-params",
         placeholder="Choose a run, or select one row above",
     )
-    run = state.find_run(name)
+    run = readings.find_run(name)
     if run is None:
         return
     live.panel(run)
     actions(run)
     note(run)
-    config = tables.config_of(run)
+    config = readings.config_of(run)
     if config:
         with st.expander("Configuration"):
-            st.code(state.command(config, run.name), language="bash", wrap_lines=True)
+            st.code(command(config, run.name), language="bash", wrap_lines=True)
             st.json(config.to_dict(), expanded=1)
     with st.expander("Log"):
         st.code(run.log()[-20_000:] or "Nothing was logged yet.", language=None, wrap_lines=True)
@@ -230,7 +231,7 @@ def details(names: list[str], chosen: list[str]) -> None:
 
 def actions(run: Run) -> None:
     status = run.status()
-    config = tables.config_of(run)
+    config = readings.config_of(run)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if config and st.button("Use these choices in Train", key="clone"):
             st.switch_page("pages/1_Train.py", query_params={"choices": choices.encode(config)})
@@ -244,8 +245,8 @@ def actions(run: Run) -> None:
             st.button("Rename", key="rename", on_click=rename, args=(run, key))
         with st.popover("Delete", key=f"delete_{run.name}"):  # closed for the next run
             st.write(
-                f"**{run.name}**: {state.percent(status.final_acc)} after "
-                f"{state.duration(status.seconds)} of training. Its weights and records cannot be "
+                f"**{run.name}**: {percent(status.final_acc)} after "
+                f"{duration(status.seconds)} of training. Its weights and records cannot be "
                 "brought back."
             )
             st.button("Delete for good", key="delete_for_good", on_click=delete, args=(run,))
@@ -291,7 +292,7 @@ def rename(run: Run, key: str) -> None:
 def delete(run: Run) -> None:
     try:
         if run.status().state is State.QUEUED:
-            state.worker().cancel(run)
+            process.worker().cancel(run)
         runs.delete(run)
     except RunError as error:
         st.session_state["run_problem"] = str(error)

@@ -9,11 +9,11 @@ from PIL.Image import Image
 from engine import data, predict
 from engine.data import ImageData
 from engine.errors import DataError
-from pages.ui import images, preview, preview_charts, state
+from pages.ui import folders, frame, images, readings
+from pages.ui.augmentations import charts, preview
+from pages.ui.augmentations.preview import Knobs, Walk
 from pages.ui.choices import OWN_IMAGES
-from pages.ui.classify import markdown, plain
-from pages.ui.controls import keep
-from pages.ui.preview import Knobs, Walk
+from pages.ui.text import markdown, plain
 
 MAX_UPLOAD_MB = 20
 MAX_SEED = 2**31 - 1
@@ -40,7 +40,7 @@ CUTMIX = (
 
 
 def page() -> None:
-    state.start_page("Augmentations")
+    frame.start_page("Augmentations")
     st.write(
         "Training hardly ever shows the network the same image twice: each time it is shifted, "
         "mirrored, partly hidden or mixed with another. Here the very same steps work on an image "
@@ -84,17 +84,24 @@ def choose() -> ImageData | None:
     titles, missing = data_sets()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.selectbox(
-            "Data set", list(titles), key="dataset", format_func=titles.get, width=230, **keep()
+            "Data set",
+            list(titles),
+            key="dataset",
+            format_func=titles.get,
+            width=230,
+            persist_state="session",
         )
         try:
-            chosen = state.images(source("shapes" if name == missing else name))
+            chosen = readings.images(source("shapes" if name == missing else name))
         except DataError as error:
             st.error(f"These images cannot be read: {plain(error)}")
             return None
         count = len(chosen.train_labels)
         if st.session_state["aug_image"] > count:
             st.session_state["aug_image"] = 1
-        st.number_input("Image", 1, count, step=1, key="aug_image", width=140, **keep())
+        st.number_input(
+            "Image", 1, count, step=1, key="aug_image", width=140, persist_state="session"
+        )
         st.number_input(
             "Seed",
             0,
@@ -104,7 +111,7 @@ def choose() -> ImageData | None:
             width=140,
             help="All chance comes from it. The same seed keeps the same chance while you move a "
             "slider.",
-            **keep(),
+            persist_state="session",
         )
         st.button("New seed", key="new_seed", type="primary", on_click=new_seed)
         st.button(
@@ -127,9 +134,9 @@ def data_sets() -> tuple[dict[str, str], str | None]:
     titles = {
         name: spec.title
         for name, spec in data.DATASETS.items()
-        if data.is_available(name, state.DATA_ROOT)
+        if data.is_available(name, folders.DATA_ROOT)
     }
-    if data.is_available(source(OWN_IMAGES), state.DATA_ROOT):
+    if data.is_available(source(OWN_IMAGES), folders.DATA_ROOT):
         titles[OWN_IMAGES] = "My own images"
     chosen = form.get("dataset", next(iter(titles)))
     form["dataset"] = chosen  # written here, or a choice made on another page would not reach this
@@ -165,7 +172,12 @@ def own_image() -> np.ndarray | None:
         st.error(f"This image cannot be used: {plain(error)}")
         return None
     st.segmented_control(
-        "Make it 32 × 32", list(FIT), key="aug_fit", format_func=FIT.get, required=True, **keep()
+        "Make it 32 × 32",
+        list(FIT),
+        key="aug_fit",
+        format_func=FIT.get,
+        required=True,
+        persist_state="session",
     )
     return image
 
@@ -190,7 +202,7 @@ def crop(walked: Walk) -> None:
     st.subheader("2 · Random crop", anchor=False)
     text = preview.moved_text(walked)
     show(preview.cropped(walked), text.capitalize(), "the padded image, its frame is kept")
-    st.slider("Padding (pixels)", 0, 16, step=1, key="aug_padding", **keep())
+    st.slider("Padding (pixels)", 0, 16, step=1, key="aug_padding", persist_state="session")
     explain(
         "Pads the image with black and cuts out 32 × 32 again at random, so that it does not "
         "matter where in the image something is.",
@@ -202,14 +214,30 @@ def flip(walked: Walk) -> None:
     st.subheader("3 · Flip", anchor=False)
     text = "Mirrored" if walked.params.flip.flipped[0] else "Not mirrored this time"
     show(preview.flipped(walked), text, "before this step")
-    st.slider("Probability", 0.0, 1.0, step=0.05, format="percent", key="aug_flip", **keep())
+    st.slider(
+        "Probability",
+        0.0,
+        1.0,
+        step=0.05,
+        format="percent",
+        key="aug_flip",
+        persist_state="session",
+    )
     explain("Swaps left and right by chance: a ship is a ship whichever way it sails.", RESNET)
 
 
 def erasing(walked: Walk) -> None:
     st.subheader("4 · Random erasing", anchor=False)
     show(preview.erased(walked), preview.erased_text(walked), "before this step")
-    st.slider("Probability", 0.0, 1.0, step=0.05, format="percent", key="aug_erase", **keep())
+    st.slider(
+        "Probability",
+        0.0,
+        1.0,
+        step=0.05,
+        format="percent",
+        key="aug_erase",
+        persist_state="session",
+    )
     st.slider(
         "Area (share of the image)",
         0.0,
@@ -217,20 +245,28 @@ def erasing(walked: Walk) -> None:
         step=0.01,
         format="percent",
         key="aug_area",
-        **keep(),
+        persist_state="session",
     )
-    st.slider("Height ÷ width", 0.1, 5.0, step=0.1, format="%.1f", key="aug_ratio", **keep())
+    st.slider(
+        "Height ÷ width",
+        0.1,
+        5.0,
+        step=0.1,
+        format="%.1f",
+        key="aug_ratio",
+        persist_state="session",
+    )
     explain(
         "Hides a rectangle under the mean colour, so that the network cannot rely on one telling "
         "detail.",
         ERASING,
     )
     eraser, area = walked.pipeline.erasing, preview.erased_share(walked)
-    often = preview_charts.erased_often(eraser)
-    st.markdown(f"**Areas erased** in {often:,} of {preview_charts.SAMPLES:,} images")
+    often = charts.erased_often(eraser)
+    st.markdown(f"**Areas erased** in {often:,} of {charts.SAMPLES:,} images")
     st.vega_lite_chart(
-        preview_charts.area_rows(eraser, area),
-        preview_charts.AREA_SPEC,
+        charts.area_rows(eraser, area),
+        charts.AREA_SPEC,
         alt=f"how often each erased area comes; in this image {area:.1%} is erased",
     )
 
@@ -240,7 +276,7 @@ def mixup(walked: Walk, names: list[str]) -> None:
     lam = walked.last.lam
     text = f"{lam:.1%} this image, {1 - lam:.1%} its partner"
     show(preview.mixed(walked), text, partners(walked, names))
-    st.slider("Mixup α", 0.05, 2.0, step=0.05, key="alpha", help=ALPHA, **keep())
+    st.slider("Mixup α", 0.05, 2.0, step=0.05, key="alpha", help=ALPHA, persist_state="session")
     explain(
         "Blends two images and asks for both classes in the same shares, so that the network "
         "changes its mind gradually from one to the other.",
@@ -253,7 +289,15 @@ def cutmix(walked: Walk, names: list[str]) -> None:
     st.subheader("5b · CutMix", anchor=False)
     text = preview.box_text(walked.params.cutmix)
     show(preview.mixed(walked), text, partners(walked, names))
-    st.slider("CutMix α", 0.05, 2.0, step=0.05, key="aug_cutmix_alpha", help=ALPHA, **keep())
+    st.slider(
+        "CutMix α",
+        0.05,
+        2.0,
+        step=0.05,
+        key="aug_cutmix_alpha",
+        help=ALPHA,
+        persist_state="session",
+    )
     explain(
         "Pastes a box of another image and asks for both classes by their area, so that the "
         "network learns from parts as well.",
@@ -278,15 +322,15 @@ def label_and_density(walked: Walk, alpha: float, names: list[str]) -> None:
     parts = preview.soft_label(stage, names)
     st.markdown("**Soft label**: the answer asked for")
     st.vega_lite_chart(
-        preview_charts.label_rows(parts),
-        preview_charts.LABEL_SPEC,
+        charts.label_rows(parts),
+        charts.LABEL_SPEC,
         alt=f"soft label: {preview.label_text(parts)}",
     )
     cut = "" if walked.params.cutmix is None else "; an edge that cuts the box raises it"
     st.markdown(f"**λ = {stage.lam:.3f}**, drawn from Beta({alpha:g}, {alpha:g}){cut}")
     st.vega_lite_chart(
-        preview_charts.beta_rows(alpha, stage.lam),
-        preview_charts.BETA_SPEC,
+        charts.beta_rows(alpha, stage.lam),
+        charts.BETA_SPEC,
         alt=f"density of Beta({alpha:g}, {alpha:g}); this batch has λ = {stage.lam:.3f}",
     )
 
@@ -308,7 +352,7 @@ def whole_batch(walked: Walk, names: list[str]) -> None:
         format_func=preview.MIXING.get,
         required=True,
         help="With both, training tosses a coin for every batch.",
-        **keep(),
+        persist_state="session",
     )
     text = preview.batch_text(walked)
     st.write(text)

@@ -8,34 +8,38 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from engine.predict import MAX_BYTES
-from pages.ui import cards, classify, state
-from pages.ui.classify import Choice, Ready
+from pages.ui import frame, readings
+from pages.ui.classify import cards, networks
+from pages.ui.classify.export import to_csv
+from pages.ui.classify.networks import Choice, Ready
+from pages.ui.classify.pictures import MAX_PICTURES, draw_tests, forget_uploads, read_uploads
+from pages.ui.text import code, markdown, plain
 
 FEW = 20  # classes that are listed without asking
 MINE, TESTS = "Your pictures", "Random test images"
 
 
 def page() -> None:
-    state.start_page("Classify")
-    choices = classify.choices()
+    frame.start_page("Classify")
+    choices = networks.choices()
     if not choices:
         nothing_yet()
         return
     st.html(cards.STYLE)
-    networks = choose(choices)
-    known_classes(networks)
+    chosen = choose(choices)
+    known_classes(chosen)
     k, fit = options()
     mine, tests = st.tabs([MINE, TESTS], key="source", on_change="rerun")
     with mine:
-        own_pictures(networks, k, fit, shown=mine.open is not False)
+        own_pictures(chosen, k, fit, shown=mine.open is not False)
     if tests.open:
         with tests:
-            test_images(networks, k)
+            test_images(chosen, k)
 
 
 def nothing_yet() -> None:
     """No weights anywhere: say what to do, and look again by itself."""
-    training = any(status.state in state.LIVE for _, status in state.statuses())
+    training = any(status.state in readings.LIVE for _, status in readings.statuses())
     if training:
         st.info("A network is in training. It can be tried here after its first checkpoint.")
     else:
@@ -45,7 +49,7 @@ def nothing_yet() -> None:
 
 
 def look_again() -> None:
-    if classify.choices():
+    if networks.choices():
         st.rerun()
 
 
@@ -86,17 +90,17 @@ def choose(choices: dict[str, Choice]) -> list[Ready]:
 def loaded(choice: Choice) -> list[Ready]:
     """The choice itself if its network can be loaded; else nothing, and the reason on the page."""
     try:
-        ready = classify.load(choice)
-        st.caption(classify.facts(choice))
+        ready = networks.load(choice)
+        st.caption(networks.facts(choice))
     except (ValueError, OSError) as error:
-        why = classify.markdown(classify.plain(error))
+        why = markdown(plain(error))
         st.error(f"{choice.title} cannot be used: {why}")
         return []
     return [ready]
 
 
-def known_classes(networks: list[Ready]) -> None:
-    known = {ready.choice.title: ready.classes for ready in networks}
+def known_classes(chosen: list[Ready]) -> None:
+    known = {ready.choice.title: ready.classes for ready in chosen}
     if len(set(known.values())) == 1:
         known = {"": next(iter(known.values()))}
     for title, classes in known.items():
@@ -131,64 +135,63 @@ def options() -> tuple[int, str]:
     return k, fit
 
 
-def own_pictures(networks: list[Ready], k: int, fit: str, *, shown: bool) -> None:
+def own_pictures(chosen: list[Ready], k: int, fit: str, *, shown: bool) -> None:
     # No list of types: Streamlit would end the whole page for one file with another ending.
     files = st.file_uploader(
-        f"PNG, JPEG, WebP or BMP pictures, up to {classify.MAX_PICTURES} at once",
+        f"PNG, JPEG, WebP or BMP pictures, up to {MAX_PICTURES} at once",
         accept_multiple_files=True,
         key="upload",
         max_upload_size=MAX_BYTES // 2**20,
     )
     if not files:
-        classify.forget_uploads()
+        forget_uploads()
     if not shown or not files:
         return
-    if len(files) > classify.MAX_PICTURES:
+    if len(files) > MAX_PICTURES:
         st.warning(
-            f"{len(files)} pictures are too many at once: the first {classify.MAX_PICTURES} were "
-            "taken."
+            f"{len(files)} pictures are too many at once: the first {MAX_PICTURES} were taken."
         )
-        files = files[: classify.MAX_PICTURES]
+        files = files[:MAX_PICTURES]
     bar = st.empty()
-    pictures, refused = classify.read_uploads(
+    pictures, refused = read_uploads(
         files, lambda done, total: bar.progress(done / total, "Reading the pictures…")
     )
     bar.empty()
     for name, why in refused:
-        st.error(f"{classify.code(name)} was not classified: {classify.markdown(why)}.")
-    results(networks, pictures, refused, k, fit)
+        st.error(f"{code(name)} was not classified: {markdown(why)}.")
+    results(chosen, pictures, refused, k, fit)
 
 
-def test_images(networks: list[Ready], k: int) -> None:
-    if not networks:
+def test_images(chosen: list[Ready], k: int) -> None:
+    if not chosen:
         return
     st.session_state.setdefault("draw", 0)
     st.button("New images", key="new_images", on_click=draw_again)
     try:
-        pictures = classify.draw_tests(networks[0].choice, st.session_state["draw"])
+        pictures = draw_tests(chosen[0].choice, st.session_state["draw"])
     except (ValueError, OSError) as error:
-        st.info(classify.markdown(classify.plain(error)))
+        st.info(markdown(plain(error)))
         return
-    results(networks, pictures, [], k, "crop")
+    results(chosen, pictures, [], k, "crop")
 
 
 def draw_again() -> None:
     st.session_state["draw"] += 1
 
 
-def results(networks: list[Ready], pictures: list, refused: list, k: int, fit: str) -> None:
+def results(chosen: list[Ready], pictures: list, refused: list, k: int, fit: str) -> None:
     """Figures over all pictures, a card for each, and the CSV."""
-    if not networks or not (pictures or refused):
+    if not chosen or not (pictures or refused):
         return
-    said = [ready.answers(pictures, fit, k) for ready in networks]
+    said = [ready.answers(pictures, fit, k) for ready in chosen]
     rows = [(picture, [each[i] for each in said]) for i, picture in enumerate(pictures)]
     if rows:
-        figures(networks, rows)
+        figures(chosen, rows)
         st.html(cards.cards(rows, fit))
         explain()
     st.download_button(
         "Download as CSV",
-        data=lambda: classify.to_csv(rows, refused, fit),
+        data=lambda: to_csv(rows, refused, fit),
         file_name="classified.csv",
         mime="text/csv",
         on_click="ignore",
@@ -196,19 +199,19 @@ def results(networks: list[Ready], pictures: list, refused: list, k: int, fit: s
     )
 
 
-def figures(networks: list[Ready], rows: list) -> None:
+def figures(chosen: list[Ready], rows: list) -> None:
     """Counts that only several pictures have, a line for each network."""
     count, truths = len(rows), {picture.truth for picture, _ in rows}
     if count < 2:
         return
     lines = []
-    for number, ready in enumerate(networks):
+    for number, ready in enumerate(chosen):
         unsure = sum(said[number].unsure for _, said in rows)
         counts = [f"**{unsure} of {count}** may be none of these classes"]
         if truths <= set(ready.classes):
             right = sum(said[number].label == picture.truth for picture, said in rows)
             counts.insert(0, f"**{right} of {count}** right")
-        of = f"{ready.choice.title}: " if len(networks) > 1 else ""
+        of = f"{ready.choice.title}: " if len(chosen) > 1 else ""
         lines.append(of + ", ".join(counts))
     if cards.comparable(rows[0][1]):
         same = sum(cards.agree(said) for _, said in rows)

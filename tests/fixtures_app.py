@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from engine import runs
 from engine import worker as worker_module
 from engine.runs.run import Run, State
-from pages.ui import state
+from pages.ui import folders, process
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -23,11 +23,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 @pytest.fixture
 def app(tmp_path, shapes_root, monkeypatch):
     """app("pages/1_Train.py", run="a") opens a page: an AppTest that has run once."""
-    monkeypatch.setattr(state, "RUN_ROOT", tmp_path / "runs")
-    monkeypatch.setattr(state, "DATA_ROOT", shapes_root)
+    monkeypatch.setattr(folders, "RUN_ROOT", tmp_path / "runs")
+    monkeypatch.setattr(folders, "DATA_ROOT", shapes_root)
     # The probe would compete with the test for the cores, and its figure does not matter here.
-    monkeypatch.setattr(state, "measure_speed", lambda config: None)
-    monkeypatch.setattr(state, "_draw_shapes", lambda: None)
+    monkeypatch.setattr(process, "measure_speed", lambda config: None)
+    monkeypatch.setattr(process, "prepare_shapes", lambda: None)
     st.cache_data.clear()
     st.cache_resource.clear()
 
@@ -48,8 +48,8 @@ def app(tmp_path, shapes_root, monkeypatch):
 @pytest.fixture
 def runs_root(app) -> Path:
     """Where the app under test keeps its runs."""
-    state.RUN_ROOT.mkdir(parents=True, exist_ok=True)
-    return state.RUN_ROOT
+    folders.RUN_ROOT.mkdir(parents=True, exist_ok=True)
+    return folders.RUN_ROOT
 
 
 @pytest.fixture

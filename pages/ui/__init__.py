@@ -1,1 +1,1 @@
-"""What the pages share: process-wide state, controls, charts."""
+"""What the pages share; a subfolder holds the modules of the page that it is named after."""

@@ -15,8 +15,8 @@ from engine.errors import ConfigError, RunError
 from engine.runs.diagnose import diagnose
 from engine.runs.folder import suggest_name
 from engine.runs.run import RESUMABLE, Run, State, Status
-from pages.ui import charts, state, tables
-from pages.ui.classify import markdown, plain
+from pages.ui import charts, folders, process, readings
+from pages.ui.text import duration, markdown, percent, plain
 
 COLOURS = {
     State.RUNNING: "blue",
@@ -50,7 +50,7 @@ def tick_of(status: Status) -> float | None:
     At every tick the browser draws the whole page again, on a core that may be training: a run that
     takes long would take longer by being watched closely (bench.ui).
     """
-    if status.state not in state.LIVE:
+    if status.state not in readings.LIVE:
         return None
     return LONG_TICK_S if (status.eta_seconds or 0) > LONG_S else TICK_S
 
@@ -76,7 +76,7 @@ def live(path: str, seen: tuple[State, float | None], by: str, smoothing: float,
         return
     if is_outdated(seen, status):
         st.rerun()
-    records = state.records(run)
+    records = readings.records(run)
     epochs = [r for r in records if r["kind"] == "epoch"]
     progress(run, status)
     figures(status, records)
@@ -94,16 +94,16 @@ def progress(run: Run, status: Status) -> None:
         text = f"{word}: finishing this batch, about {max(1, round(status.batch_seconds))} s"
     elif status.state is State.RUNNING:
         elapsed = status.seconds + max(0.0, time.time() - status.updated)
-        text = f"{status.phase or 'starting'} · {state.duration(elapsed)} so far"
+        text = f"{status.phase or 'starting'} · {duration(elapsed)} so far"
         if status.steps:
             text = f"Epoch {status.epoch} of {status.epochs} · {text}"
         if status.eta_seconds is not None:
-            text += f" · {state.duration(status.eta_seconds)} left"
+            text += f" · {duration(status.eta_seconds)} left"
             text += f" · {status.images_per_s:,.0f} images/s"
     elif status.state is State.QUEUED:
         text = "Waiting for its turn"
     else:
-        text = f"{status.state.capitalize()} after {state.duration(status.seconds)}"
+        text = f"{status.state.capitalize()} after {duration(status.seconds)}"
     st.progress(min(1.0, share), text)
 
 
@@ -114,24 +114,22 @@ def figures(status: Status, records: list[dict]) -> None:
     best = f"Best, epoch {status.best_epoch}" if status.best_epoch else "Best"
     chosen = "Chosen on test images, so it reads too high." if status.val_is_test else None
     now, highest, train, rate = st.columns(4)
-    now.metric(f"Accuracy on {on} images", state.percent(epochs[-1]["val_acc"] if epochs else None))
-    highest.metric(best, state.percent(status.best_acc), help=chosen)
+    now.metric(f"Accuracy on {on} images", percent(epochs[-1]["val_acc"] if epochs else None))
+    highest.metric(best, percent(status.best_acc), help=chosen)
     recent = [r["acc"] for r in steps[-RECENT_STEPS:]]
     train.metric(
         "Train accuracy",
-        state.percent(sum(recent) / len(recent) if recent else None),
+        percent(sum(recent) / len(recent) if recent else None),
         help=MIXED_NOTE,
     )
     rate.metric("Learning rate", f"{steps[-1]['lr']:.3g}" if steps else "–")
     if status.tta_acc is not None:
-        st.caption(
-            f"With test-time augmentation, after the last epoch: {state.percent(status.tta_acc)}"
-        )
+        st.caption(f"With test-time augmentation, after the last epoch: {percent(status.tta_acc)}")
 
 
 def clean_accuracy(run: Run) -> None:
     """Train accuracy without augmentation, when asked for: what mixed curves cannot show."""
-    config, weights = tables.config_of(run), run.path / "last.safetensors"
+    config, weights = readings.config_of(run), run.path / "last.safetensors"
     if config is None or not weights.exists():
         return
     with st.expander("Why do train and validation accuracy differ?"):
@@ -143,7 +141,7 @@ def clean_accuracy(run: Run) -> None:
             if used
             else "Train accuracy is measured while the network is still learning in each epoch."
         )
-        if not data.is_available(config.data.dataset, state.DATA_ROOT):
+        if not data.is_available(config.data.dataset, folders.DATA_ROOT):
             st.caption("The clean train accuracy can be measured once the data set is here.")
             return
         version, form = (str(run.path), weights.stat().st_mtime_ns), st.session_state
@@ -151,13 +149,13 @@ def clean_accuracy(run: Run) -> None:
         if asked or form.get("measured") == version:
             form["measured"] = version
             try:
-                accuracy = state.clean_train_accuracy(*version, config.data.dataset)
+                accuracy = readings.clean_train_accuracy(*version, config.data.dataset)
             except (ValueError, OSError, RuntimeError) as error:
                 form["measured"] = None
                 st.warning(f"It cannot be measured: {markdown(plain(error))}")
                 return
             st.write(
-                f"**{state.percent(accuracy)}** on up to {state.CLEAN_IMAGES:,} clean training "
+                f"**{percent(accuracy)}** on up to {readings.CLEAN_IMAGES:,} clean training "
                 "images, with the last saved weights."
             )
 
@@ -226,7 +224,7 @@ def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
         if not running and (run.path / "last.safetensors").exists():
             with st.popover("Extend"):
                 extend_form(run)
-        if close and status.state not in state.LIVE:
+        if close and status.state not in readings.LIVE:
             st.button("Close", key="close", on_click=close)
     if problem := st.session_state.pop("live_problem", None):
         st.error(problem)
@@ -240,7 +238,7 @@ def extend_form(run: Run) -> None:
 
 def ask(run: Run, what: str) -> None:
     """Carry out a button; a refusal becomes one line on the page."""
-    worker = state.worker()
+    worker = process.worker()
     try:
         if what == "extend":
             start_extension(run, st.session_state["extend_epochs"])
@@ -262,8 +260,8 @@ def start_extension(run: Run, epochs: int) -> None:
     if twin := live_twin(config):  # a double click
         st.toast(f"{twin.name} is this very extension.")
         return
-    name = suggest_name(state.RUN_ROOT, config, base=f"{run.name[:60]}-more")
-    state.worker().submit(config, name, state.RUN_ROOT)
+    name = suggest_name(folders.RUN_ROOT, config, base=f"{run.name[:60]}-more")
+    process.worker().submit(config, name, folders.RUN_ROOT)
     st.session_state["started"] = name, config
     st.session_state["watching"], st.session_state["pinned"] = name, None
 
@@ -271,6 +269,6 @@ def start_extension(run: Run, epochs: int) -> None:
 def live_twin(config: RunConfig) -> Run | None:
     """The run that this session started last, if it has the same choices and is still live."""
     name, started = st.session_state.get("started", (None, None))
-    run = state.find_run(name)
-    status = state.status_of(run) if run and started == config else None
-    return run if status and status.state in state.LIVE else None
+    run = readings.find_run(name)
+    status = readings.status_of(run) if run and started == config else None
+    return run if status and status.state in readings.LIVE else None

@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 import csv
-import functools
 import unicodedata
 from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 
-from engine.config import RunConfig
 from engine.models import ARCHITECTURES
 from engine.runs.run import Run, Status
-from pages.ui.cards import shown_name
+from pages.ui import readings
 from pages.ui.choices import AUGMENTATIONS
-
-
-def config_of(run: Run) -> RunConfig | None:
-    """A run's config, parsed again only when its file changed; None when it cannot be read."""
-    try:
-        return _config(run.path, (run.path / "config.json").stat().st_mtime_ns)
-    except (OSError, ValueError):
-        return None
-
-
-# Not Streamlit's cache, which would copy and check each of a thousand at every rerun of the table.
-@functools.lru_cache(maxsize=4_000)
-def _config(path: Path, changed: int) -> RunConfig:
-    return Run(path).config()
+from pages.ui.text import shown_name
 
 
 def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
     """One row a run, accuracies as fractions, times in seconds."""
     rows = []
     for run, status in pairs:
-        config = config_of(run)
+        config = readings.config_of(run)
         if config is None:
             continue
         model, augment = config.model, config.augment

@@ -12,7 +12,7 @@ from engine import runs
 from engine.config import with_fields
 from engine.models import build_model
 from engine.runs.checkpoint import CheckpointStore, describe_model
-from pages.ui import classify, state
+from pages.ui import folders, process
 
 PAGE = Path(__file__).resolve().parents[2] / "pages" / "5_Classify.py"
 
@@ -20,10 +20,10 @@ PAGE = Path(__file__).resolve().parents[2] / "pages" / "5_Classify.py"
 @pytest.fixture
 def classify_page(tmp_path, monkeypatch, shapes_root, tiny):
     """The page as it opens when one network is there, which always says "c3"."""
-    monkeypatch.setattr(state, "RUN_ROOT", tmp_path / "runs")
-    monkeypatch.setattr(state, "DATA_ROOT", shapes_root)
-    monkeypatch.setattr(state, "_draw_shapes", lambda: None)
-    monkeypatch.setattr(classify, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(folders, "RUN_ROOT", tmp_path / "runs")
+    monkeypatch.setattr(folders, "DATA_ROOT", shapes_root)
+    monkeypatch.setattr(process, "prepare_shapes", lambda: None)
+    monkeypatch.setattr(folders, "SHIPPED", tmp_path / "shipped")
     config = with_fields(tiny(), {"model.num_classes": 10})
     model = build_model("resnet10", 10, width=config.model.width)
     with torch.no_grad():

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from pages.ui import cards, classify
+from pages.ui import text
 
 NAMES = [
     "../../etc/passwd",
@@ -50,8 +50,8 @@ def test_a_good_picture_s_name_is_escaped(upload, shown, picture, no_file_of_tha
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bad_file_s_name_is_escaped(upload, name):
     (error,) = upload((name, b"no image")).error
-    name = cards.shown_name(name)
-    span = classify.code(name)
+    name = text.shown_name(name)
+    span = text.code(name)
     assert error.value.startswith(span) and "\n" not in error.value and "\0" not in error.value
     fence = span[: len(span) - len(span.lstrip("`"))]
     assert fence not in name  # so nothing in the name can end the code span

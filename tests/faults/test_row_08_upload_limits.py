@@ -1,7 +1,7 @@
 """FAULTS row 8: too large or too many uploads give a message that tells the limit."""
 
 from engine.predict import MAX_BYTES
-from pages.ui.classify import MAX_PICTURES
+from pages.ui.classify.pictures import MAX_PICTURES
 
 
 def test_the_browser_is_told_the_limit(classify_page):

@@ -13,7 +13,8 @@ from engine import predict, runs
 from engine.errors import CheckpointError, RunError
 from engine.predict import Predictor
 from engine.runs.run import Run, State
-from pages.ui import classify, state
+from pages.ui import folders
+from pages.ui.classify import networks
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
@@ -78,7 +79,7 @@ def test_row_31_a_page_that_shows_an_old_state_is_refused(app, finished, short_w
     assert not at.exception
     shown = "\n".join(error.value for error in at.error)
     assert f"'stale' is in use by train.py, process {os.getpid()}" in shown
-    assert [each.name for each in runs.list_runs(state.RUN_ROOT)] == ["stale"]
+    assert [each.name for each in runs.list_runs(folders.RUN_ROOT)] == ["stale"]
 
 
 @pytest.fixture
@@ -132,8 +133,8 @@ def test_row_31_a_run_deleted_between_two_batches_of_a_classification(
 def test_row_31_the_classify_page_whose_network_is_deleted_says_so(upload, classify_page, picture):
     upload(("a.png", picture()))
     assert classify_page.get("html")
-    runs.delete(Run(state.RUN_ROOT / "net"))
-    assert classify.choices() == {}
+    runs.delete(Run(folders.RUN_ROOT / "net"))
+    assert networks.choices() == {}
     classify_page.run()
     assert not classify_page.exception
     assert "no trained network here yet" in classify_page.info[0].value

@@ -12,7 +12,7 @@ import streamlit as st
 import engine
 from engine import worker as worker_module
 from engine.runs.run import Run, State
-from pages.ui import choices, state
+from pages.ui import choices, folders, process
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -30,7 +30,7 @@ def in_training(app, tiny, wait_for):
     at = app(PAGE, choices=choices.encode(tiny(epochs=5_000)))
     at.text_input(key="run_name").set_value("lasting").run()
     at.button(key="start").click().run()
-    run = Run(state.RUN_ROOT / "lasting")
+    run = Run(folders.RUN_ROOT / "lasting")
     wait_for(lambda: run.status().step > 0, "the first step")
     yield at, run
     run.request("stop")
@@ -48,13 +48,13 @@ def evict_the_module(monkeypatch):
     monkeypatch.delitem(sys.modules, "engine.worker")
     fresh = importlib.import_module("engine.worker")
     assert fresh is not worker_module
-    monkeypatch.setattr(state, "get_worker", fresh.get_worker)
+    monkeypatch.setattr(process, "get_worker", fresh.get_worker)
 
 
 def reload_the_module(monkeypatch):
     evict_the_module(monkeypatch)
     importlib.reload(sys.modules["engine.worker"])
-    monkeypatch.setattr(state, "get_worker", sys.modules["engine.worker"].get_worker)
+    monkeypatch.setattr(process, "get_worker", sys.modules["engine.worker"].get_worker)
 
 
 @pytest.mark.parametrize("upset", [clear_caches, evict_the_module, reload_the_module])
@@ -62,13 +62,13 @@ def test_row_33_there_is_still_one_worker_and_its_run_goes_on(
     in_training, app, monkeypatch, wait_for, upset
 ):
     at, run = in_training
-    worker, threads = state.worker(), training_threads()
+    worker, threads = process.worker(), training_threads()
     assert len(threads) == 1
     upset(monkeypatch)
     at.run()
     later = app(PAGE)
     assert not at.exception and not later.exception
-    assert state.worker() is worker
+    assert process.worker() is worker
     assert training_threads() == threads
     assert run.name in [heading.value for heading in later.subheader]
     step = run.status().step
@@ -85,11 +85,11 @@ def test_row_33_a_run_submitted_after_all_that_waits_for_the_same_worker(
     at.text_input(key="run_name").set_value("next").run()
     at.button(key="queue").click().run()
     assert not at.exception
-    assert Run(state.RUN_ROOT / "next").status().state is State.QUEUED
-    assert [each.name for each in state.worker().waiting()] == ["next"]
-    assert state.worker().current.name == run.name
+    assert Run(folders.RUN_ROOT / "next").status().state is State.QUEUED
+    assert [each.name for each in process.worker().waiting()] == ["next"]
+    assert process.worker().current.name == run.name
     assert len(training_threads()) == 1
-    state.worker().cancel(Run(state.RUN_ROOT / "next"))
+    process.worker().cancel(Run(folders.RUN_ROOT / "next"))
 
 
 def test_row_33_ten_runs_of_every_page_make_no_second_thread(in_training, app):

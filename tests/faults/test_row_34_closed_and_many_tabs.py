@@ -11,7 +11,7 @@ import pytest
 from engine import estimate
 from engine.device import resolve
 from engine.runs.run import Run, State
-from pages.ui import choices, state
+from pages.ui import choices, frame
 
 TABS, ROUNDS = 50, 2
 MB = 2**20
@@ -120,13 +120,13 @@ def test_row_34_the_collection_after_every_look_passes_over_what_was_imported(mo
     def reached(known: object) -> bool:
         return any(each is known for each in gc.get_objects())
 
-    monkeypatch.setattr(state, "_frozen_modules", 0)
+    frame.freeze_imports()
     for name in ("early", "late"):
         module = types.ModuleType(name)
         monkeypatch.setitem(sys.modules, name, module)
         assert reached(module)
-        state._freeze()
+        frame.freeze_imports()
         assert not reached(module)
     fresh = types.ModuleType("fresh")
-    state._freeze()
+    frame.freeze_imports()
     assert reached(fresh), "what comes and goes must still be collected"

@@ -9,7 +9,7 @@ import torch
 
 from engine.augment import RandomErasing
 from engine.data import ImageData
-from pages.ui import preview, preview_charts
+from pages.ui.augmentations import charts, preview
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
@@ -55,7 +55,7 @@ class Previews:
         for draw in (preview.cropped, preview.flipped, preview.erased):
             draw(walked)
         preview.batch_table(walked, list(self.data.classes))
-        preview_charts.area_rows(RandomErasing(p=seed % 100 / 100), 0.1)
+        charts.area_rows(RandomErasing(p=seed % 100 / 100), 0.1)
 
 
 @pytest.fixture

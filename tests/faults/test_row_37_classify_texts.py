@@ -7,7 +7,9 @@ import json
 import pytest
 from PIL import Image
 
-from pages.ui import cards, classify
+from pages.ui import folders, text
+from pages.ui.classify import cards, networks
+from pages.ui.classify.export import to_csv
 
 FORMULAS = [
     '=HYPERLINK("http://x","y")',
@@ -35,7 +37,7 @@ def result(name, label):
 def test_no_cell_starts_like_a_formula(formula):
     """Names of files, classes and networks come from outside."""
     refused = [(formula, formula)]
-    content = classify.to_csv([result(formula, formula)], refused, "crop")
+    content = to_csv([result(formula, formula)], refused, "crop")
     rows = rows_of(content)
     assert len(rows) == 3 and b"\r" not in content
     assert sum(formula.split()[-1] in cell for row in rows for cell in row) == 5
@@ -44,7 +46,7 @@ def test_no_cell_starts_like_a_formula(formula):
 
 
 def test_a_cell_that_is_no_formula_is_left_alone():
-    _, row = rows_of(classify.to_csv([result("a=b.png", "c-d")], [], "crop"))
+    _, row = rows_of(to_csv([result("a=b.png", "c-d")], [], "crop"))
     assert row[0] == "a=b.png" and "c-d" in row
 
 
@@ -92,7 +94,7 @@ def test_a_damaged_run_is_named_without_a_path_or_traceback(
     classify_page, tmp_path, picture, damage
 ):
     damage(tmp_path / "runs" / "net")
-    classify.predictor.clear()  # else the page goes on with its loaded copy
+    networks.predictor.clear()  # else the page goes on with its loaded copy
     app = classify_page
     app.file_uploader(key="upload").set_value([("a.png", picture(), "image/png")]).run()
     assert not app.exception
@@ -111,7 +113,7 @@ def test_a_run_that_was_deleted_leaves_the_list(classify_page, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("message", "expected"),
     [
         ("[Errno 13] Permission denied: '/srv/app/x.png'", "[Errno 13] Permission denied: 'x.png'"),
         ("cannot read C:\\Users\\me\\x.png now", "cannot read x.png now"),
@@ -120,12 +122,12 @@ def test_a_run_that_was_deleted_leaves_the_list(classify_page, tmp_path):
         ("", "ValueError"),
     ],
 )
-def test_an_error_loses_its_folders_and_lines(text, expected):
-    assert classify.plain(ValueError(text)) == expected
+def test_an_error_loses_its_folders_and_lines(message, expected):
+    assert text.plain(ValueError(message)) == expected
 
 
 def test_the_run_folder_goes_even_if_it_has_spaces(tmp_path, monkeypatch):
     root = tmp_path / "my own runs"
-    monkeypatch.setattr(classify.state, "RUN_ROOT", root)
-    text = classify.plain(ValueError(f"there is no run 'a' in {root}"))
-    assert text == "there is no run 'a' in my own runs"
+    monkeypatch.setattr(folders, "RUN_ROOT", root)
+    shown = text.plain(ValueError(f"there is no run 'a' in {root}"))
+    assert shown == "there is no run 'a' in my own runs"

@@ -6,7 +6,7 @@ import torch
 
 from engine.data.batches import sample_indices
 from engine.evaluate import Tally
-from pages.ui import state
+from pages.ui import folders, readings
 
 
 def test_row_39_a_sample_is_seeded_and_holds_every_class():
@@ -26,22 +26,24 @@ def test_row_39_the_page_measures_images_of_all_classes(
     """The labels that are measured, of a data set in the order of its class folders."""
     run = make_run("a", tiny(**{"data.limit": 400, "epochs": 1}))
     sit(run)
-    monkeypatch.setattr(state, "DATA_ROOT", shapes_root)
-    monkeypatch.setattr(state, "CLEAN_IMAGES", 100)
-    sorted_images = state.images("shapes")
+    monkeypatch.setattr(folders, "DATA_ROOT", shapes_root)
+    monkeypatch.setattr(readings, "CLEAN_IMAGES", 100)
+    sorted_images = readings.images("shapes")
     order = sorted_images.train_labels.argsort(stable=True)
     by_class = {
         "train_images": sorted_images.train_images[order],
         "train_labels": sorted_images.train_labels[order],
     }
-    monkeypatch.setattr(state, "images", lambda _: dataclasses.replace(sorted_images, **by_class))
+    monkeypatch.setattr(
+        readings, "images", lambda _: dataclasses.replace(sorted_images, **by_class)
+    )
     measured = []
     monkeypatch.setattr(
-        state,
+        readings,
         "measure",
         lambda network, images, labels, compute: measured.append(labels) or Tally(),
     )
-    state.clean_train_accuracy(str(run.path), 0, "shapes")
+    readings.clean_train_accuracy(str(run.path), 0, "shapes")
     (labels,) = measured
     assert len(labels) == 100
     assert len(labels.unique()) >= 8

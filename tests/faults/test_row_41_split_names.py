@@ -13,7 +13,7 @@ import train
 from engine import runs
 from engine.data import folder, layout, load, splits
 from engine.errors import DataError
-from pages.ui import state
+from pages.ui import folders
 
 PAGE = "pages/1_Train.py"
 
@@ -308,7 +308,7 @@ def test_the_train_page_refuses_what_is_ambiguous(app, tmp_path):
     at = open_own(app, make_folder(tmp_path / "own", loose("Train", "Test")))
     assert not at.exception and not at.dataframe
     assert "named like splits" in at.error[0].value
-    assert at.button(key="start").disabled and not runs.list_runs(state.RUN_ROOT)
+    assert at.button(key="start").disabled and not runs.list_runs(folders.RUN_ROOT)
 
 
 def test_the_train_page_shows_any_name_of_a_class(app, tmp_path):

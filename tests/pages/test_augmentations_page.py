@@ -14,8 +14,9 @@ from engine.data import cifar
 from engine.data import load as load_data
 from engine.randomness import Purpose, keyed_generator
 from engine.training.session import make_pipeline
-from pages.ui import images, preview, preview_charts, state
-from pages.ui.preview import Knobs
+from pages.ui import images, readings
+from pages.ui.augmentations import charts, preview
+from pages.ui.augmentations.preview import Knobs
 
 PAGE = "pages/4_Augmentations.py"
 STEPS = ["original", "crop", "flip", "erasing", "mixup", "cutmix", "batch"]  # pictures, in order
@@ -59,9 +60,9 @@ def walked(shapes):
 def test_it_opens_with_every_step_and_chart_described(app):
     at = app(PAGE)
     assert len(pictures(at)) == len(STEPS)
-    charts = [chart.proto for chart in at.get("vega_lite_chart")]
-    assert len(charts) == 5
-    assert all(chart.alt and chart.theme == "streamlit" for chart in charts)
+    drawn = [chart.proto for chart in at.get("vega_lite_chart")]
+    assert len(drawn) == 5
+    assert all(chart.alt and chart.theme == "streamlit" for chart in drawn)
     for paper in ("1512.03385", "1708.04896", "1710.09412", "1905.04899"):
         assert f"https://arxiv.org/abs/{paper}" in said(at)
 
@@ -339,28 +340,28 @@ def test_the_soft_label_is_whole(walked, shapes, mixing):
 
 @pytest.mark.parametrize(("alpha", "middle"), [(0.5, 2 / np.pi), (1.0, 1.0), (2.0, 1.5)])
 def test_the_density_is_that_of_beta(alpha, middle):
-    rows = preview_charts.beta_rows(alpha, 0.25)
-    curve = rows[rows["kind"] == preview_charts.DRAWN]
+    rows = charts.beta_rows(alpha, 0.25)
+    curve = rows[rows["kind"] == charts.DRAWN]
     assert curve.set_index("x").loc[0.5, "density"] == pytest.approx(middle)
     assert curve["density"].mean() == pytest.approx(1, abs=0.07)
-    (mark,) = rows[rows["kind"] == preview_charts.MARKED].to_dict("records")
+    (mark,) = rows[rows["kind"] == charts.MARKED].to_dict("records")
     assert (mark["x"], mark["text"]) == (0.25, "λ = 0.250")
 
 
 def test_the_areas_are_those_that_erasing_draws():
     erasing = RandomErasing(p=0.5, scale=(0.1, 0.2))
-    rows = preview_charts.area_rows(erasing, 0.0)
+    rows = charts.area_rows(erasing, 0.0)
     drawn = rows[rows["share"] > 0]
     assert drawn["x"].min() >= 0.075
     assert drawn["end"].max() <= 0.225
-    erased = preview_charts.erased_often(erasing)
-    assert rows["share"].sum() == pytest.approx(erased / preview_charts.SAMPLES)
-    assert erased == pytest.approx(preview_charts.SAMPLES / 2, rel=0.1)
+    erased = charts.erased_often(erasing)
+    assert rows["share"].sum() == pytest.approx(erased / charts.SAMPLES)
+    assert erased == pytest.approx(charts.SAMPLES / 2, rel=0.1)
 
 
 def test_an_image_that_is_not_erased_has_no_mark():
-    kinds = [set(preview_charts.area_rows(RandomErasing(), a)["kind"]) for a in (0.0, 0.1)]
-    assert kinds == [{preview_charts.DRAWN}, {preview_charts.DRAWN, preview_charts.MARKED}]
+    kinds = [set(charts.area_rows(RandomErasing(), a)["kind"]) for a in (0.0, 0.1)]
+    assert kinds == [{charts.DRAWN}, {charts.DRAWN, charts.MARKED}]
 
 
 def test_a_contact_sheet_holds_every_pixel():
@@ -382,5 +383,5 @@ def test_an_enlarged_image_keeps_its_pixels():
 
 def test_the_page_loads_the_data_once(app, monkeypatch):
     at = app(PAGE)
-    monkeypatch.setattr(state.data, "load", lambda *args: pytest.fail("loads again"))
+    monkeypatch.setattr(readings.data, "load", lambda *args: pytest.fail("loads again"))
     pictures(at.run())

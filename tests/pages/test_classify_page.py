@@ -14,7 +14,9 @@ from engine.config import with_fields
 from engine.models import build_model
 from engine.runs.checkpoint import CheckpointStore, describe_model
 from engine.runs.run import State
-from pages.ui import cards, classify
+from pages.ui import folders
+from pages.ui.classify import cards, networks, pictures
+from pages.ui.classify.export import to_csv
 
 CLASSES = tuple(f"c{i}" for i in range(10))
 
@@ -28,7 +30,7 @@ def png(size=(60, 40), colour="red"):
 @pytest.fixture
 def root(runs_root, tmp_path, monkeypatch):
     """The folder of the runs that the page sees; shipped ones lie in its neighbour "shipped"."""
-    monkeypatch.setattr(classify, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(folders, "SHIPPED", tmp_path / "shipped")
     return runs_root
 
 
@@ -153,9 +155,9 @@ def test_best_is_called_chosen_on_test_data_unless_images_were_held_out(page, ne
 
 
 def test_accuracies_on_the_re_encoded_cifar10_are_named_apart():
-    assert classify.dataset_title("cifar10-jpeg") == "CIFAR-10 (JPEG)"
-    assert classify.dataset_title("cifar10") == "CIFAR-10"
-    assert classify.dataset_title("pets.v2") == "pets.v2"
+    assert networks.dataset_title("cifar10-jpeg") == "CIFAR-10 (JPEG)"
+    assert networks.dataset_title("cifar10") == "CIFAR-10"
+    assert networks.dataset_title("pets.v2") == "pets.v2"
 
 
 def test_the_classes_it_knows_are_listed(page, network):
@@ -222,9 +224,9 @@ def test_crop_and_pad_give_the_network_different_inputs(page, network):
 
 def test_the_shown_input_is_what_is_fed_to_the_network(network, page):
     """Computed again from the picture on the page, the answer is the same."""
-    picture = classify.read_upload("x.png", png((90, 30)))
+    picture = pictures.read_upload("x.png", png((90, 30)))
     network("a")
-    ready = classify.load(classify.choices()["a/best"])
+    ready = networks.load(networks.choices()["a/best"])
     for fit in ("crop", "pad"):
         assert picture.inputs[fit].size == (32, 32)
         fed = ready.predictor.probabilities([picture.inputs[fit]])[0]
@@ -244,8 +246,8 @@ def test_a_network_that_is_sure_of_nothing_is_marked(page, network):
 def test_a_file_is_decoded_once_whatever_is_changed(page, network, monkeypatch):
     network("a")
     decoded = []
-    real = classify.decode_image
-    monkeypatch.setattr(classify, "decode_image", lambda c: decoded.append(1) or real(c))
+    real = pictures.decode_image
+    monkeypatch.setattr(pictures, "decode_image", lambda c: decoded.append(1) or real(c))
     app = page(("x.png", png()), ("y.png", b"bad"))
     app.slider(key="topk").set_value(2).run()
     assert len(decoded) == 2 and len(articles(app)) == 1 and len(app.error) == 1
@@ -312,10 +314,10 @@ def test_test_images_show_the_truth_and_count_what_is_right(page, network, tests
     network("a", says=2, classes=images.classes)
     app = tests_of(page())
     shown = articles(app)
-    assert len(shown) == classify.DRAWN
+    assert len(shown) == pictures.DRAWN
     truths = [re.search(r"truth: <b>(.*?)</b>", card)[1] for card in shown]
     right = truths.count(images.classes[2])
-    assert f"{right} of {classify.DRAWN} right" in figures(app)
+    assert f"{right} of {pictures.DRAWN} right" in figures(app)
     assert sum("✓ right" in card for card in shown) == right
     for card, truth in zip(shown, truths, strict=True):
         index = int(re.search(r"Test image (\d+)", card)[1])
@@ -347,21 +349,19 @@ def test_a_data_set_that_is_not_here_is_not_fetched(page, network, tests_of, mon
 def test_uploads_outlive_a_look_at_the_test_images(page, network, tests_of, shapes_root):
     network("a", classes=data.load("shapes", shapes_root).classes)
     app = tests_of(page(("x.png", png())))
-    assert len(articles(app)) == classify.DRAWN
+    assert len(articles(app)) == pictures.DRAWN
     app.session_state["source"] = "Your pictures"
     app.run()
     assert len(articles(app)) == 1 and "x.png" in articles(app)[0]
 
 
 def test_the_csv_has_a_row_a_picture_and_both_networks(network):
-    picture = classify.read_upload("x.png", png())
+    picture = pictures.read_upload("x.png", png())
     answers = [
         cards.Answer(f"{name} · best", [("cat", 0.75), ("dog", 0.25)], ("cat", "dog"))
         for name in "ab"
     ]
-    text = classify.to_csv([(picture, answers)], [("bad.png", "damaged")], "pad").decode(
-        "utf-8-sig"
-    )
+    text = to_csv([(picture, answers)], [("bad.png", "damaged")], "pad").decode("utf-8-sig")
     head, row, refused = csv.reader(io.StringIO(text))
     assert head[:5] == ["picture", "about", "fit", "network (1)", "class 1 (1)"]
     first = ["x.png", "60×40 pixels", "pad", "a · best", "cat", "0.75", "dog", "0.25", "no"]

@@ -8,7 +8,7 @@ import streamlit as st
 from engine import runs
 from engine.errors import RunError
 from engine.runs.run import Run, State
-from pages.ui import state, tables
+from pages.ui import folders, tables
 
 PAGE = "pages/2_Runs.py"
 
@@ -76,16 +76,16 @@ def test_a_run_is_renamed_and_a_taken_name_refused(app, finished):
     at.text_input(key="new_name_old").set_value("new").run()
     at.button(key="rename").click().run()
     assert not at.exception
-    assert {run.name for run in runs.list_runs(state.RUN_ROOT)} == {"new", "taken"}
+    assert {run.name for run in runs.list_runs(folders.RUN_ROOT)} == {"new", "taken"}
 
 
 def test_delete_asks_first(app, finished):
     finished("gone")
     at = app(PAGE, run="gone")
     assert "cannot be brought back" in "\n".join(text.value for text in at.markdown)
-    assert (state.RUN_ROOT / "gone").exists()
+    assert (folders.RUN_ROOT / "gone").exists()
     at.button(key="delete_for_good").click().run()
-    assert not (state.RUN_ROOT / "gone").exists()
+    assert not (folders.RUN_ROOT / "gone").exists()
     assert not at.exception
 
 
@@ -190,7 +190,7 @@ def test_runs_that_have_not_ended_are_told_from_those_that_have(app, finished):
     for name, seed in (("a", 0), ("b", 1), ("c", 2)):
         finished(name, acc=[0.2, 0.4 + seed / 10], seed=seed)
     unfinished = finished("c2", **{"optim.lr": 0.01})
-    for run in (unfinished, Run(state.RUN_ROOT / "c")):
+    for run in (unfinished, Run(folders.RUN_ROOT / "c")):
         with run.hold("a test") as writer:
             writer.update(state=State.STOPPED, epoch=3, epochs=9)
     at = app(PAGE)

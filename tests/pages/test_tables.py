@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from engine.config import FLAGS
-from pages.ui import state, tables
+from pages.ui import readings, tables
 
 RESULTS = {
     "Run", "State", "Final", "Best", "Measured on", "Seconds", "Parameters", "Made", "Note",
@@ -20,7 +20,7 @@ RESULTS = {
 @pytest.fixture
 def table(app):
     """table(): what the page would show of all runs."""
-    return lambda: tables.run_table(state.statuses())
+    return lambda: tables.run_table(readings.statuses())
 
 
 def test_there_is_a_column_for_every_result_and_every_choice(finished, table):

@@ -14,7 +14,7 @@ from engine.config import RunConfig, with_fields
 from engine.models import ARCHITECTURES
 from engine.presets import PRESETS
 from engine.runs.run import Run, State
-from pages.ui import choices, live, state
+from pages.ui import choices, folders, live, process, readings
 
 PAGE = "pages/1_Train.py"
 
@@ -36,7 +36,7 @@ def preset(at):
 
 
 def state_of(name: str) -> State:
-    return Run(state.RUN_ROOT / name).status().state
+    return Run(folders.RUN_ROOT / name).status().state
 
 
 def test_without_a_gpu_it_opens_on_minute(app):
@@ -61,7 +61,7 @@ def test_start_trains_to_the_end_and_the_curves_appear(app, wait_for):
     at.run()
     assert len(at.get("vega_lite_chart")) >= 3
     assert "tiny" in [s.value for s in at.subheader]
-    epochs = [r for r in state.records(Run(state.RUN_ROOT / "tiny")) if r["kind"] == "epoch"]
+    epochs = [r for r in readings.records(Run(folders.RUN_ROOT / "tiny")) if r["kind"] == "epoch"]
     assert len(epochs) == 2
 
 
@@ -115,13 +115,13 @@ def test_a_bad_name_makes_no_run(app):
     at.text_input(key="run_name").set_value("../x").run()
     at.button(key="start").click().run()
     assert "cannot name a run" in at.error[0].value
-    assert not runs.list_runs(state.RUN_ROOT)
+    assert not runs.list_runs(folders.RUN_ROOT)
 
 
 @pytest.mark.parametrize("trains", [False, True])
 def test_the_speed_is_waited_for_without_holding_up_a_training(trains, app, runs_root, monkeypatch):
     """Each look at it takes a tenth of a second of a core, in the browser."""
-    monkeypatch.setattr(state, "epoch_seconds", lambda config, macs: None)
+    monkeypatch.setattr(process, "epoch_seconds", lambda config, macs: None)
     training = runs.create(runs_root, "other", RunConfig()) if trains else None
     monkeypatch.setattr(worker.Worker, "current", training)
     looks, fragment = {}, st.fragment
@@ -133,14 +133,14 @@ def test_the_speed_is_waited_for_without_holding_up_a_training(trains, app, runs
 
 
 def test_a_long_run_shows_its_total_and_asks(app, monkeypatch):
-    monkeypatch.setattr(state, "epoch_seconds", lambda config, macs: 1_000.0)
+    monkeypatch.setattr(process, "epoch_seconds", lambda config, macs: 1_000.0)
     at = app(PAGE)
     preset(at).set_value("study").run()
     assert "2.9 days" in "\n".join(text.value for text in at.markdown)
     assert not [button for button in at.button if button.key == "start"]
     at.button(key="start_anyway").click().run()
-    assert len(runs.list_runs(state.RUN_ROOT)) == 1
-    state.worker().stop(runs.list_runs(state.RUN_ROOT)[0])
+    assert len(runs.list_runs(folders.RUN_ROOT)) == 1
+    process.worker().stop(runs.list_runs(folders.RUN_ROOT)[0])
 
 
 def test_runs_queue_up_and_a_waiting_one_can_be_cancelled(app, wait_for):
@@ -174,14 +174,14 @@ def test_pause_then_resume_then_extend(app, wait_for):
     at.number_input(key="epochs").set_value(400).run()
     at.text_input(key="run_name").set_value("long").run()
     at.button(key="start").click().run()
-    wait_for(lambda: Run(state.RUN_ROOT / "long").status().step > 2)
+    wait_for(lambda: Run(folders.RUN_ROOT / "long").status().step > 2)
     at.run()
     at.button(key="pause").click().run()
     wait_for(lambda: state_of("long") is State.PAUSED)
-    paused_at = Run(state.RUN_ROOT / "long").status().step
+    paused_at = Run(folders.RUN_ROOT / "long").status().step
     at.run()
     at.button(key="resume").click().run()
-    wait_for(lambda: Run(state.RUN_ROOT / "long").status().step > paused_at)
+    wait_for(lambda: Run(folders.RUN_ROOT / "long").status().step > paused_at)
     at.run()
     at.button(key="stop").click().run()
     wait_for(lambda: state_of("long") is State.STOPPED)
@@ -189,7 +189,7 @@ def test_pause_then_resume_then_extend(app, wait_for):
     at.number_input(key="extend_epochs").set_value(1).run()
     at.button(key="extend").click().run()
     wait_for(lambda: state_of("long-more") is State.FINISHED)
-    assert Run(state.RUN_ROOT / "long-more").config().pretrained == "long"
+    assert Run(folders.RUN_ROOT / "long-more").config().pretrained == "long"
 
 
 def test_clean_train_accuracy_is_measured_when_asked_for(app, wait_for):
@@ -273,11 +273,11 @@ def test_own_images_are_counted_for_the_estimate(app, tmp_path):
             Image.new("RGB", (32, 32), (i, 9, 0)).save(path)
     app(PAGE)
     own = with_fields(RunConfig(), {"data.dataset": str(tmp_path / "own"), "data.holdout": 3})
-    assert state.data_sizes(own) == (7, 10)
+    assert readings.data_sizes(own) == (7, 10)
     for name in ("cat", "dog"):
         Image.new("RGB", (32, 32), "red").save(tmp_path / "own" / "train" / name / "more.png")
-    state.stamp.clear()  # of some seconds ago
-    assert state.data_sizes(own) == (9, 10), "images were added"
+    readings.stamp.clear()  # of some seconds ago
+    assert readings.data_sizes(own) == (9, 10), "images were added"
 
 
 def test_a_mirror_typed_on_home_is_used_by_the_run_that_downloads(app):
@@ -296,10 +296,10 @@ def test_extending_twice_in_a_row_makes_one_run(app, finished, monkeypatch):
     app(PAGE)
     monkeypatch.setattr(live.st, "session_state", {})
     submitted = lambda config, name, root: runs.create(root, name, config)  # noqa: E731
-    monkeypatch.setattr(state.worker(), "submit", submitted)
+    monkeypatch.setattr(process.worker(), "submit", submitted)
     live.start_extension(run, 2_000)
     live.start_extension(run, 2_000)
-    assert {r.name for r in runs.list_runs(state.RUN_ROOT)} == {"base", "base-more"}
+    assert {r.name for r in runs.list_runs(folders.RUN_ROOT)} == {"base", "base-more"}
     assert live.st.session_state["watching"] == "base-more"
 
 

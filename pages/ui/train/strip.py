@@ -11,9 +11,9 @@ from engine.config import AugmentConfig, RunConfig
 from engine.errors import ConfigError, DataError
 from engine.randomness import Purpose, keyed_generator
 from engine.training.session import make_pipeline
-from pages.ui import choices, state
-from pages.ui.classify import markdown, plain
+from pages.ui import choices, folders, readings
 from pages.ui.images import contact_sheet
+from pages.ui.text import markdown, plain
 
 COUNT = 8
 
@@ -21,19 +21,19 @@ COUNT = 8
 def augmentation_strip() -> None:
     """Eight training images above what the network would be shown of them."""
     try:
-        config = choices.read(str(state.DATA_ROOT))
+        config = choices.read(str(folders.DATA_ROOT))
     except ConfigError:
         return
     dataset = config.data.dataset
-    if not data.is_available(dataset, state.DATA_ROOT):
+    if not data.is_available(dataset, folders.DATA_ROOT):
         st.caption("Thumbnails appear once the data set is here.")
         return
     try:
-        state.data_sizes(config)
+        readings.data_sizes(config)
     except (ConfigError, DataError):
         return  # told beside Start
     try:
-        sheet = _sheet(dataset, state.stamp(dataset), config.seed, config.augment)
+        sheet = _sheet(dataset, readings.stamp(dataset), config.seed, config.augment)
     except DataError as error:
         st.error(f"These images cannot be used: {markdown(plain(error))}")
         return
@@ -49,7 +49,7 @@ def augmentation_strip() -> None:
 def _sheet(
     dataset: str, changed: tuple[int, ...], seed: int, augment: AugmentConfig
 ) -> Image.Image:
-    info = state.images(dataset)
+    info = readings.images(dataset)
     pipeline = make_pipeline(RunConfig(augment=augment), info)
     # Spread, because class folders come class by class.
     some = [place * (len(info.train_labels) - 1) // (COUNT - 1) for place in range(COUNT)]

@@ -46,17 +46,6 @@ class Answer:
         return self.top[0][1] < UNSURE
 
 
-def printable(text: str) -> str:
-    """Text without what could hide, turn or break it: control characters, a NUL, bidi marks."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def shown_name(name: str) -> str:
-    """A file's name as it is shown: printable, and not too long."""
-    plain = printable(name)
-    return (plain if len(plain) <= 80 else f"{plain[:60]}…{plain[-19:]}") or "(no name)"
-
-
 def comparable(answers: list[Answer]) -> bool:
     """Whether there are two answers that could be the same."""
     return len(answers) == 2 and not set(answers[0].classes).isdisjoint(answers[1].classes)

@@ -1,0 +1,1 @@
+"""Modules of the Augmentations page alone."""

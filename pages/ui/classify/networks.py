@@ -1,0 +1,142 @@
+"""Networks that can classify: weights files on disk, loaded and cached, and what they answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from engine import data, runs
+from engine.data.types import IMAGE_SIZE
+from engine.errors import RunError
+from engine.predict import Predictor, best
+from engine.runs.run import Run, State, Status
+from pages.ui import folders, readings
+from pages.ui.classify.cards import Answer, Picture
+from pages.ui.text import markdown, percent
+
+KINDS = {"best": "best.safetensors", "last": "last.safetensors"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A weights file that can be chosen."""
+
+    name: str  # the run's, with "pretrained/" before a shipped one's
+    run: Run
+    kind: str  # a key of KINDS
+    status: Status
+    changed: tuple[int, int]  # modification time (ns) and size of the file: its version
+
+    @property
+    def weights(self) -> Path:
+        return self.run.path / KINDS[self.kind]
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} · {self.kind}"
+
+    @property
+    def is_complete(self) -> bool:
+        """Shipped, or trained to its end."""
+        return self.name.startswith("pretrained/") or self.status.state is State.FINISHED
+
+    @property
+    def label(self) -> str:
+        """The title, with a warning where the epoch was chosen by its test accuracy."""
+        chosen = self.kind == "best" and self.status.val_is_test
+        return f"{self.title} (chosen on test data)" if chosen else self.title
+
+
+def choices() -> dict[str, Choice]:
+    """Every weights file by "run/kind": shipped ones, then own: finished first, then newest."""
+    shipped = sorted(runs.list_runs(folders.SHIPPED), key=lambda run: run.name)
+    found = {}
+    for prefix, listed in (("pretrained/", shipped), ("", runs.list_runs(folders.RUN_ROOT))):
+        for run in listed:
+            for kind in KINDS:
+                name = f"{prefix}{run.name}"
+                if choice := _choice(name, run, kind):
+                    found[f"{name}/{kind}"] = choice
+    # Sorting keeps the order of equals; a run stopped in its first epoch is a poor first network.
+    return dict(sorted(found.items(), key=lambda item: not item[1].is_complete))
+
+
+def _choice(name: str, run: Run, kind: str) -> Choice | None:
+    try:
+        about = (run.path / KINDS[kind]).stat()
+    except OSError:
+        return None
+    try:
+        status = run.status()
+    except RunError:  # weights are all that is needed
+        status = Status()
+    return Choice(name, run, kind, status, (about.st_mtime_ns, about.st_size))
+
+
+@st.cache_resource(max_entries=4, show_spinner="Loading the network…")
+def predictor(weights: str, changed: tuple[int, int]) -> Predictor:
+    """The network in a file; loaded again when the file changed."""
+    return Predictor.load(Path(weights))
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A choice with its network in memory: it answers even if its files are deleted meanwhile."""
+
+    choice: Choice
+    predictor: Predictor
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.predictor.classes
+
+    def answers(self, pictures: list[Picture], fit: str, k: int) -> list[Answer]:
+        """What the network says of each picture."""
+        if not pictures:
+            return []
+        pixels = b"".join(picture.inputs[fit].tobytes() for picture in pictures)
+        version = (str(self.choice.weights), self.choice.changed)
+        rows = _probabilities(version, pixels, self.predictor)
+        return [Answer(self.choice.title, best(row, self.classes, k), self.classes) for row in rows]
+
+
+def load(choice: Choice) -> Ready:
+    """Raises ValueError or OSError when the file went away or does not fit."""
+    return Ready(choice, predictor(str(choice.weights), choice.changed))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _probabilities(version: tuple, pixels: bytes, _predictor: Predictor) -> np.ndarray:
+    inputs = np.frombuffer(pixels, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3)
+    return _predictor.probabilities([Image.fromarray(i) for i in inputs])
+
+
+def facts(choice: Choice) -> str:
+    """A network in a line, for a person: what it is, what it learned, how well it did."""
+    config, info, status = readings.config_of(choice.run), choice.run.dataset_info(), choice.status
+    parts = [config.model.arch] if config else []
+    if info:
+        parts.append(f"trained on {markdown(dataset_title(str(info.get('name'))))}")
+    images = "test" if status.val_is_test else "held-out"
+    if choice.kind == "best" and status.best_acc is not None:
+        accuracy = f"{percent(status.best_acc)} on {images} images after epoch "
+        accuracy += f"{status.best_epoch}"
+        if status.val_is_test:
+            accuracy += ", which was chosen by this figure, so it reads too high"
+        parts.append(accuracy)
+    elif choice.kind == "last" and status.final_acc is not None:
+        parts.append(f"{percent(status.final_acc)} on {images} images after its last whole epoch")
+    if status.state is State.RUNNING:
+        parts.append(f"training now (epoch {status.epoch} of {status.epochs})")
+    return " · ".join(parts)
+
+
+def dataset_title(name: str) -> str:
+    """Accuracies on re-encoded CIFAR-10 are lower than on the original, so it is named apart."""
+    if name.lower() == "cifar10-jpeg":
+        return "CIFAR-10 (JPEG)"
+    return data.DATASETS[name].title if name in data.DATASETS else name

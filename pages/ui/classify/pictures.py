@@ -1,0 +1,87 @@
+"""Pictures to classify: uploads decoded once a session, and random test images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from engine import data
+from engine.data.images import FITS
+from engine.errors import DataError
+from engine.predict import decode_image, to_image, to_input
+from pages.ui import folders, readings
+from pages.ui.classify.cards import SMALL, THUMB, Picture, data_address
+from pages.ui.classify.networks import Choice, dataset_title
+from pages.ui.text import plain, shown_name
+
+MAX_PICTURES = 64  # at once
+DRAWN = 12  # test images at once
+
+
+def read_upload(name: str, content: bytes) -> Picture:
+    """An uploaded file made ready. Raises DataError with the reason why not."""
+    image = decode_image(content)
+    (width, height), frames = image.info["size"], image.info["frames"]
+    about = f"{width}×{height} pixels"
+    if frames > 1:
+        about += f", the first of {frames} pictures in the file"
+    inputs = {fit: _fitted(image, fit) for fit in FITS}
+    small = max(image.size) <= SMALL
+    image.thumbnail((THUMB, THUMB))
+    thumb = data_address(image, "PNG" if small else "JPEG")
+    return Picture(shown_name(name), about, thumb, small, inputs)
+
+
+def _fitted(image: Image.Image, fit: str) -> Image.Image:
+    return to_image(to_input(image, fit))
+
+
+def read_uploads(
+    files: list[Any], progress: Callable[[int, int], None]
+) -> tuple[list[Picture], list[tuple[str, str]]]:
+    """(pictures, [(shown name, why it is refused)]), each file decoded once a session."""
+    kept = st.session_state.setdefault("classify_read", {})
+    for gone in kept.keys() - {file.file_id for file in files}:
+        del kept[gone]
+    for index, file in enumerate(files):
+        if file.file_id not in kept:
+            progress(index, len(files))
+            try:
+                kept[file.file_id] = read_upload(file.name, file.getvalue())
+            except DataError as error:
+                kept[file.file_id] = (shown_name(file.name), plain(error))
+    found = [kept[file.file_id] for file in files]
+    pictures = [item for item in found if isinstance(item, Picture)]
+    return pictures, [item for item in found if not isinstance(item, Picture)]
+
+
+def forget_uploads() -> None:
+    st.session_state.pop("classify_read", None)
+
+
+def draw_tests(choice: Choice, draw: int) -> list[Picture]:
+    """Random test images of the network's own data set, the same ones for the same `draw`.
+
+    Raises DataError when they are not on this computer; nothing is ever downloaded here.
+    """
+    dataset = choice.run.config().data.dataset
+    if not data.is_available(dataset, folders.DATA_ROOT):
+        raise DataError(
+            f"The test images of {dataset_title(Path(dataset).stem)} are not on this computer, and "
+            "this page downloads nothing. Get them on Home, or upload pictures of your own."
+        )
+    images = readings.images(dataset)
+    count = len(images.test_labels)
+    indices = np.random.default_rng(draw).choice(count, min(DRAWN, count), replace=False)
+    return [_test_picture(images, int(i)) for i in indices]
+
+
+def _test_picture(images: data.ImageData, index: int) -> Picture:
+    image = to_image(images.test_images[index])
+    truth = images.classes[int(images.test_labels[index])]
+    return Picture(f"Test image {index}", "", "", True, dict.fromkeys(FITS, image), truth)
