@@ -12,15 +12,7 @@ import traceback
 from pathlib import Path
 
 from engine import data, runs
-from engine.config import (
-    FLAGS,
-    OPTIMIZERS,
-    PRECISIONS,
-    SCHEDULES,
-    RunConfig,
-    get_field,
-    with_fields,
-)
+from engine.config import SETTINGS, RunConfig, with_fields
 from engine.device import resolve
 from engine.errors import (
     Cancelled,
@@ -31,68 +23,18 @@ from engine.errors import (
     TrainingFailed,
 )
 from engine.evaluate import TestTimeAugmentation
-from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
+from engine.models import ARCHITECTURES
 from engine.models.summary import count_parameters
 from engine.predict import load_network, measure
 from engine.presets import PRESETS
 from engine.runs.run import RESUMABLE, Run, RunWriter, State
+from engine.settings import Setting, get_field
 from engine.training import group as distributed
 from engine.training import session
 from engine.training.group import Ended, Group
 from terminal import DataBar, Display, Signals
 
 FAILED = 1  # exit code
-
-# What may differ from the run's own config when it is resumed: where it computes and reads.
-MOVABLE = ("device", "data.root", "data.url")
-
-# field: (short flags and other spellings, type, help). Flags and defaults are in engine.config.
-OPTIONS = {
-    "model.arch": (["-a"], str, "architecture; --list shows them"),
-    "model.activation": ([], str, f"{', '.join(ACTIVATIONS)}; default: the architecture's own"),
-    "model.norm": ([], str, f"{', '.join(NORMS)}; default: the architecture's own"),
-    "model.width": ([], float, "multiplier on every channel count"),
-    "model.whitening": ([], bool, "a patch-whitening layer first (speedrun has its own)"),
-    "data.dataset": ([], str, f"{', '.join(data.DATASETS)}, or a path to class folders or a zip"),
-    "data.root": ([], str, "folder for archives, downloads and decoded caches"),
-    "data.url": ([], str, "mirror of the archive, accepted only if its MD5 matches"),
-    "data.holdout": ([], int, "training images kept for validation; 0: validate on the test set"),
-    "data.limit": ([], int, "train on a seeded subset of so many images"),
-    "batch_size": (["-b"], int, "images a step"),
-    "epochs": (["-e"], int, "passes over the training images"),
-    "optim.lr": (["--learning-rate"], float, "peak learning rate"),
-    "optim.optimizer": ([], str, ", ".join(OPTIMIZERS)),
-    "optim.momentum": ([], float, "SGD's or Muon's momentum"),
-    "optim.nesterov": ([], bool, "Nesterov momentum"),
-    "optim.weight_decay": (["--wd"], float, "weight decay"),
-    "optim.label_smoothing": ([], float, "label smoothing"),
-    "optim.head_lr": ([], float, "factor on the last layer's learning rate"),
-    "optim.bias_lr": ([], float, "factor on the learning rate of biases"),
-    "optim.ema": ([], float, "decay of the moving average of the weights; 0: none"),
-    "schedule.kind": ([], str, ", ".join(SCHEDULES)),
-    "schedule.milestones": (["-m"], int, "epoch of a multi_step drop; repeat for each"),
-    "schedule.gamma": ([], float, "factor of a multi_step drop"),
-    "schedule.t_max": ([], int, "epochs for cosine_annealing to reach 0; default: all"),
-    "schedule.warmup": ([], float, "epochs of linear warm-up"),
-    "augment.crop": ([], bool, "no random crop"),
-    "augment.crop_padding": ([], int, "pixels that the random crop may move an image"),
-    "augment.crop_reflect": ([], bool, "fill a moved image with its mirror image, not black"),
-    "augment.flip": ([], bool, "no horizontal flip"),
-    "augment.alternating_flip": ([], bool, "flip at random in epoch 1, then every other epoch"),
-    "augment.erasing": ([], bool, "random erasing"),
-    "augment.mixup": ([], bool, "mixup"),
-    "augment.mixup_alpha": ([], float, "mixup's Beta(alpha, alpha)"),
-    "augment.cutmix": ([], bool, "CutMix"),
-    "augment.cutmix_alpha": ([], float, "CutMix's Beta(alpha, alpha)"),
-    "precision": ([], str, f"{', '.join(PRECISIONS)}; auto: the fastest sound one here"),
-    "device": ([], str, "auto, cpu, mps, cuda or cuda:N"),
-    "seed": ([], int, "of weights, order and augmentation"),
-    "pretrained": ([], str, "run or .safetensors file whose weights to start from"),
-    "progressive": ([], bool, "train on smaller images first: 20, then 26, then 32 pixels"),
-    "compile": ([], bool, "compile the network first; takes a minute, pays on a GPU"),
-    "tta": ([], bool, "measure the last epoch (or --evaluate) with test-time augmentation too"),
-}
-
 
 EPILOG = "Each switch has its opposite (--no-tta, --crop …), to change what a preset chose."
 
@@ -106,22 +48,9 @@ class Parser(argparse.ArgumentParser):
 def make_parser() -> Parser:
     parser = Parser(description=__doc__, allow_abbrev=False, epilog=EPILOG)
     parser.add_argument("--name", help="the run's name; default: made from the choices")
-    defaults = RunConfig()
-    for path, flag in FLAGS.items():
-        spellings, kind, text = OPTIONS[path]
-        default = get_field(defaults, path)
-        options = {"dest": path, "default": argparse.SUPPRESS, "help": text}
-        if kind is bool:
-            options |= {"action": "store_const", "const": not default}
-            back = flag.replace("--no-", "--", 1) if default else flag.replace("--", "--no-", 1)
-            undo = {**options, "const": default, "help": argparse.SUPPRESS}
-            parser.add_argument(back, **undo)  # for what a preset turns on
-        elif isinstance(default, tuple):
-            options |= {"action": "append", "type": kind, "metavar": "EPOCH"}
-        else:
-            options |= {"type": kind, "metavar": path.split(".")[-1].upper()}
-            options["help"] += f" (default {default})" if default is not None else ""
-        parser.add_argument(*spellings, flag, **options)
+    for setting in SETTINGS.values():
+        if setting.flag:
+            _add_flag(parser, setting)
     parser.add_argument(
         "--preset", choices=PRESETS, help="choices to start from; other flags change them"
     )
@@ -132,10 +61,39 @@ def make_parser() -> Parser:
     return parser
 
 
+def _add_flag(parser: Parser, setting: Setting) -> None:
+    """The flag of a setting; a switch gets its opposite as well, for what a preset turns on."""
+    options = {"dest": setting.path, "default": argparse.SUPPRESS, "help": _help(setting)}
+    if setting.kind is bool:
+        options |= {"action": "store_const", "const": not setting.default}
+        opposite = {**options, "const": setting.default, "help": argparse.SUPPRESS}
+        parser.add_argument(opposite_of(setting), **opposite)
+    elif setting.kind is tuple:
+        options |= {"action": "append", "type": int, "metavar": "EPOCH"}
+    else:
+        options |= {"type": setting.kind, "metavar": setting.key.upper()}
+    parser.add_argument(*setting.aliases, setting.flag, **options)
+
+
+def opposite_of(setting: Setting) -> str:
+    """--no-crop for --crop and the reverse."""
+    if setting.default:
+        return setting.flag.replace("--no-", "--", 1)
+    return setting.flag.replace("--", "--no-", 1)
+
+
+def _help(setting: Setting) -> str:
+    if setting.kind is bool:
+        return f"no {setting.help}" if setting.default else setting.help
+    choices = f": {', '.join(setting.choices)}" if setting.choices else ""
+    default = setting.none if setting.default is None else setting.default
+    return f"{setting.help}{choices} (default: {default or 'none'})".replace("%", "%%")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code. 0: done, 1: the training failed, 2: bad arguments."""
     args = make_parser().parse_args(arguments)
-    given = {path: value for path, value in vars(args).items() if path in FLAGS}
+    given = {path: value for path, value in vars(args).items() if path in SETTINGS}
     given = {path: tuple(v) if isinstance(v, list) else v for path, v in given.items()}
     if "schedule.milestones" in given:
         given.setdefault("schedule.kind", "multi_step")
@@ -226,10 +184,10 @@ def resume(name: str | None, given: dict, root: Path, group: Group) -> int:
     run = runs.open_run(root, name)
     config = run.config()
     for path, value in given.items():
-        if path not in MOVABLE and value != get_field(config, path):
+        if not SETTINGS[path].movable and value != get_field(config, path):
             kept = get_field(config, path)
             raise ConfigError(path, f"the run has {kept}, not {value}; a resumed run keeps its own")
-    config = with_fields(config, {p: v for p, v in given.items() if p in MOVABLE})
+    config = with_fields(config, {p: v for p, v in given.items() if SETTINGS[p].movable})
     with run.hold("train.py") as writer:
         if writer.status.state is State.FINISHED:
             print(f"run {run.name!r} is finished; --pretrained {run.name} starts a new one from it")
@@ -351,7 +309,8 @@ def _warn(config: RunConfig) -> None:
 
 def _with_flag(error: Exception) -> str:
     """The message with the flag in front that a person has to change."""
-    flag = FLAGS.get(getattr(error, "field", ""))
+    setting = SETTINGS.get(getattr(error, "field", ""))
+    flag = setting and setting.flag
     return _one_line(f"{flag}: {str(error).partition(': ')[2]}" if flag else str(error))
 
 

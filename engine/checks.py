@@ -9,6 +9,7 @@ from typing import Any
 from engine.errors import ConfigError
 
 HUGE = 1e300  # a whole number from JSON can be larger than any float; no setting comes near
+MAX_TEXT = 4096  # characters
 
 
 def number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> None:
@@ -22,23 +23,37 @@ def number(name: str, value: Any, low: float, high: float, *, above: bool = Fals
 
 
 def integer(name: str, value: Any, low: int, high: int) -> None:
+    """Reject what is not an integer in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(name, f"{value!r} is not a whole number")
     if not low <= value <= high:
         raise ConfigError(name, f"{value} is out of range; use {low} to {high}")
 
 
+def integers(name: str, values: Any, low: int, high: int) -> None:
+    """Reject what is not a tuple of integers in [low, high], each once and in rising order."""
+    if not isinstance(values, tuple):
+        raise ConfigError(name, f"{values!r} is not a list of whole numbers")
+    for value in values:
+        integer(name, value, low, high)
+    if list(values) != sorted(set(values)):
+        raise ConfigError(name, "give each value once, in rising order")
+
+
 def flag(name: str, value: Any) -> None:
+    """Reject what is not a bool."""
     if not isinstance(value, bool):
         raise ConfigError(name, f"{value!r} is not true or false")
 
 
 def choice(name: str, value: Any, known: Iterable[str]) -> None:
+    """Reject what is not one of the known values."""
     known = tuple(known)
     if value not in known:
         raise ConfigError(name, f"unknown value {value!r}; known: {', '.join(known)}")
 
 
-def text(name: str, value: Any, limit: int = 4096) -> None:
+def text(name: str, value: Any, limit: int = MAX_TEXT) -> None:
+    """Reject what is not a str of 1 to `limit` characters, blanks alone and NUL included."""
     if not isinstance(value, str) or not value.strip() or "\0" in value or len(value) > limit:
         raise ConfigError(name, f"give a text of 1 to {limit} characters")

@@ -1,167 +1,143 @@
-"""RunConfig: the whole truth of one training run, checked when made, as JSON and as a command."""
+"""RunConfig: every setting of one training run, checked when made, as JSON and as a command."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import shlex
-import types
-import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine import checks
+from engine import settings
 from engine.errors import ConfigError
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
+from engine.recipe import MAX_EPOCHS, AugmentConfig, OptimConfig, ScheduleConfig
+from engine.settings import Role, Setting, setting
 
-OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
-SCHEDULES = ("cosine_annealing", "multi_step", "one_cycle", "triangular", "linear", "constant")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 MAX_JSON_BYTES = 1_000_000  # a real config is 2 KB; anything near this is not one
+MAX_IMAGES = 10_000_000
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network. None for activation or norm means the architecture's own default."""
+    """The network."""
 
-    arch: str = "resnet18"  # a name in engine.models.ARCHITECTURES
-    activation: str | None = None  # a name in engine.models.ACTIVATIONS
-    norm: str | None = None  # a name in engine.models.NORMS
-    width: float = 1.0  # multiplier on every channel count, above 0
-    num_classes: int | None = None  # 2 or more; None: as many as the data set has
-    whitening: bool = False  # a patch-whitening layer first; speedrun has its own in any case
+    arch: str = setting(
+        "resnet18",
+        "--arch",
+        "Architecture",
+        "architecture; --list shows all with their parameters",
+        aliases=("-a",),
+        choices=ARCHITECTURES,
+    )
+    activation: str | None = setting(
+        None,
+        "--activation",
+        "Activation",
+        "activation of every layer",
+        none="the architecture's own",
+        choices=ACTIVATIONS,
+    )
+    norm: str | None = setting(
+        None,
+        "--norm",
+        "Norm",
+        "normalization of every layer",
+        none="the architecture's own",
+        choices=NORMS,
+    )
+    width: float = setting(
+        1.0,
+        "--width",
+        "Width",
+        "multiplier on every channel count",
+        low=0,
+        high=64,
+        above=True,
+        step=0.25,
+    )
+    num_classes: int | None = setting(
+        None,
+        None,
+        "Classes",
+        "number of classes",
+        none="as many as the data set has",
+        low=2,
+        high=100_000,
+    )
+    whitening: bool = setting(
+        False,
+        "--whitening",
+        "Whitening layer first",
+        "fixed first layer that decorrelates the pixels of 2×2 patches (speedrun has its own)",
+    )
+
+    def __post_init__(self):
+        settings.check(self, "model.")
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of build_model; 10 classes while the data set is not known."""
         return {**vars(self), "num_classes": self.num_classes or 10}
 
-    def __post_init__(self):
-        checks.choice("model.arch", self.arch, ARCHITECTURES)
-        if self.activation is not None:
-            checks.choice("model.activation", self.activation, ACTIVATIONS)
-        if self.norm is not None:
-            checks.choice("model.norm", self.norm, NORMS)
-        checks.number("model.width", self.width, 0, 64, above=True)
-        checks.flag("model.whitening", self.whitening)
-        if self.num_classes is not None:
-            checks.integer("model.num_classes", self.num_classes, 2, 100_000)
-
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What to train on and what to measure on."""
+    """The images that the network is trained and measured on."""
 
-    dataset: str = "cifar10"  # cifar10, cifar100, shapes, or a path to class folders or a zip
-    root: str = "data"  # folder for archives, downloads and decoded caches
-    url: str | None = None  # mirror of the archive; accepted only if its MD5 matches
-    holdout: int = 0  # training images kept for validation; 0: the test set is used, and said so
-    limit: int | None = None  # train on a seeded subset of so many images; None: all
-
-    def __post_init__(self):
-        checks.text("data.dataset", self.dataset)
-        checks.text("data.root", self.root)
-        if self.url is not None:
-            checks.text("data.url", self.url)
-            if not self.url.startswith(("http://", "https://")):
-                raise ConfigError(
-                    "data.url", "give an address that starts with http:// or https://"
-                )
-        checks.integer("data.holdout", self.holdout, 0, 10_000_000)
-        if self.limit is not None:
-            checks.integer("data.limit", self.limit, 1, 10_000_000)
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """Which augmentations are on, in the order they are applied."""
-
-    crop: bool = True  # random 32×32 crop of the padded image
-    crop_padding: int = 4  # pixels on each side, 1 to 16
-    crop_reflect: bool = False  # a moved image goes on as its mirror image, not in black
-    flip: bool = True  # horizontal flip, probability 0.5
-    alternating_flip: bool = False  # flip at random in epoch 1, then every other epoch
-    erasing: bool = False  # random erasing, probability 0.5
-    mixup: bool = False
-    mixup_alpha: float = 0.2  # λ ~ Beta(α, α), above 0
-    cutmix: bool = False
-    cutmix_alpha: float = 1.0  # λ ~ Beta(α, α), above 0
-
-    def __post_init__(self):
-        for name in (
-            "crop",
-            "crop_reflect",
-            "flip",
-            "alternating_flip",
-            "erasing",
-            "mixup",
-            "cutmix",
-        ):
-            checks.flag(f"augment.{name}", getattr(self, name))
-        checks.integer("augment.crop_padding", self.crop_padding, 1, 16)
-        if self.alternating_flip and not self.flip:
-            raise ConfigError("augment.alternating_flip", "needs the flip, which is off")
-        checks.number("augment.mixup_alpha", self.mixup_alpha, 0, 100, above=True)
-        checks.number("augment.cutmix_alpha", self.cutmix_alpha, 0, 100, above=True)
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """The optimizer and what regularizes the loss."""
-
-    optimizer: str = "sgd"  # one of OPTIMIZERS
-    lr: float = 0.1  # peak learning rate, above 0
-    momentum: float = 0.9  # SGD's or Muon's momentum, 0 to below 1
-    nesterov: bool = False  # SGD only; Muon always is
-    weight_decay: float = 5e-4  # 0 or more; decoupled for adamw and muon, else in the gradient
-    label_smoothing: float = 0.0  # 0 to below 1
-    head_lr: float = 1.0  # factor on the last layer's learning rate, 0 to 10,000
-    bias_lr: float = 1.0  # factor on the learning rate of biases, 0 to 10,000
-    ema: float = 0.0  # decay of the moving average that is validated and kept, 0 (off) to below 1
+    dataset: str = setting(
+        "cifar10",
+        "--dataset",
+        "Data set",
+        "cifar10, cifar100, shapes, or the path of a folder or zip with class folders",
+        role=Role.VALIDATION,
+    )
+    root: str = setting(
+        "data",
+        "--data-root",
+        "Data folder",
+        "folder for archives, downloads and decoded images",
+        role=Role.PLACE,
+        movable=True,
+    )
+    url: str | None = setting(
+        None,
+        "--data-url",
+        "Mirror (on Home)",
+        "mirror of the archive, accepted only if its MD5 matches",
+        none="the official server",
+        role=Role.PLACE,
+        movable=True,
+    )
+    holdout: int = setting(
+        0,
+        "--holdout",
+        "Held-out training images",
+        "training images kept for validation; 0: validate on the test set, as the study did; the "
+        "best epoch is then selected on test data, and every figure says so",
+        unit="images",
+        low=0,
+        high=MAX_IMAGES,
+        step=500,
+        role=Role.VALIDATION,
+    )
+    limit: int | None = setting(
+        None,
+        "--limit",
+        "Train on at most so many images",
+        "train on a random subset of so many images, drawn by the seed",
+        unit="images",
+        none="all",
+        low=1,
+        high=MAX_IMAGES,
+        step=1000,
+    )
 
     def __post_init__(self):
-        checks.choice("optim.optimizer", self.optimizer, OPTIMIZERS)
-        checks.number("optim.lr", self.lr, 0, 1000, above=True)
-        checks.number("optim.momentum", self.momentum, 0, 0.9999)
-        checks.flag("optim.nesterov", self.nesterov)
-        checks.number("optim.weight_decay", self.weight_decay, 0, 10)
-        checks.number("optim.label_smoothing", self.label_smoothing, 0, 0.9999)
-        checks.number("optim.head_lr", self.head_lr, 0, 10_000)
-        checks.number("optim.bias_lr", self.bias_lr, 0, 10_000)
-        checks.number("optim.ema", self.ema, 0, 0.99999)
-        if self.nesterov and self.optimizer != "sgd":
-            raise ConfigError("optim.nesterov", "is for the sgd optimizer only")
-        if self.nesterov and self.momentum == 0:
-            raise ConfigError("optim.nesterov", "needs a momentum above 0")
-
-
-@dataclass(frozen=True)
-class ScheduleConfig:
-    """How the learning rate moves; see engine.schedules for the formulas."""
-
-    kind: str = "cosine_annealing"  # one of SCHEDULES
-    milestones: tuple[int, ...] = ()  # multi_step: epochs after which lr is multiplied by gamma
-    gamma: float = 0.1  # multi_step: the factor, above 0, at most 1
-    t_max: int | None = None  # cosine_annealing: epochs to reach 0; None: all epochs
-    warmup: float = 0.0  # epochs of linear warm-up from 0, multiplied onto the schedule
-
-    def __post_init__(self):
-        checks.choice("schedule.kind", self.kind, SCHEDULES)
-        if not isinstance(self.milestones, tuple):
-            raise ConfigError("schedule.milestones", "give a list of epochs")
-        for milestone in self.milestones:
-            checks.integer("schedule.milestones", milestone, 1, 1_000_000)
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise ConfigError("schedule.milestones", "give each epoch once, in rising order")
-        if self.milestones and self.kind != "multi_step":
-            raise ConfigError("schedule.milestones", f"belong to multi_step, not to {self.kind}")
-        checks.number("schedule.gamma", self.gamma, 0, 1, above=True)
-        if self.t_max is not None:
-            checks.integer("schedule.t_max", self.t_max, 1, 1_000_000)
-            if self.kind != "cosine_annealing":
-                raise ConfigError("schedule.t_max", f"belongs to cosine_annealing, not {self.kind}")
-        checks.number("schedule.warmup", self.warmup, 0, 100_000)
+        settings.check(self, "data.")
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            raise ConfigError("data.url", "give an address that starts with http:// or https://")
 
 
 @dataclass(frozen=True)
@@ -173,27 +149,83 @@ class RunConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    epochs: int = 100  # passes over the training images, 1 or more
-    batch_size: int = 128  # images a step, 1 or more
-    seed: int = 0  # of weights, order and augmentation, 0 to 2**31 - 1
-    precision: str = "auto"  # one of PRECISIONS
-    device: str = "auto"  # auto, cpu, mps, cuda or cuda:N
-    pretrained: str | None = None  # run (name or folder) or .safetensors file to start from
-    progressive: bool = False  # smaller images first; see engine.training.progressive
-    compile: bool = False  # by torch.compile; pays on a GPU
-    tta: bool = False  # measure the last epoch with test-time augmentation as well
+    epochs: int = setting(
+        100,
+        "--epochs",
+        "Epochs",
+        "passes over the training images",
+        aliases=("-e",),
+        low=1,
+        high=MAX_EPOCHS,
+        step=1,
+    )
+    batch_size: int = setting(
+        128,
+        "--batch-size",
+        "Batch size",
+        "images per optimizer step",
+        aliases=("-b",),
+        unit="images",
+        low=1,
+        high=1_000_000,
+        step=16,
+    )
+    seed: int = setting(
+        0,
+        "--seed",
+        "Seed",
+        "seed of initialization, order and augmentation",
+        low=0,
+        high=2**31 - 1,
+        step=1,
+        role=Role.SEED,
+    )
+    precision: str = setting(
+        "auto",
+        "--precision",
+        "Precision",
+        "precision of the forward and backward pass; auto: the fastest that is sound here",
+        choices=PRECISIONS,
+    )
+    device: str = setting(
+        "auto",
+        "--device",
+        "Device",
+        "auto, cpu, mps, cuda or cuda:N",
+        high=32,
+        role=Role.PLACE,
+        movable=True,
+    )
+    pretrained: str | None = setting(
+        None,
+        "--pretrained",
+        "Start from the weights of",
+        "run (name or folder) or .safetensors file whose weights to start from",
+        none="none",
+    )
+    progressive: bool = setting(
+        False,
+        "--progressive",
+        "Small images first",
+        "progressive resizing: the first part of the run sees images of 20, then 26 pixels",
+    )
+    compile: bool = setting(
+        False,
+        "--compile",
+        "Compile the network first",
+        "torch.compile; takes a minute or so before the first step, meant for GPUs",
+        role=Role.PLACE,
+    )
+    tta: bool = setting(
+        False,
+        "--tta",
+        "Test-time augmentation at the end",
+        "measure the last epoch (or --evaluate) with test-time augmentation as well: the mean "
+        "over shifted and mirrored views, as far as training used crop and flip",
+    )
 
     def __post_init__(self):
-        checks.integer("epochs", self.epochs, 1, 1_000_000)
-        checks.integer("batch_size", self.batch_size, 1, 1_000_000)
-        checks.integer("seed", self.seed, 0, 2**31 - 1)
-        checks.choice("precision", self.precision, PRECISIONS)
-        checks.text("device", self.device, 32)
-        checks.flag("progressive", self.progressive)
-        checks.flag("compile", self.compile)
-        checks.flag("tta", self.tta)
-        if self.pretrained is not None:
-            checks.text("pretrained", self.pretrained)
+        settings.check(self)
         if self.schedule.warmup > self.epochs:
             raise ConfigError(
                 "schedule.warmup", f"{self.schedule.warmup:g} is more than all epochs"
@@ -231,7 +263,7 @@ class RunConfig:
     @classmethod
     def from_dict(cls, values: Any) -> RunConfig:
         """The inverse of to_dict. Missing keys take their default; unknown ones are refused."""
-        return _build(cls, values, "")
+        return settings.build(cls, values)
 
     @classmethod
     def from_json(cls, text: str) -> RunConfig:
@@ -246,79 +278,16 @@ class RunConfig:
 
     def to_command(self, name: str | None = None) -> str:
         """The `train.py` line that repeats this run; flags at their default are left out."""
-        words, defaults = ["python", "train.py"], RunConfig()
+        words = ["python", "train.py"]
         if name:
             words += ["--name", name]
-        for path, flag in FLAGS.items():
-            value, default = get_field(self, path), get_field(defaults, path)
-            if value == default:
-                continue
-            if isinstance(value, bool):
-                words.append(flag)
-            elif isinstance(value, tuple):
-                for item in value:
-                    words += [flag, str(item)]
-            elif str(value).startswith("-"):  # would be taken for a flag
-                words.append(f"{flag}={value}")
-            else:
-                words += [flag, str(value)]
+        for declared, value in settings.changed(self, RunConfig()):
+            if declared.flag:
+                words += _words(declared, value)
         return shlex.join(words)
 
 
-# One command-line flag for every field but num_classes, which the data set decides.
-FLAGS = {
-    "model.arch": "--arch",
-    "model.activation": "--activation",
-    "model.norm": "--norm",
-    "model.width": "--width",
-    "model.whitening": "--whitening",
-    "data.dataset": "--dataset",
-    "data.root": "--data-root",
-    "data.url": "--data-url",
-    "data.holdout": "--holdout",
-    "data.limit": "--limit",
-    "batch_size": "--batch-size",
-    "epochs": "--epochs",
-    "optim.lr": "--lr",
-    "optim.optimizer": "--optim",
-    "optim.momentum": "--momentum",
-    "optim.nesterov": "--nesterov",
-    "optim.weight_decay": "--weight-decay",
-    "optim.label_smoothing": "--label-smoothing",
-    "optim.head_lr": "--head-lr",
-    "optim.bias_lr": "--bias-lr",
-    "optim.ema": "--ema",
-    "schedule.kind": "--sche",
-    "schedule.milestones": "--milestones",
-    "schedule.gamma": "--sche-gamma",
-    "schedule.t_max": "--sche-t-max",
-    "schedule.warmup": "--warmup",
-    "augment.crop": "--no-crop",
-    "augment.crop_padding": "--crop-padding",
-    "augment.crop_reflect": "--crop-reflect",
-    "augment.flip": "--no-flip",
-    "augment.alternating_flip": "--alternating-flip",
-    "augment.erasing": "--erase-aug",
-    "augment.mixup": "--mixup-aug",
-    "augment.mixup_alpha": "--mixup-alpha",
-    "augment.cutmix": "--cutmix-aug",
-    "augment.cutmix_alpha": "--cutmix-alpha",
-    "precision": "--precision",
-    "device": "--device",
-    "seed": "--seed",
-    "pretrained": "--pretrained",
-    "progressive": "--progressive",
-    "compile": "--compile",
-    "tta": "--tta",
-}
-
-
-def get_field(config: RunConfig, path: str) -> Any:
-    """The value at a dotted path such as "optim.lr"."""
-    value: Any = config
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value
+SETTINGS: dict[str, Setting] = settings.settings_of(RunConfig)  # by dotted path
 
 
 def with_fields(config: RunConfig, values: dict[str, Any]) -> RunConfig:
@@ -333,32 +302,12 @@ def with_fields(config: RunConfig, values: dict[str, Any]) -> RunConfig:
     return RunConfig.from_dict(nested)
 
 
-def _build(cls: type, values: Any, prefix: str) -> Any:
-    """Make dataclass `cls` from nested plain types, naming the field that does not fit."""
-    if not isinstance(values, dict):
-        raise ConfigError(prefix.rstrip(".") or "config", "must be a group of named settings")
-    hints = _hints(cls)
-    known = {f.name for f in dataclasses.fields(cls)}
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"{prefix}{str(key)[:80]}", "unknown setting")
-    arguments = {}
-    for key, value in values.items():
-        hint = hints[key]
-        if dataclasses.is_dataclass(hint):
-            value = _build(hint, value, f"{prefix}{key}.")
-        elif typing.get_origin(hint) is tuple and isinstance(value, list):
-            value = tuple(value)
-        elif isinstance(value, int) and not isinstance(value, bool) and _wants_float(hint):
-            value = float(value) if abs(value) <= checks.HUGE else value  # too large: refused below
-        arguments[key] = value
-    return cls(**arguments)
-
-
-@functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def _wants_float(hint: Any) -> bool:
-    return hint is float or (isinstance(hint, types.UnionType) and float in typing.get_args(hint))
+def _words(declared: Setting, value: Any) -> list[str]:
+    """The words of a command line that give a setting this value, which is not its default."""
+    if isinstance(value, bool):
+        return [declared.flag]
+    if isinstance(value, tuple):
+        return [word for item in value for word in (declared.flag, str(item))]
+    if str(value).startswith("-"):  # would be taken for a flag
+        return [f"{declared.flag}={value}"]
+    return [declared.flag, str(value)]

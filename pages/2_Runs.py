@@ -8,14 +8,15 @@ import pandas as pd
 import streamlit as st
 
 from engine import runs
+from engine.config import SETTINGS
 from engine.errors import ConfigError, RunError
 from engine.runs import compare
 from engine.runs.run import Run, State, Status
+from engine.settings import Role
 from pages.ui import charts, choices, frame, live, process, readings, refresh, tables
 from pages.ui.text import command, duration, percent
 
 MAX_OVERLAID = 20
-MEASURED_ON = {"data.dataset", "data.holdout"}  # fields that choose the images of validation
 
 
 def page() -> None:
@@ -116,8 +117,8 @@ def comparison(selected: list[Run]) -> None:
         st.info(f"The first {MAX_OVERLAID} of {len(configs)} selected runs are drawn.")
         configs = dict(list(configs.items())[:MAX_OVERLAID])
     differ = compare.differing(list(configs.values()))
-    names = ", ".join(choices.label(path) for path in differ)
-    if MEASURED_ON & set(differ):
+    names = ", ".join(SETTINGS[path].label for path in differ)
+    if any(SETTINGS[path].role is Role.VALIDATION for path in differ):
         st.warning("These runs were measured on different images: accuracies are not comparable.")
     elif len(differ) == 1:
         st.caption(f"These runs differ in one thing: {names}.")

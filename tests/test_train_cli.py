@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import train
-from engine.config import RunConfig, with_fields
+from engine.config import SETTINGS, RunConfig, with_fields
 from engine.data import download
 from engine.device import resolve
 from engine.models import ARCHITECTURES
@@ -101,9 +101,10 @@ def test_help_names_every_flag_and_its_default(capsys):
         train.main(["--help"])
     assert ending.value.code == 0
     out = capsys.readouterr().out
-    for flag in [*train.FLAGS.values(), "--resume", "--evaluate", "--tta", "--list", "--run-root"]:
+    flags = [flag for s in SETTINGS.values() if s.flag for flag in (s.flag, *s.aliases)]
+    for flag in [*flags, "--resume", "--evaluate", "--list", "--run-root"]:
         assert flag in out
-    assert "(default 0.0005)" in out
+    assert "(default: 0.0005)" in out
 
 
 def test_a_training_prints_a_line_an_epoch_and_what_it_reached(trained, capsys, tiny_args):

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.config import FLAGS, RunConfig, get_field
+from engine.config import SETTINGS, RunConfig
 from engine.models import ARCHITECTURES
-
-# Where a run reads and computes, and by which kernels, does not make it another experiment.
-PLACES = {"data.root", "data.url", "device", "compile"}
-FACTORS = tuple(path for path in FLAGS if path not in PLACES and path != "seed")
+from engine.settings import Role, get_field, is_used
 
 
 def differing(configs: list[RunConfig]) -> list[str]:
-    """The factors in which not all configs agree; parameters of switched-off parts do not count."""
+    """Paths of the settings in which not all configs agree.
+
+    Seeds, places and settings that have no effect in a config do not count.
+    """
     found = []
-    for path in FACTORS:
-        used = [c for c in configs if _is_used(c, path)]
-        values = {repr(_value(c, path)) for c in used}
+    for path, setting in SETTINGS.items():
+        if setting.flag is None or setting.role in (Role.PLACE, Role.SEED):
+            continue
+        values = {repr(_value(c, path)) for c in configs if is_used(c, setting)}
         if len(values) > 1:
             found.append(path)
     return found
@@ -49,15 +50,3 @@ def _value(config: RunConfig, path: str) -> Any:
         own = getattr(architecture, path.removeprefix("model."))
         return None if value == own else value
     return value
-
-
-def _is_used(config: RunConfig, path: str) -> bool:
-    needs = {
-        "augment.mixup_alpha": config.augment.mixup,
-        "augment.cutmix_alpha": config.augment.cutmix,
-        "schedule.gamma": config.schedule.kind == "multi_step",
-        "optim.momentum": config.optim.optimizer in ("sgd", "muon"),
-        "augment.crop_padding": config.augment.crop,
-        "augment.crop_reflect": config.augment.crop,
-    }
-    return needs.get(path, True)

@@ -1,4 +1,4 @@
-"""The Train form's values: to RunConfig and back. One table says which widget sets which field."""
+"""Values of the Train form: from a RunConfig to the widgets and back, and as a link."""
 
 from __future__ import annotations
 
@@ -9,78 +9,53 @@ from typing import Any
 import streamlit as st
 
 from engine import data
-from engine.config import RunConfig, get_field, with_fields
+from engine.config import SETTINGS, RunConfig, with_fields
 from engine.errors import ConfigError
 from engine.models import ARCHITECTURES
 from engine.presets import PRESETS
+from engine.settings import changed, get_field
 
 OWN_IMAGES = "own"  # the data set choice that asks for a path
-AUGMENTATIONS = {
-    "crop": "Random crop",
-    "flip": "Flip",
-    "erasing": "Random erasing",
-    "mixup": "Mixup",
-    "cutmix": "CutMix",
+AUGMENTATIONS = {  # the switches of the form's one row of pills: key, label
+    s.key: s.label
+    for s in SETTINGS.values()
+    if s.path.startswith("augment.") and s.kind is bool and s.when is None
 }
-# widget key: field of RunConfig that it holds as it is
-FIELDS = {
-    "arch": "model.arch",
-    "width": "model.width",
-    "whitening": "model.whitening",
-    "holdout": "data.holdout",
-    "epochs": "epochs",
-    "batch_size": "batch_size",
-    "seed": "seed",
-    "precision": "precision",
-    "lr": "optim.lr",
-    "optimizer": "optim.optimizer",
-    "momentum": "optim.momentum",
-    "nesterov": "optim.nesterov",
-    "weight_decay": "optim.weight_decay",
-    "label_smoothing": "optim.label_smoothing",
-    "head_lr": "optim.head_lr",
-    "bias_lr": "optim.bias_lr",
-    "ema": "optim.ema",
-    "sche": "schedule.kind",
-    "gamma": "schedule.gamma",
-    "warmup": "schedule.warmup",
-    "crop_padding": "augment.crop_padding",
-    "crop_reflect": "augment.crop_reflect",
-    "alternating_flip": "augment.alternating_flip",
-    "mixup_alpha": "augment.mixup_alpha",
-    "cutmix_alpha": "augment.cutmix_alpha",
-    "progressive": "progressive",
-    "compile": "compile",
-    "tta": "tta",
+# Settings whose widget holds something else than their value, and those that have no widget.
+EXCEPTIONS = {
+    *(f"augment.{key}" for key in AUGMENTATIONS),
+    *("model.activation", "model.norm"),  # None is shown as the architecture's own
+    *("data.dataset", "data.root", "data.url", "device"),
+    "schedule.milestones",  # a text
 }
+PLAIN = [s for s in SETTINGS.values() if s.flag and s.path not in EXCEPTIONS]
+LINKED = [s.path for s in SETTINGS.values() if s.flag and not s.movable]
 
 
 def fill(config: RunConfig) -> None:
     """Set every widget of the form to a config's value. Call before the widgets are made."""
     form = st.session_state
-    for key, path in FIELDS.items():
-        form[key] = get_field(config, path)
+    for setting in PLAIN:
+        form[setting.key] = get_field(config, setting.path)
     own = ARCHITECTURES[config.model.arch]
     form["activation"] = config.model.activation or own.activation
     form["norm"] = config.model.norm or own.norm
     named = config.data.dataset in data.DATASETS
     form["dataset"] = config.data.dataset if named else OWN_IMAGES
     form["dataset_path"] = "" if named else config.data.dataset
-    form["limit"] = config.data.limit or 0
     form["augment"] = [name for name in AUGMENTATIONS if getattr(config.augment, name)]
     form["milestones"] = ", ".join(map(str, config.schedule.milestones))
-    form["t_max"] = config.schedule.t_max or 0
-    form["pretrained"] = config.pretrained or ""
 
 
 def read(root: str) -> RunConfig:
     """The config that the form shows. Raises ConfigError for what cannot work."""
     form = st.session_state
-    values: dict[str, Any] = {path: form[key] for key, path in FIELDS.items()}
+    values: dict[str, Any] = {s.path: _entered(form[s.key]) for s in PLAIN}
     own = ARCHITECTURES[form["arch"]]
     # The architecture's own choice is left open, so that commands and names stay short.
     values["model.activation"] = _unless(form["activation"], own.activation)
     values["model.norm"] = _unless(form["norm"], own.norm)
+    values["model.whitening"] = form["whitening"] and not own.whitening
     path = form["dataset_path"].strip()
     if form["dataset"] == OWN_IMAGES and not _exists(path):
         found = f"there is nothing at {path}" if path else "no folder or zip is named yet"
@@ -89,17 +64,12 @@ def read(root: str) -> RunConfig:
     values["data.root"] = root
     if not data.is_available(values["data.dataset"], root):  # a mirror may be named on Home
         values["data.url"] = form.get(f"mirror_{values['data.dataset']}", "").strip() or None
-    values["data.limit"] = form["limit"] or None
     values |= {f"augment.{name}": name in form["augment"] for name in AUGMENTATIONS}
-    steps = form["sche"] == "multi_step"
-    values["schedule.milestones"] = _milestones(form["milestones"]) if steps else ()
-    cosine = form["sche"] == "cosine_annealing"
-    values["schedule.t_max"] = (form["t_max"] or None) if cosine else None
-    values["optim.nesterov"] = form["nesterov"] and form["optimizer"] == "sgd"
-    values["augment.alternating_flip"] = form["alternating_flip"] and "flip" in form["augment"]
-    whitened = ARCHITECTURES[form["arch"]].whitening
-    values["model.whitening"] = form["whitening"] and not whitened
-    values["pretrained"] = form["pretrained"].strip() or None
+    values["schedule.milestones"] = form["milestones"]
+    for setting in SETTINGS.values():  # what is hidden at the moment
+        if setting.strict and values[setting.when.path] not in setting.when.values:
+            values[setting.path] = setting.default
+    values["schedule.milestones"] = _milestones(values["schedule.milestones"])
     return with_fields(RunConfig(), values)
 
 
@@ -129,24 +99,8 @@ def encode(config: RunConfig) -> str:
 
     Not where downloads are kept; one's own images are a path, and nothing without it.
     """
-    default = RunConfig()
-    fields = {**dict.fromkeys(FIELDS.values()), **dict.fromkeys(EXTRA_FIELDS)}
-    changed = {
-        p: get_field(config, p) for p in fields if get_field(config, p) != get_field(default, p)
-    }
-    return json.dumps(changed, separators=(",", ":"))
-
-
-EXTRA_FIELDS = (
-    "model.activation",
-    "model.norm",
-    "data.dataset",
-    "data.limit",
-    "schedule.milestones",
-    "schedule.t_max",
-    "pretrained",
-    *(f"augment.{name}" for name in AUGMENTATIONS),
-)
+    differs = {s.path: value for s, value in changed(config, RunConfig()) if s.path in LINKED}
+    return json.dumps(differs, separators=(",", ":"))
 
 
 def decode(choices: str) -> RunConfig:
@@ -157,46 +111,17 @@ def decode(choices: str) -> RunConfig:
         raise ConfigError("choices", "the link is damaged") from None
     if not isinstance(values, dict):
         raise ConfigError("choices", "the link is damaged")
-    allowed = {*FIELDS.values(), *EXTRA_FIELDS}
     for path in values:
-        if path not in allowed:
+        if path not in LINKED:
             raise ConfigError(str(path)[:60], "unknown setting")
     return with_fields(RunConfig(), values)
 
 
-# what the form calls a field, where that is not the field's own name
-FIELD_LABELS = {
-    "model.arch": "Architecture",
-    "data.dataset": "Data set",
-    "data.url": "Mirror (on Home)",
-    "data.holdout": "Held-out training images",
-    "data.limit": "Train on at most so many images",
-    "optim.lr": "Learning rate",
-    "schedule.kind": "Schedule",
-    "schedule.milestones": "Drop after epochs",
-    "schedule.gamma": "Factor of a drop",
-    "schedule.t_max": "Epochs to reach 0",
-    "schedule.warmup": "Warm-up epochs",
-    "optim.head_lr": "Head's rate",
-    "optim.bias_lr": "Biases' rate",
-    "optim.ema": "Moving average of the weights",
-    "augment.crop_padding": "Crop moves by up to (pixels)",
-    "progressive": "Small images first",
-    "augment.mixup_alpha": "Mixup α",
-    "augment.cutmix_alpha": "CutMix α",
-    "pretrained": "Start from the weights of",
-}
-
-
-def label(field: str) -> str:
-    """What the form calls a field: optim.lr is Learning rate there."""
-    plain = field.rpartition(".")[2].replace("_", " ").capitalize()
-    return FIELD_LABELS.get(field, plain)
-
-
 def explain(error: ConfigError) -> str:
-    """An error in the form's own words."""
-    return f"{label(error.field)}: {str(error).removeprefix(f'{error.field}: ')}."
+    """An error with the setting's label in front."""
+    setting = SETTINGS.get(error.field)
+    label = setting.label if setting else error.field.capitalize()
+    return f"{label}: {str(error).removeprefix(f'{error.field}: ')}."
 
 
 def _exists(path: str) -> bool:
@@ -210,7 +135,15 @@ def _unless(value: str, own: str) -> str | None:
     return None if value == own else value
 
 
-def _milestones(text: str) -> list[int]:
+def _entered(value: Any) -> Any:
+    """A widget's value; an empty text is None."""
+    return value.strip() or None if isinstance(value, str) else value
+
+
+def _milestones(text: str | tuple[int, ...]) -> list[int]:
+    """The epochs in a text such as "60, 120"."""
+    if not isinstance(text, str):
+        return list(text)
     try:
         return [int(part) for part in text.replace(",", " ").split()]
     except ValueError:

@@ -9,11 +9,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from engine.config import SETTINGS, RunConfig
 from engine.models import ARCHITECTURES
 from engine.runs.run import Run, Status
+from engine.settings import get_field
 from pages.ui import readings
 from pages.ui.choices import AUGMENTATIONS
-from pages.ui.text import shown_name
+
+# Settings that have a column of their own, after those of the results.
+COLUMNS = (
+    *("data.dataset", "model.arch", "model.activation", "model.norm", "model.width"),
+    *("optim.optimizer", "optim.lr", "schedule.kind", "batch_size", "epochs", "seed"),
+)
 
 
 def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
@@ -23,7 +30,6 @@ def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
         config = readings.config_of(run)
         if config is None:
             continue
-        model, augment = config.model, config.augment
         rows.append(
             {
                 "Run": run.name,
@@ -31,19 +37,7 @@ def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
                 "Final": status.final_acc,
                 "Best": status.best_acc,
                 "Measured on": "test" if status.val_is_test else "held-out",
-                "Data": Path(config.data.dataset).stem,
-                "Architecture": model.arch,
-                "Activation": model.activation or ARCHITECTURES[model.arch].activation,
-                "Norm": model.norm or ARCHITECTURES[model.arch].norm,
-                "Width": model.width,
-                "Augmentations": ", ".join(n for n in AUGMENTATIONS if getattr(augment, n))
-                or "none",
-                "Optimizer": config.optim.optimizer,
-                "Learning rate": config.optim.lr,
-                "Schedule": config.schedule.kind,
-                "Batch": config.batch_size,
-                "Epochs": config.epochs,
-                "Seed": config.seed,
+                **setting_cells(config),
                 "Seconds": round(status.seconds, 1),
                 "Parameters": status.parameters,
                 "Made": datetime.fromtimestamp(int(status.created)),
@@ -53,31 +47,21 @@ def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def class_table(counts: list[tuple[str, int, int]]) -> pd.DataFrame:
-    """One row a class of a data set, with its number of images in each split."""
-    rows = [(shown_name(name), train, test) for name, train, test in counts]
-    return pd.DataFrame(rows, columns=["Class", "Training images", "Test images"])
-
-
-CHOICES = (
-    "Data",
-    "Architecture",
-    "Activation",
-    "Norm",
-    "Width",
-    "Augmentations",
-    "Optimizer",
-    "Learning rate",
-    "Schedule",
-    "Batch",
-    "Epochs",
-    "Seed",
-)
+def setting_cells(config: RunConfig) -> dict[str, object]:
+    """The cells of a run's settings by their labels; all augmentations share one."""
+    own = ARCHITECTURES[config.model.arch]
+    cells = {SETTINGS[path].label: get_field(config, path) for path in COLUMNS}
+    cells["Data set"] = Path(config.data.dataset).stem
+    cells["Activation"] = config.model.activation or own.activation
+    cells["Norm"] = config.model.norm or own.norm
+    used = [label for key, label in AUGMENTATIONS.items() if getattr(config.augment, key)]
+    return {**cells, "Augmentations": ", ".join(used) or "none"}
 
 
 def only_differing(table: pd.DataFrame) -> list[str]:
     """Columns worth showing: all results, and the choices that are not the same in every row."""
-    return [c for c in table if c not in CHOICES or table[c].nunique(dropna=False) > 1]
+    settings = setting_cells(RunConfig())
+    return [c for c in table if c not in settings or table[c].nunique(dropna=False) > 1]
 
 
 def to_csv(table: pd.DataFrame) -> bytes:

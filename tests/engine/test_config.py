@@ -1,31 +1,23 @@
 """RunConfig: what it refuses, and that JSON and the command line both carry all of it."""
 
-import dataclasses
 import json
 import shlex
-import typing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import (
-    FLAGS,
     MAX_JSON_BYTES,
-    OPTIMIZERS,
     PRECISIONS,
-    SCHEDULES,
-    AugmentConfig,
-    DataConfig,
-    ModelConfig,
-    OptimConfig,
+    SETTINGS,
     RunConfig,
-    ScheduleConfig,
-    get_field,
     with_fields,
 )
 from engine.errors import ConfigError
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
+from engine.recipe import OPTIMIZERS, SCHEDULES
+from engine.settings import get_field
 
 words = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(
     str.strip
@@ -110,44 +102,20 @@ CONFIGS = st.builds(
     TOGETHER,
     SCHEDULE,
 )
-GROUPS = {
-    "model": ModelConfig,
-    "data": DataConfig,
-    "augment": AugmentConfig,
-    "optim": OptimConfig,
-    "schedule": ScheduleConfig,
-}
-
-
-def leaf_fields() -> dict[str, typing.Any]:
-    """Dotted name of every setting, and its type."""
-    found = {}
-    for prefix, cls in [("", RunConfig), *((f"{name}.", cls) for name, cls in GROUPS.items())]:
-        hints = typing.get_type_hints(cls)
-        found |= {f"{prefix}{f.name}": hints[f.name] for f in dataclasses.fields(cls)}
-    return {path: hint for path, hint in found.items() if path not in GROUPS}
-
-
-LEAVES = leaf_fields()
-NUMERIC = [p for p, hint in LEAVES.items() if {int, float} & {hint, *typing.get_args(hint)}]
-NUMERIC.remove("schedule.milestones")
+GROUPS = {path.partition(".")[0] for path in SETTINGS if "." in path}
+NUMERIC = [path for path, declared in SETTINGS.items() if declared.kind in (int, float)]
 
 
 def test_these_tests_draw_every_field():
-    assert set(FIELDS) == set(LEAVES)
-
-
-def test_every_field_but_the_class_count_has_a_flag_of_its_own():
-    assert set(FLAGS) == set(LEAVES) - {"model.num_classes"}
-    assert len(set(FLAGS.values())) == len(FLAGS)
+    assert set(FIELDS) == set(SETTINGS)
 
 
 @given(CONFIGS)
 def test_json_round_trip_keeps_every_field(config):
     again = RunConfig.from_json(config.to_json())
     assert again == config
-    assert {p: type(get_field(again, p)) for p in LEAVES} == {
-        p: type(get_field(config, p)) for p in LEAVES
+    assert {p: type(get_field(again, p)) for p in SETTINGS} == {
+        p: type(get_field(config, p)) for p in SETTINGS
     }
 
 
@@ -272,7 +240,7 @@ def test_json_that_is_no_config_is_refused_by_name(text, field):
     assert refusal.value.field == field
 
 
-KEYS = st.sampled_from([*GROUPS, *{p.split(".")[-1] for p in LEAVES}]) | st.text(max_size=5)
+KEYS = st.sampled_from([*GROUPS, *{p.split(".")[-1] for p in SETTINGS}]) | st.text(max_size=5)
 ATOMS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10)
 TREES = st.recursive(ATOMS, lambda t: st.lists(t, max_size=3) | st.dictionaries(KEYS, t))
 

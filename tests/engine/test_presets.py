@@ -3,9 +3,10 @@
 import pytest
 
 from engine import schedules
-from engine.config import FLAGS, RunConfig, get_field
+from engine.config import SETTINGS, RunConfig
 from engine.models.summary import count_parameters
 from engine.presets import PRESETS
+from engine.settings import get_field
 
 every = pytest.mark.parametrize("name", list(PRESETS))
 
@@ -23,8 +24,8 @@ def test_it_is_a_valid_config_that_raises_no_doubts(name):
 @every
 def test_it_sets_what_it_names_and_nothing_else(name):
     preset, config, default = PRESETS[name], PRESETS[name].config(), RunConfig()
-    assert set(preset.values) <= set(FLAGS)
-    for path in FLAGS:
+    assert set(preset.values) <= set(SETTINGS)
+    for path in SETTINGS:
         assert get_field(config, path) == preset.values.get(path, get_field(default, path))
 
 

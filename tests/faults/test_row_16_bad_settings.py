@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import train
-from engine.config import FLAGS, OPTIMIZERS, PRECISIONS, SCHEDULES, RunConfig, get_field
+from engine.config import SETTINGS, RunConfig
 from engine.errors import DataError
-from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
 from engine.runs.run import State
+from engine.settings import get_field
 from engine.training import session
 
 
@@ -37,9 +37,8 @@ def refused(capsys, tmp_path, tiny_args):
     return run
 
 
-NUMBERS = {
-    FLAGS[path]: kind for path, (_, kind, _) in train.OPTIONS.items() if kind in (int, float)
-}
+KINDS = {int: int, float: float, tuple: int}
+NUMBERS = {s.flag: KINDS[s.kind] for s in SETTINGS.values() if s.flag and s.kind in KINDS}
 NO_NUMBERS = ["nan", "inf", "-inf", "-1", "1e999", "", "ten", "0x10", "1,0", "1\n2", "9" * 5000]
 
 
@@ -100,14 +99,7 @@ def test_row_16_a_name_that_cannot_be_a_folder_is_refused(refused, name):
     assert "name" in refused(f"--name={name}")
 
 
-KNOWN = {
-    "--arch": ARCHITECTURES,
-    "--activation": ACTIVATIONS,
-    "--norm": NORMS,
-    "--optim": OPTIMIZERS,
-    "--sche": SCHEDULES,
-    "--precision": PRECISIONS,
-}
+KNOWN = {s.flag: s.choices for s in SETTINGS.values() if s.choices}
 WORDS = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
 
 
@@ -143,7 +135,7 @@ def test_row_16_any_text_for_a_number_is_taken_as_it_or_refused_by_the_flag(flag
     if isinstance(verdict, str):
         assert flag in verdict
     else:
-        path = next(path for path, known in FLAGS.items() if known == flag)
+        path = next(path for path, setting in SETTINGS.items() if setting.flag == flag)
         taken = get_field(verdict, path)
         assert taken == ((NUMBERS[flag](value),) if isinstance(taken, tuple) else float(value))
 

@@ -12,14 +12,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.config import FLAGS, OPTIMIZERS, PRECISIONS, SCHEDULES, RunConfig, with_fields
+from engine.config import PRECISIONS, SETTINGS, RunConfig, with_fields
 from engine.data import DATASETS
 from engine.errors import ConfigError
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
+from engine.recipe import OPTIMIZERS, SCHEDULES
 from pages.ui import choices
 
 PAGE = "pages/1_Train.py"
-NOT_IN_THE_FORM = {"data.root", "data.url", "device"}
+NOT_IN_THE_FORM = {"data.root", "data.url", "device", "model.num_classes"}
 
 
 def small(high: float, low: float = 0.0) -> st.SearchStrategy[float]:
@@ -86,12 +87,11 @@ def test_what_is_filled_in_is_read_back(config):
 def test_a_link_carries_every_choice(config):
     link = choices.encode(config)
     assert choices.decode(link) == config
-    assert set(json.loads(link)) <= set(FLAGS) - NOT_IN_THE_FORM
+    assert set(json.loads(link)) <= set(SETTINGS) - NOT_IN_THE_FORM
 
 
 def test_every_setting_but_places_and_device_is_in_the_form():
-    fields = {*choices.FIELDS.values(), *choices.EXTRA_FIELDS}
-    assert fields == set(FLAGS) - NOT_IN_THE_FORM
+    assert set(choices.LINKED) == set(SETTINGS) - NOT_IN_THE_FORM
 
 
 def test_a_link_tells_nothing_of_where_the_data_lie():
@@ -113,15 +113,15 @@ def test_own_images_are_a_path_that_is_there(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"sche": "one_cycle", "milestones": "60, 120"}, {"schedule.kind": "one_cycle"}),
-        ({"sche": "one_cycle", "t_max": 50}, {"schedule.kind": "one_cycle"}),
+        ({"kind": "one_cycle", "milestones": "60, 120"}, {"schedule.kind": "one_cycle"}),
+        ({"kind": "one_cycle", "t_max": 50}, {"schedule.kind": "one_cycle"}),
         ({"optimizer": "adamw", "nesterov": True}, {"optim.optimizer": "adamw"}),
         (
-            {"sche": "multi_step", "milestones": " 60 120,,160 "},
+            {"kind": "multi_step", "milestones": " 60 120,,160 "},
             {"schedule.kind": "multi_step", "schedule.milestones": [60, 120, 160]},
         ),
         ({"pretrained": "  a run "}, {"pretrained": "a run"}),
-        ({"limit": 0, "t_max": 0}, {}),
+        ({"limit": None, "t_max": None}, {}),
     ],
 )
 def test_what_a_choice_switches_off_is_left_out(changes, expected):
@@ -131,8 +131,8 @@ def test_what_a_choice_switches_off_is_left_out(changes, expected):
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"sche": "multi_step", "milestones": "60, x"}, "schedule.milestones"),
-        ({"sche": "multi_step", "milestones": "60, 30"}, "schedule.milestones"),
+        ({"kind": "multi_step", "milestones": "60, x"}, "schedule.milestones"),
+        ({"kind": "multi_step", "milestones": "60, 30"}, "schedule.milestones"),
         ({"lr": 0.0}, "optim.lr"),
         ({"width": 0.0}, "model.width"),
         ({"nesterov": True, "momentum": 0.0}, "optim.nesterov"),

@@ -48,7 +48,7 @@ def test_only_what_differs(app, finished):
     finished("b", **{"model.arch": "vgg11"})
     shown = tables.only_differing(app(PAGE).dataframe[0].value)
     assert "Architecture" in shown and "Final" in shown
-    assert "Width" not in shown and "Data" not in shown
+    assert "Width" not in shown and "Data set" not in shown
 
 
 def test_a_deep_link_opens_a_run_cold(app, finished):

@@ -9,7 +9,7 @@ import json
 import pandas as pd
 import pytest
 
-from engine.config import FLAGS
+from engine.config import SETTINGS, RunConfig
 from pages.ui import readings, tables
 
 RESULTS = {
@@ -26,16 +26,17 @@ def table(app):
 def test_there_is_a_column_for_every_result_and_every_choice(finished, table):
     finished("a", acc=(0.2, 0.5, 0.4), **{"augment.flip": False, "augment.mixup": True})
     shown = table()
-    assert set(shown) == RESULTS | set(tables.CHOICES)
-    assert not RESULTS & set(tables.CHOICES)
+    settings = set(tables.setting_cells(RunConfig()))
+    assert set(shown) == RESULTS | settings
+    assert not RESULTS & settings
     row = shown.iloc[0].to_dict()
     assert (row["Run"], row["State"], row["Final"], row["Best"]) == ("a", "finished", 0.4, 0.5)
     assert (row["Activation"], row["Norm"], row["Augmentations"]) == (
         "relu",
         "batch",
-        "crop, mixup",
+        "Random crop, Mixup",
     )
-    assert (row["Width"], row["Batch"], row["Epochs"], row["Seed"]) == (0.0625, 16, 2, 0)
+    assert (row["Width"], row["Batch size"], row["Epochs"], row["Seed"]) == (0.0625, 16, 2, 0)
 
 
 def test_without_augmentation_it_says_none(finished, table):
@@ -53,7 +54,7 @@ def test_accuracies_are_never_shown_without_what_they_were_measured_on(finished,
 
 def test_an_own_data_set_shows_its_name_and_not_where_it_lies(finished, table):
     finished("a", **{"data.dataset": "/home/someone/private/cats.zip"})
-    assert table()["Data"].tolist() == ["cats"]
+    assert table()["Data set"].tolist() == ["cats"]
 
 
 def test_a_run_whose_config_cannot_be_read_is_left_out(finished, table):
@@ -108,7 +109,7 @@ def test_the_choices_of_a_study_are_all_among_the_columns(finished, table, path)
         "optim.optimizer": "adam",
         "optim.lr": 0.3,
     }
-    assert path in FLAGS
+    assert path in SETTINGS
     finished("a")
     finished("b", **{path: changed[path]})
     assert len(tables.only_differing(table())) == len(RESULTS) + 1

@@ -105,7 +105,7 @@ def test_what_cannot_be_trained_is_said_and_cannot_be_started(app):
 
 def test_an_unwise_choice_is_warned_of(app):
     at = app(PAGE)
-    at.segmented_control(key="sche").set_value("multi_step").run()
+    at.segmented_control(key="kind").set_value("multi_step").run()
     at.text_input(key="milestones").set_value("60").run()
     assert any("past the end" in warning.value for warning in at.warning)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from engine.config import FLAGS, RunConfig, with_fields
+from engine.config import SETTINGS, RunConfig, with_fields
 from engine.models import ARCHITECTURES
-from engine.runs.compare import FACTORS, differing, seed_groups
+from engine.runs.compare import differing, seed_groups
 
 
 def config(**changes) -> RunConfig:
@@ -61,8 +61,8 @@ NEEDED = {
 
 
 def test_every_setting_counts_but_places_and_the_seed():
-    assert set(FACTORS) == set(OTHER)
-    assert set(FLAGS) - set(FACTORS) == {"data.root", "data.url", "device", "compile", "seed"}
+    others = {"data.root", "data.url", "device", "compile", "seed", "model.num_classes"}
+    assert set(SETTINGS) - set(OTHER) == others
 
 
 @pytest.mark.parametrize("path", list(OTHER))
@@ -106,10 +106,10 @@ def test_two_architectures_with_their_own_layers_differ_in_one_thing():
     assert differing(configs) == ["model.arch"]
 
 
-def test_several_differences_come_in_the_order_of_the_flags():
+def test_several_differences_come_in_the_order_of_declaration():
     found = differing([RunConfig(), config(epochs=3, model__width=0.5, augment__flip=False)])
-    assert found == ["model.width", "epochs", "augment.flip"]
-    assert found == [path for path in FLAGS if path in found]
+    assert found == ["model.width", "augment.flip", "epochs"]
+    assert found == [path for path in SETTINGS if path in found]
 
 
 def test_of_many_runs_one_that_differs_is_enough():
