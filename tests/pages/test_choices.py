@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import train
 from engine.config import PRECISIONS, SETTINGS, RunConfig, with_fields
 from engine.data import DATASETS
 from engine.errors import ConfigError
@@ -143,6 +144,29 @@ def test_what_cannot_work_names_its_field(changes, field):
     with pytest.raises(ConfigError) as caught:
         through_the_form(RunConfig(), **changes)
     assert caught.value.field == field
+
+
+BOUNDED = [s for s in choices.PLAIN if s.kind in (int, float)]
+
+
+@pytest.mark.parametrize("setting", BOUNDED, ids=lambda setting: setting.path)
+def test_a_value_out_of_range_is_refused_in_the_words_of_the_terminal(setting, capsys):
+    low = setting.low if setting.above else setting.low - 1
+    for value in map(setting.kind, (low, setting.high + 1)):
+        with pytest.raises(ConfigError) as caught:
+            through_the_form(RunConfig(), **{setting.key: value})
+        words = choices.explain(caught.value)
+        assert train.main([f"{setting.flag}={value}"]) == 2
+        line = capsys.readouterr().err.strip().removeprefix(f"train.py: {setting.flag}: ")
+        assert words == f"{setting.label}: {line}."
+
+
+def test_the_page_says_what_is_out_of_range_and_does_not_start(app):
+    at = app(PAGE)
+    at.number_input(key="epochs").set_value(0).run()
+    assert not at.exception
+    assert any("Epochs: 0 is out of range; use 1 to 1000000." in e.value for e in at.error)
+    assert not at.button or all(b.disabled for b in at.button if b.key == "start")
 
 
 @pytest.mark.parametrize(
