@@ -15,6 +15,7 @@ from engine.runs.run import Run, Status
 from engine.settings import get_field
 from pages.ui import readings
 from pages.ui.choices import AUGMENTATIONS
+from pages.ui.text import shown_name
 
 # Settings that have a column of their own, after those of the results.
 COLUMNS = (
@@ -56,6 +57,12 @@ def setting_cells(config: RunConfig) -> dict[str, object]:
     cells["Norm"] = config.model.norm or own.norm
     used = [label for key, label in AUGMENTATIONS.items() if getattr(config.augment, key)]
     return {**cells, "Augmentations": ", ".join(used) or "none"}
+
+
+def class_table(counts: list[tuple[str, int, int]]) -> pd.DataFrame:
+    """One row a class of a data set, with its number of images in each split."""
+    rows = [(shown_name(name), train, test) for name, train, test in counts]
+    return pd.DataFrame(rows, columns=["Class", "Training images", "Test images"])
 
 
 def only_differing(table: pd.DataFrame) -> list[str]:
