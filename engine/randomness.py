@@ -1,6 +1,6 @@
-"""Keyed randomness: every random choice of a run is a function of a key, never of a stream.
+"""Keyed random generators: every random choice of a run is a function of a key.
 
-Nothing here touches the global generator, which all threads of a process share.
+The global generator, which all threads of a process share, is neither read nor written.
 """
 
 from enum import IntEnum
@@ -12,9 +12,9 @@ _WORD = 0xFFFFFFFF
 
 
 class Purpose(IntEnum):
-    """What a generator is drawn for: the second part of a key, so that two uses never share one.
+    """Second part of a key, so that no two uses of randomness share a generator.
 
-    Numbers are part of a run's reproducibility: append, never renumber.
+    A run is reproducible only while these numbers stay: append, never renumber.
     """
 
     PERMUTATION = 1
@@ -24,20 +24,21 @@ class Purpose(IntEnum):
     FLIP = 5
     WHITENING = 6
     SAMPLE = 7
+    CLASSIFIER = 8
 
 
 def keyed_generator(*key: int) -> torch.Generator:
-    """CPU generator that depends on the key alone, e.g. `(seed, purpose, epoch, step)`.
+    """A CPU generator seeded by `key` alone, e.g. (seed, purpose, epoch, step).
 
-    Each part is from 0 to 2^64 - 1; ValueError otherwise. (1,), (1, 0) and (0, 1) are
-    different keys.
+    Keys of different lengths or orders, such as (1,), (1, 0) and (0, 1), are different. Raises
+    ValueError unless each part is from 0 to 2^64 - 1.
     """
-    # SeedSequence pads with zeros, so the length goes in too; and it splits large integers
-    # into a varying number of 32-bit words, so each part gets exactly two.
+    # SeedSequence pads with zeros and splits large integers into a varying number of 32-bit
+    # words. With the length in front and two words a part, different keys stay different.
     words = [len(key)]
     for part in key:
         if not 0 <= part < 2**64:
-            raise ValueError(f"the parts of a random key go from 0 to 2^64 - 1, not {part}")
+            raise ValueError(f"each part of a random key must be from 0 to 2^64 - 1, not {part}")
         words += [part & _WORD, part >> 32]
     state = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(state)

@@ -1,27 +1,35 @@
-"""The architectures and the one function that builds them."""
+"""The registry of architectures and the function that builds a network from it."""
 
 import dataclasses
 import math
-from collections import OrderedDict
 from collections.abc import Iterable
 
 import torch
-from torch import nn
 
 from engine.errors import ConfigError
+from engine.models.base import Architecture, ImageClassifier, WhitenedClassifier, check_num_classes
 from engine.models.convmixer import CONVMIXERS
 from engine.models.densenet import DENSENETS
-from engine.models.layers import ACTIVATIONS, NORMS, Architecture, Layers, initialize
+from engine.models.initialization import initialize
+from engine.models.layers import ACTIVATIONS, NORMS, Layers
 from engine.models.resnet import RESNETS, RESNEXTS, WIDE_RESNETS
 from engine.models.speedrun import SPEEDRUNS
 from engine.models.vgg import VGGS
-from engine.models.whitening import CHANNELS, Whitening
+from engine.models.whitening import CHANNELS
 
-__all__ = ["ACTIVATIONS", "ARCHITECTURES", "NORMS", "Architecture", "build_model"]
+__all__ = [
+    "ACTIVATIONS",
+    "ARCHITECTURES",
+    "NORMS",
+    "Architecture",
+    "ImageClassifier",
+    "build_model",
+    "build_on_meta",
+]
 
 
 def merge(tables: Iterable[dict[str, Architecture]]) -> dict[str, Architecture]:
-    """All tables as one, in their order. Raises ValueError for a name that occurs twice."""
+    """The union of `tables`, in their order. Raises ValueError for a name that occurs twice."""
     merged: dict[str, Architecture] = {}
     for table in tables:
         if twice := merged.keys() & table.keys():
@@ -31,6 +39,19 @@ def merge(tables: Iterable[dict[str, Architecture]]) -> dict[str, Architecture]:
 
 
 ARCHITECTURES = merge([RESNETS, RESNEXTS, WIDE_RESNETS, VGGS, DENSENETS, CONVMIXERS, SPEEDRUNS])
+"""Every architecture by name, in the order in which they are listed to a user.
+
+To add one, write engine/models/<family>.py (vgg.py is the shortest example):
+
+1. Subclass `ImageClassifier`. The constructor takes (layers, num_classes, *, ...); take every
+   activation and norm from `layers.activation()` and `layers.norm(channels)`, every channel count
+   from `layers.channels(base)`, and the channels of the input from `layers.inputs`. Assign
+   `Head(channels, num_classes)` to `self.head`, define `forward_features`, and name `cam_layer`.
+2. Make a table {name: Architecture(...)} of its variants, and add it to the call above.
+
+Command line, form, checks and documentation read this table. The tests in tests/engine/models run
+over all of it; tests/engine/models/test_models_build.py also lists the names by family.
+"""
 
 
 def build_model(
@@ -41,24 +62,24 @@ def build_model(
     width: float = 1.0,
     whitening: bool = False,
     seed: int = 0,
-) -> nn.Module:
+) -> ImageClassifier:
     """A network on the CPU, (B, 3, 32, 32) float -> (B, num_classes) logits, in training mode.
 
     arch: a key of ARCHITECTURES. activation, norm: keys of ACTIVATIONS and NORMS, used for every
-    such layer; None is the architecture's own. width: multiplier on every channel count, above 0.
-    whitening: put a whitening layer first, which must be fitted to data (see whitening.py).
-    seed: of the weights. The same arguments give the same weights, and the global random state is
-    neither read nor written.
+    such layer; None means the architecture's default. width: multiplier on every channel count,
+    above 0. whitening: begin with a whitening layer, which must be fitted to data before training
+    (see whitening.py). seed: of the weights. The same arguments give the same weights; the global
+    random state is neither read nor written.
 
-    Raises ConfigError, naming the field, for a value that is unknown or leaves no network.
+    Raises ConfigError, which names the field, for an unknown or impossible value.
     """
     model = build_on_meta(arch, num_classes, activation, norm, width, whitening)
     try:
         model.to_empty(device="cpu")
-    except RuntimeError as error:  # the allocator's own message is no help to a person
+    except RuntimeError as error:  # the allocator's message names no setting
         size = sum(p.numel() for p in model.parameters()) * 4 / 1e9
         raise ConfigError("model.width", f"{width:g} needs {size:,.1f} GB of weights") from error
-    initialize(model, seed)
+    initialize(model, torch.Generator().manual_seed(seed))
     return model
 
 
@@ -69,8 +90,8 @@ def build_on_meta(
     norm: str | None = None,
     width: float = 1.0,
     whitening: bool = False,
-) -> nn.Module:
-    """The network of `build_model` without its weights: shapes only, on the meta device."""
+) -> ImageClassifier:
+    """The network of `build_model` on the meta device: shapes without weights; the same errors."""
     if arch not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ConfigError("model.arch", f"unknown architecture {arch!r}; known: {known}")
@@ -84,12 +105,10 @@ def build_on_meta(
         raise ConfigError("model.norm", f"unknown norm {norm!r}; known: {', '.join(NORMS)}")
     if not (isinstance(width, int | float) and math.isfinite(width) and width > 0):
         raise ConfigError("model.width", f"{width!r} is not a number above 0")
-    if not (isinstance(num_classes, int) and num_classes >= 1):
-        raise ConfigError("model.num_classes", f"{num_classes!r} is not a whole number above 0")
+    check_num_classes(num_classes)
     layers = Layers(ACTIVATIONS[activation], NORMS[norm], width)
     with torch.device("meta"):
         if not whitening or architecture.whitening:
             return architecture.build(layers, num_classes)
         network = architecture.build(dataclasses.replace(layers, inputs=CHANNELS), num_classes)
-        parts = {"whitening": Whitening(same=True), "activation": layers.activation()}
-        return nn.Sequential(OrderedDict(**parts, network=network))
+        return WhitenedClassifier(layers.activation(), network)

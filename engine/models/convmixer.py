@@ -9,11 +9,12 @@ from functools import partial
 import torch
 from torch import nn
 
-from engine.models.layers import Architecture, Layers, head
+from engine.models.base import Architecture, Head, ImageClassifier
+from engine.models.layers import Layers
 
 
 class Mixer(nn.Module):
-    """Mix positions (depthwise, around which x is added), then channels (1×1). Keeps the shape."""
+    """Depthwise convolution with a residual connection, then a 1×1 convolution. Keeps the shape."""
 
     def __init__(self, layers: Layers, channels: int, kernel: int):
         super().__init__()
@@ -30,11 +31,13 @@ class Mixer(nn.Module):
         return self.pointwise(x + self.depthwise(x))
 
 
-class ConvMixer(nn.Module):
-    """Patch stem, `depth` mixers of `base` channels at 16×16, then the head.
+class ConvMixer(ImageClassifier):
+    """Patch embedding, `depth` mixers of `base` channels at 16×16, head.
 
     (B, 3, 32, 32) -> (B, num_classes) logits.
     """
+
+    cam_layer = "stages"  # 16×16, as every map of the network
 
     def __init__(self, layers: Layers, num_classes: int, *, base, depth, kernel=7):
         super().__init__()
@@ -45,10 +48,10 @@ class ConvMixer(nn.Module):
             layers.norm(channels),
         )
         self.stages = nn.Sequential(*[Mixer(layers, channels, kernel) for _ in range(depth)])
-        self.head = head(channels, num_classes)
+        self.head = Head(channels, num_classes)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.stages(self.stem(x)))
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.stages(self.stem(x))
 
 
 VARIANTS = {

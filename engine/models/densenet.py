@@ -10,11 +10,12 @@ from functools import partial
 import torch
 from torch import nn
 
-from engine.models.layers import Architecture, Layers, head
+from engine.models.base import Architecture, Head, ImageClassifier
+from engine.models.layers import Layers
 
 
 class DenseLayer(nn.Module):
-    """Appends `growth` channels, computed from all `inputs` channels that came before."""
+    """Appends `growth` channels: (B, inputs, H, W) -> (B, inputs + growth, H, W)."""
 
     def __init__(self, layers: Layers, inputs: int, growth: int):
         super().__init__()
@@ -32,11 +33,11 @@ class DenseLayer(nn.Module):
 
 
 class DenseBlock(nn.Sequential):
-    """Dense layers, each of which takes what all before it have computed."""
+    """Dense layers, each of which reads the outputs of all layers before it."""
 
 
 def transition(layers: Layers, inputs: int, outputs: int) -> nn.Sequential:
-    """Fewer channels, half the height and width."""
+    """1×1 convolution and average pooling: (B, inputs, H, W) -> (B, outputs, H // 2, W // 2)."""
     return nn.Sequential(
         layers.norm(inputs),
         layers.activation(),
@@ -45,11 +46,14 @@ def transition(layers: Layers, inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-class DenseNet(nn.Module):
-    """Stem, four dense stages with transitions between, head: (B, 3, 32, 32) -> (B, num_classes).
+class DenseNet(ImageClassifier):
+    """Stem, four dense blocks with transitions between them, head.
 
-    The width scales `growth`, the channels that each layer adds; all else follows from it.
+    (B, 3, 32, 32) -> (B, num_classes) logits. `depths`: dense layers of each block. The width
+    scales `growth`, the channels that each layer adds, and with it every other channel count.
     """
+
+    cam_layer = "stages.5.1"  # 8×8: the activation that ends the third of four blocks
 
     def __init__(self, layers: Layers, num_classes: int, *, depths, growth=32):
         super().__init__()
@@ -66,10 +70,10 @@ class DenseNet(nn.Module):
             channels += depth * growth
         self.stages = nn.Sequential(*stages)
         self.final = nn.Sequential(layers.norm(channels), layers.activation())
-        self.head = head(channels, num_classes)
+        self.head = Head(channels, num_classes)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.final(self.stages(self.stem(x))))
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.final(self.stages(self.stem(x)))
 
 
 VARIANTS = {

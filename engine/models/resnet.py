@@ -6,7 +6,8 @@ Transformations for Deep Neural Networks", arXiv 1611.05431. Wide ResNet: Zagoru
 2016, "Wide Residual Networks", arXiv 1605.07146.
 
 The stem is one 3×3 convolution of stride 1 without a max-pool, as in section 4.2 of the first
-paper; the stages are those of its table 1. The stride of a bottleneck is in its 3×3.
+paper; the stages are those of its table 1. A bottleneck has its stride in the
+3×3 convolution.
 """
 
 from functools import partial
@@ -14,13 +15,14 @@ from functools import partial
 import torch
 from torch import nn
 
-from engine.models.layers import Architecture, Layers, Subsample, head
+from engine.models.base import Architecture, Head, ImageClassifier
+from engine.models.layers import Layers, Subsample
 
 
 class Block(nn.Module):
     """act(body(x) + shortcut(x)). The shortcut is a 1×1 projection where the shape changes.
 
-    With a stride, `subsample` picks the positions that the projection sees.
+    With a stride, `subsample` selects the positions that the projection reads.
     """
 
     def __init__(self, layers: Layers, body: nn.Sequential, inputs: int, outputs: int, stride: int):
@@ -38,9 +40,12 @@ class Block(nn.Module):
 
 
 def basic(layers: Layers, inputs: int, base: int, stride: int, groups: int) -> tuple[Block, int]:
-    """Two 3×3 convolutions, `base` channels out. Grouped: twice the inner width, the second split.
+    """Two 3×3 convolutions, `base` output channels.
 
-    Returns the block and its output channels; `inputs` is a true count, `base` one at width 1.
+    With groups, the inner width is doubled and the second convolution is grouped.
+
+    inputs: input channels of the block. base: channels at width 1. Returns the block and its
+    number of output channels.
     """
     outputs = layers.channels(base, multiple_of=groups)
     inner = outputs if groups == 1 else layers.channels(2 * base, multiple_of=groups)
@@ -57,9 +62,12 @@ def basic(layers: Layers, inputs: int, base: int, stride: int, groups: int) -> t
 def bottleneck(
     layers: Layers, inputs: int, base: int, stride: int, groups: int
 ) -> tuple[Block, int]:
-    """1×1, 3×3, 1×1 with 4·`base` channels out. Grouped: twice the inner width, the 3×3 split.
+    """1×1, 3×3 and 1×1 convolutions, 4·`base` output channels.
 
-    Returns the block and its output channels; `inputs` is a true count, `base` one at width 1.
+    With groups, the inner width is doubled and the 3×3 convolution is grouped.
+
+    inputs: input channels of the block. base: channels at width 1. Returns the block and its
+    number of output channels.
     """
     outputs = layers.channels(4 * base)
     inner = layers.channels(base if groups == 1 else 2 * base, multiple_of=groups)
@@ -76,11 +84,13 @@ def bottleneck(
     return Block(layers, body, inputs, outputs, stride), outputs
 
 
-class ResNet(nn.Module):
+class ResNet(ImageClassifier):
     """Stem, four stages of `depths` blocks, head: (B, 3, 32, 32) -> (B, num_classes) logits.
 
     `base` is the channel count of the stem and the first stage at width 1; each stage doubles it.
     """
+
+    cam_layer = "stages.2"  # 8×8; the last stage is 4×4
 
     def __init__(self, layers: Layers, num_classes: int, *, block, depths, base=64, groups=1):
         super().__init__()
@@ -99,10 +109,10 @@ class ResNet(nn.Module):
                 blocks.append(made)
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
-        self.head = head(channels, num_classes)
+        self.head = Head(channels, num_classes)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.stages(self.stem(x)))
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.stages(self.stem(x))
 
 
 DEPTHS = {

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates, memory. Nothing is really computed."""
+"""Parameters, multiply-accumulates and memory of a network, computed on the meta device."""
 
 import copy
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from engine.models.whitening import Whitening
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer that has parameters or computes, in the order of the forward pass."""
+    """One layer without submodules, in the order of the forward pass."""
 
     name: str  # dotted path in the network
     kind: str  # class name
-    output_shape: tuple[int, ...]  # of one image, without the batch
+    output_shape: tuple[int, ...]  # of one image, without the batch dimension
     parameters: int
     macs: int  # multiply-accumulates for one image
 
@@ -25,7 +25,7 @@ class LayerRow:
 class ModelSummary:
     parameters: int
     macs: int  # multiply-accumulates of convolutions and linear layers, for one image
-    activation_bytes: int  # what autograd keeps of one batch for the backward pass, in fp32
+    activation_bytes: int  # saved by autograd for the backward pass of one batch, in fp32
     layers: tuple[LayerRow, ...]
 
 
@@ -37,7 +37,7 @@ def count_parameters(
     width: float = 1.0,
     whitening: bool = False,
 ) -> int:
-    """Parameters of `build_model` with the same arguments (and errors), without building it."""
+    """Number of parameters of `build_model(...)`, without allocating them; the same errors."""
     model = build_on_meta(arch, num_classes, activation, norm, width, whitening)
     return sum(p.numel() for p in model.parameters())
 
@@ -45,9 +45,9 @@ def count_parameters(
 def summarize(model: nn.Module, batch_size: int = 128, image_size: int = 32) -> ModelSummary:
     """Costs of `model` in training on (batch_size, 3, image_size, image_size) fp32 images.
 
-    Runs one forward pass of a copy on the meta device; `model` itself is left as it is, as is the
-    random state. The memory is that of PyTorch's ordinary layers: it holds neither the weights
-    nor the convolutions' scratch space, and a fast path or autocast may need less.
+    Runs one forward pass of a copy on the meta device; neither `model` nor the global random state
+    is changed. The memory is that of PyTorch's standard layers, without the weights and without
+    the workspace of the convolutions; engine.fast and autocast may need less.
     """
     shadow = _on_meta(model).train()
     rows: list[LayerRow] = []
@@ -58,7 +58,9 @@ def summarize(model: nn.Module, batch_size: int = 128, image_size: int = 32) -> 
             )
 
     owned = {id(t.untyped_storage()) for t in [*shadow.parameters(), *shadow.buffers()]}
-    kept: dict[int, torch.UntypedStorage] = {}  # by identity; holding them keeps the ids unique
+    kept: dict[
+        int, torch.UntypedStorage
+    ] = {}  # by id, which stays unique while the storage is held
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
@@ -78,7 +80,7 @@ def summarize(model: nn.Module, batch_size: int = 128, image_size: int = 32) -> 
 
 
 def _on_meta(model: nn.Module) -> nn.Module:
-    """A copy of `model` in fp32 without its weights; those are never duplicated on the way."""
+    """A copy of `model` in fp32 on the meta device, made without copying its weights."""
     memo = {}
     for tensor in [*model.parameters(), *model.buffers()]:
         dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
@@ -89,8 +91,8 @@ def _on_meta(model: nn.Module) -> nn.Module:
 
 
 def _row(name: str, module: nn.Module, output: torch.Tensor) -> LayerRow:
-    # Not torch.utils.flop_counter: it hooks every module of the process, so counting here would
-    # reach into a network that trains in another thread. The tests compare the two.
+    # torch.utils.flop_counter registers hooks on every module of the process, so it would also
+    # count a network that is training in another thread. The tests compare the two.
     macs = 0
     if isinstance(module, nn.Conv2d | Whitening):
         macs = module.weight.numel() * output.shape[2] * output.shape[3]

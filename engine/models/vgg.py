@@ -1,8 +1,8 @@
 """VGG with a norm after each convolution and one linear layer, for 32×32 images.
 
 Simonyan, Zisserman 2014, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
-arXiv 1409.1556: configurations A, B, D and E of its table 1. The norms came after the paper; its
-three linear layers were made for 224×224 images.
+arXiv 1409.1556: configurations A, B, D and E of its table 1. The norms are later than the
+paper, and one linear layer replaces its three, which are sized for 224×224 images.
 """
 
 from functools import partial
@@ -10,13 +10,14 @@ from functools import partial
 import torch
 from torch import nn
 
-from engine.models.layers import Architecture, Layers, head
+from engine.models.base import Architecture, Head, ImageClassifier
+from engine.models.layers import Layers
 
 STAGE_CHANNELS = (64, 128, 256, 512, 512)
 
 
-class VGG(nn.Module):
-    """Five stages of 3×3 convolutions, each ended by a max-pool, then the head.
+class VGG(ImageClassifier):
+    """Five stages of 3×3 convolutions, each followed by max-pooling, and a head.
 
     (B, 3, 32, 32) -> (B, num_classes) logits. `depths`: convolutions in each stage.
     """
@@ -33,10 +34,12 @@ class VGG(nn.Module):
                 inputs = channels
             stages.append(nn.Sequential(*stage, nn.MaxPool2d(2)))  # 16×16, 8×8, 4×4, 2×2, 1×1
         self.stages = nn.Sequential(*stages)
-        self.head = head(inputs, num_classes)
+        self.head = Head(inputs, num_classes)
+        # 8×8: the last activation of the third stage, in front of its max-pooling.
+        self.cam_layer = f"stages.2.{3 * depths[2] - 1}"
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.stages(x))
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.stages(x)
 
 
 DEPTHS = {

@@ -1,4 +1,4 @@
-"""Patch whitening: a fixed first layer that gives a network decorrelated inputs.
+"""Patch whitening: a fixed first layer that decorrelates the inputs of a network.
 
 Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv 2404.00498, section 3.2 (after
 Page 2019, "How to train your ResNet 8"): the eigenvectors of the covariance of the training
@@ -11,17 +11,17 @@ from torch.nn import functional as F
 
 PATCH = 2  # pixels
 CHANNELS = 2 * 3 * PATCH**2  # every filter and its negative
-EPSILON = 5e-4  # added to the eigenvalues, so that noise is not blown up
-IMAGES = 5_000  # enough for a covariance of 12 × 12
+EPSILON = 5e-4  # added to the eigenvalues, to bound the gain of the smallest ones
+IMAGES = 5_000  # to fit on; enough for a 12 × 12 covariance matrix
 
 
 class Whitening(nn.Module):
-    """Whitened patches: (B, 3, H, W) -> (B, 24, H', W'). An activation belongs behind it.
+    """Whitened patches: (B, 3, H, W) -> (B, 24, H', W'), to be followed by an activation.
 
-    `same`: H' is H (the last row and column see zeros beside the image); otherwise H - 1. The
-    filters are a buffer: `fit` sets them from data and no optimizer moves them; until then they
-    are zero. Nothing here learns (the paper trains a bias for some epochs), so that no gradient
-    has to go back through the largest feature maps.
+    same: zero-pad the bottom and right edges, so that H' = H; otherwise H' = H - 1. The filters
+    are a buffer, zero until `fit` sets them from data. Unlike in the paper, which trains a bias
+    for some epochs, there are no parameters, so that no gradient has to be propagated through the
+    largest feature maps.
     """
 
     def __init__(self, *, same: bool):
@@ -39,17 +39,19 @@ class Whitening(nn.Module):
 
     @torch.no_grad()
     def fit(self, images: torch.Tensor) -> None:
-        """Set the filters. images: (N, 3, H, W), normalized as in training."""
+        """Set the filters from images (N, 3, H, W), normalized as in training."""
         patches = images.float().unfold(2, PATCH, 1).unfold(3, PATCH, 1)
         flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, CHANNELS // 2).double()
-        values, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))  # rising; in columns
+        values, vectors = torch.linalg.eigh(
+            flat.T @ flat / len(flat)
+        )  # ascending; eigenvectors in columns
         filters = (vectors / (values + EPSILON).sqrt()).T.flip(0)
-        # An eigenvector's sign is arbitrary; both occur below, so only their order depends on it.
+        # The sign of an eigenvector is arbitrary, and decides only the order of the two below.
         filters *= filters.gather(1, filters.abs().argmax(1, keepdim=True)).sign()
         filters = filters.reshape(-1, 3, PATCH, PATCH)
         self.weight.copy_(torch.cat([filters, -filters]))
 
 
 def find(model: nn.Module) -> Whitening | None:
-    """The whitening layer of a network, if it has one."""
+    """The whitening layer of a network, or None."""
     return next((m for m in model.modules() if isinstance(m, Whitening)), None)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from engine.models import NORMS, build_model
-from engine.models.layers import initialize
+from engine.models.initialization import initialize
 from engine.models.summary import count_parameters, summarize
 
 
@@ -48,7 +48,7 @@ def test_every_parameter_and_buffer_is_set(norm):
     with torch.no_grad():
         for tensor in [*model.parameters(), *model.buffers()]:
             tensor.fill_(77)
-    initialize(model, seed=5)
+    initialize(model, torch.Generator().manual_seed(5))
     for name, value in model.state_dict().items():
         assert torch.equal(value, expected[name]), name
         assert not (value == 77).any(), name
@@ -79,4 +79,4 @@ def test_a_layer_without_a_rule_is_refused(layer):
     with pytest.raises(
         TypeError, match=f"no initialization is known for 0 .{type(layer).__name__}"
     ):
-        initialize(nn.Sequential(layer), seed=0)
+        initialize(nn.Sequential(layer), torch.Generator())

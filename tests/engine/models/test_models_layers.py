@@ -27,7 +27,16 @@ NORM_TYPES = {
 }
 STRUCTURE = {
     "Subsample",
-    *("Conv2d", "IdentityConv", "Whitening", "Linear", "Sequential", "Identity", "Flatten"),
+    *(
+        "Conv2d",
+        "IdentityConv",
+        "Whitening",
+        "Linear",
+        "ScaledLinear",
+        "Sequential",
+        "Identity",
+        "Flatten",
+    ),
     *("AdaptiveAvgPool2d", "AvgPool2d", "MaxPool2d"),
 }
 NONLINEAR_OPS = set(ACTIVATION_TYPES) | {"hardtanh", "sigmoid", "tanh", "clamp", "threshold"}
