@@ -1,4 +1,4 @@
-"""Checks of single settings: each raises ConfigError that names the field and what would do."""
+"""Checks of values: each raises ConfigError that names the field and the values allowed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.errors import ConfigError
 
-HUGE = 1e300  # a whole number from JSON can be larger than any float; no setting comes near
+HUGE = 1e300  # a whole number in JSON may be larger than any float
 MAX_TEXT = 4096  # characters
 
 
@@ -54,6 +54,6 @@ def choice(name: str, value: Any, known: Iterable[str]) -> None:
 
 
 def text(name: str, value: Any, limit: int = MAX_TEXT) -> None:
-    """Reject what is not a str of 1 to `limit` characters, blanks alone and NUL included."""
+    """Reject what is not a str of 1 to `limit` characters, one that is blank, or one with NUL."""
     if not isinstance(value, str) or not value.strip() or "\0" in value or len(value) > limit:
         raise ConfigError(name, f"give a text of 1 to {limit} characters")

@@ -1,8 +1,8 @@
-"""Errors a person can act on: one line that names the field or file and says what to do."""
+"""Exceptions whose one-line message names the field or file and says what to do."""
 
 
 class ConfigError(ValueError):
-    """A setting that cannot work. `field` is its dotted name in RunConfig, e.g. "optim.lr"."""
+    """An invalid setting. `field` is its dotted path in RunConfig, e.g. "optim.lr"."""
 
     def __init__(self, field: str, message: str):
         super().__init__(f"{field}: {message}")
@@ -10,11 +10,11 @@ class ConfigError(ValueError):
 
 
 class DataError(ValueError):
-    """A data set that is absent, damaged or not in the expected layout."""
+    """A data set that is missing, damaged or not in the expected layout."""
 
 
 class Cancelled(Exception):
-    """A person asked for a long preparation (download, import) to end; nothing was kept."""
+    """The user cancelled a download or an import; nothing was kept."""
 
 
 class RunError(ValueError):
@@ -26,4 +26,4 @@ class CheckpointError(ValueError):
 
 
 class TrainingFailed(RuntimeError):
-    """A training that cannot go on; the message says at which step and what to try."""
+    """A training that cannot continue; the message names the step and what to try."""

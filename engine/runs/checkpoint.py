@@ -1,4 +1,4 @@
-"""Weights and resumable checkpoints on disk: saved whole or not at all, verified when loaded."""
+"""Weights and checkpoints on disk: written atomically, verified by checksum when loaded."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from engine.files import replace, sync_folder, write_atomic
 from engine.models import ARCHITECTURES
 
 SCHEMA = 1
-KEEP = 2  # resume folders: the newest, and one to fall back on
+KEEP = 2  # checkpoints of a run: the newest, and one to fall back on
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified resume folder, loaded on the CPU."""
+    """A verified checkpoint, on the CPU."""
 
     step: int
     weights: dict[str, Tensor]
-    header: dict[str, str]  # which network they fit
+    header: dict[str, str]  # of the weights: architecture, activation, norm, width …
     state: dict[str, Any]  # optimizer, scaler, sums, best so far, position
 
 
 def describe_model(model: ModelConfig) -> dict[str, str]:
-    """The header that weights carry, so that a file alone tells which network it fits."""
+    """Metadata stored with weights, from which the network that they fit can be rebuilt."""
     own = ARCHITECTURES[model.arch]
     return {
         "schema": str(SCHEMA),
@@ -49,7 +49,7 @@ def describe_model(model: ModelConfig) -> dict[str, str]:
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], header: dict[str, str]) -> None:
-    """Replace the safetensors file at `path` whole. Raises CheckpointError when it cannot."""
+    """Write a safetensors file atomically. Raises CheckpointError if it cannot be written."""
     try:
         write_atomic(path, _serialize(weights, header))
     except OSError as error:
@@ -57,7 +57,7 @@ def save_weights(path: Path, weights: dict[str, Tensor], header: dict[str, str])
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors on the CPU, header) of a safetensors file, or CheckpointError."""
+    """(tensors on the CPU, metadata) of a safetensors file. Raises CheckpointError."""
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             header = dict(file.metadata() or {})
@@ -73,7 +73,9 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def apply_weights(
     model: nn.Module, weights: dict[str, Tensor], header: dict[str, str], expected: dict[str, str]
 ) -> None:
-    """Copy `weights` into `model`, keeping its memory format, or name every item that differs.
+    """Copy `weights` into `model`, whose memory format stays.
+
+    Raises CheckpointError that names the items that do not fit.
 
     expected: the header that describe_model gives for `model`.
     """
@@ -113,7 +115,7 @@ def _tensor_problems(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether the run in `folder` ever saved one, intact or not."""
+    """Whether the run in `folder` has a checkpoint, intact or not."""
     return bool(_saved(folder / "resume"))
 
 
@@ -131,19 +133,17 @@ class CheckpointStore:
         state: dict[str, Any],
         result: dict[str, Tensor] | None = None,
     ) -> None:
-        """Write resume/<step>/ under a temporary name, sync it, rename it, drop older ones.
+        """Write resume/<step>/ under a temporary name, sync it, rename it, delete older ones.
 
-        result: the weights for last.safetensors, where they are not those that are trained (a
-        moving average of them).
-
-        Raises CheckpointError (disk full, folder not writable); what was there stays intact.
+        result: weights for last.safetensors if they differ from the trained ones (EMA).
+        Raises CheckpointError (disk full, folder not writable); older checkpoints stay intact.
         """
         staging = self.resume / f".{step}.tmp"
         final = self._unused(step)
         content = _serialize(weights, self.header)
         try:
-            # First, so that last.safetensors is never older than what a resume goes on from: the
-            # resume of a run that died in its final save has nothing left to do.
+            # Before the checkpoint, so that last.safetensors is never older than it: a run that is
+            # killed in its final save has nothing left to train when it is resumed.
             last = content if result is None else _serialize(result, self.header)
             write_atomic(self.folder / "last.safetensors", last)
             self.resume.mkdir(exist_ok=True)
@@ -168,14 +168,14 @@ class CheckpointStore:
             raise _cannot_save(final, error) from error
 
     def save_best(self, weights: dict[str, Tensor], epoch: int, val_acc: float) -> None:
-        """Replace best.safetensors; the header also tells its epoch and validation accuracy."""
+        """Write best.safetensors, with its epoch and validation accuracy in the metadata."""
         header = {**self.header, "epoch": str(epoch), "val_acc": f"{val_acc:.6f}"}
         save_weights(self.folder / "best.safetensors", weights, header)
 
     def load_newest(self) -> Checkpoint | None:
-        """The newest checkpoint whose checksums hold; None when none was ever saved.
+        """The newest checkpoint whose checksums match; None if there is none.
 
-        Raises CheckpointError when there are some and all of them are damaged.
+        Raises CheckpointError if all of them are damaged.
         """
         folders = _saved(self.resume)
         for folder in reversed(folders):
@@ -184,17 +184,17 @@ class CheckpointStore:
             weights, header = load_weights(folder / "weights.safetensors")
             try:
                 state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-            except Exception as error:  # checksums held, so another version wrote it
+            except Exception as error:  # the checksum matches: written by another version
                 raise CheckpointError(
                     f"{folder.name}/state.pt: cannot be read ({error})"
                 ) from error
             return Checkpoint(state["step"], weights, header, state)
         if folders:
-            raise CheckpointError("every checkpoint of this run is damaged; start it anew")
+            raise CheckpointError("every checkpoint of this run is damaged; start a new run")
         return None
 
     def _unused(self, step: int) -> Path:
-        """A new name, because replacing a folder would mean deleting it first."""
+        """An unused folder name: replacing a folder would delete it first."""
         same = [path.name for path in _saved(self.resume) if path.name.split(".")[0] == str(step)]
         if not same:
             return self.resume / str(step)
@@ -205,7 +205,7 @@ class CheckpointStore:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _remove_leftovers(self) -> None:
-        """What writers that were killed left behind; their lock is ours now."""
+        """Delete temporary files of killed writers; the lock is ours."""
         for path in self.resume.glob(".*.tmp"):
             shutil.rmtree(path, ignore_errors=True)
         for path in self.folder.glob(".*.safetensors.*.tmp"):
@@ -213,7 +213,7 @@ class CheckpointStore:
 
 
 def _saved(resume: Path) -> list[Path]:
-    """Saved checkpoints, oldest first. A step saved again has .1, .2 … after its number."""
+    """Checkpoint folders, oldest first. A step saved again has .1, .2 … after its number."""
     if not resume.is_dir():
         return []
     found = {}
@@ -225,7 +225,7 @@ def _saved(resume: Path) -> list[Path]:
 
 
 def _serialize(weights: dict[str, Tensor], header: dict[str, str]) -> bytes:
-    # safetensors wants contiguous tensors; channels_last ones are not.
+    # safetensors needs contiguous tensors; channels_last ones are not.
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
     return safetensors.torch.save(plain, metadata=header)
 

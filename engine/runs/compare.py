@@ -1,4 +1,4 @@
-"""What two runs differ in, and which runs repeat one another with another seed."""
+"""Differences between the configs of runs, and groups of runs that differ in the seed only."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def differing(configs: list[RunConfig]) -> list[str]:
 
 
 def seed_groups(configs: dict[str, RunConfig]) -> list[list[str]]:
-    """Names of runs, together where only the seed differs, in the order given.
+    """Names of runs grouped by config; within a group only the seed differs. Keeps the order.
 
-    A seed that is there already makes a group of its own: a repeat of it is no independent sample.
+    A run whose seed is in the group already starts another one: it is no independent sample.
     """
     groups: list[list[str]] = []
     for name, config in configs.items():
@@ -42,7 +42,7 @@ def seed_groups(configs: dict[str, RunConfig]) -> list[list[str]]:
 
 
 def _value(config: RunConfig, path: str) -> Any:
-    """A field, or what it comes to: an architecture's own activation, norm or whitening."""
+    """The value of a setting, resolved where None means the architecture's own."""
     value, architecture = get_field(config, path), ARCHITECTURES[config.model.arch]
     if path == "model.whitening":
         return value or architecture.whitening

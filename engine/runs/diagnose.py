@@ -1,4 +1,4 @@
-"""What a run's curves say that a beginner may not see: at chance, diverged, overfitting."""
+"""Common problems read off a run's curves: accuracy at chance, divergence, overfitting."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 from engine.runs.run import State, Status
 
-CHANCE_MARGIN = 1.25  # less than a quarter better than guessing counts as chance
-OVERFIT_EPOCHS = 3  # so many epochs without a lower validation loss while the training loss falls
+CHANCE_MARGIN = 1.25  # times the accuracy of guessing; below it a network is at chance
+OVERFIT_EPOCHS = 3  # of rising validation loss and falling training loss
 
 
 def diagnose(status: Status, epochs: list[dict[str, Any]], num_classes: int) -> list[str]:
-    """Plain sentences about a run and what to try; empty when nothing stands out.
+    """Sentences that name a problem and what to try; empty if there is none.
 
     epochs: the run's epoch records, in order.
     """
     found = []
     if status.state is State.FAILED:
-        found.append(status.message or "This run failed; its log tells more.")
+        found.append(status.message or "This run failed; see its log.")
     if epochs and max(e["val_acc"] for e in epochs) < CHANCE_MARGIN / num_classes:
         found.append(
             f"Still at chance ({100 / num_classes:.0f} %) after {len(epochs)} "

@@ -1,4 +1,4 @@
-"""The folder of all runs: make, find, list, rename and delete them."""
+"""The folder of all runs: create, open, list, rename and delete them."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ def check_name(name: str) -> None:
 
 
 def check_free(root: Path, name: str) -> None:
-    """Raise unless `name` can be a new run's: ConfigError for a bad one, RunError for a taken."""
+    """Raise ConfigError if `name` is no valid name, RunError if a run has it already."""
     check_name(name)
-    if not str(root).isprintable():  # TensorBoard writes to Unicode names only
-        raise RunError(f"the folder of runs {str(root)!r} has a strange name; choose another")
+    if not str(root).isprintable():  # TensorBoard needs a path that is valid Unicode
+        raise RunError(f"folder of runs {str(root)!r}: unprintable characters; choose another")
     if name.lower() in _taken(root):
         raise RunError(f"run {name!r} exists already; choose another name, or resume it")
 
 
 def _taken(root: Path) -> set[str]:
-    """Names in use, in lower case, because some file systems do not tell case apart."""
+    """Names in use, in lower case: some file systems ignore case."""
     try:
         return {path.name.lower() for path in root.iterdir()} if root.is_dir() else set()
-    except OSError as error:  # not ours to read, or no path at all
+    except OSError as error:  # not readable, or not a path
         raise RunError(f"cannot read the folder of runs {root}: {error.strerror}") from error
 
 
 def create(root: Path, name: str, config: RunConfig) -> Run:
-    """Make the folder of a new queued run, whole or not at all. Refuses an existing name."""
+    """Create the folder of a new queued run atomically. Raises RunError for an existing name."""
     check_free(root, name)
     staging = root / f".{name}.{os.getpid()}.tmp"
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".create.lock", timeout=30):
-            check_free(root, name)  # again: another process may have been faster
+            check_free(root, name)  # another process may have created it meanwhile
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir()
             now = time.time()
@@ -67,40 +67,40 @@ def create(root: Path, name: str, config: RunConfig) -> Run:
             staging.rename(root / name)
     except OSError as error:
         shutil.rmtree(staging, ignore_errors=True)
-        raise RunError(f"cannot make a run in {root}: {error.strerror or error}") from error
+        raise RunError(f"cannot create a run in {root}: {error.strerror or error}") from error
     return Run(root / name)
 
 
 def open_run(root: Path, name: str) -> Run:
-    """The run `name` under `root`, or RunError."""
+    """The run `name` under `root`. Raises RunError if there is none or its config is damaged."""
     check_name(name)
     run = Run(root / name)
-    run.dataset_info()  # refuses a folder whose config cannot be read
+    run.dataset_info()  # raises if the config cannot be read
     return run
 
 
 def rename(run: Run, name: str) -> Run:
-    """Give a run that is not being trained a new, free name."""
-    with run.hold("the app") as writer:  # waits out a reader, refuses when somebody trains it
+    """Rename a run. Raises RunError if it is training, queued, or the name is taken."""
+    with run.hold("the app") as writer:  # raises while it is training
         check_free(run.path.parent, name)
-        if writer.status.state is State.QUEUED:  # the queue knows it by its old name
+        if writer.status.state is State.QUEUED:  # the queue refers to its name
             raise RunError(f"run {run.name!r} is queued; rename it once it has ended")
     target = run.path.with_name(name)
-    replace(run.path, target)  # after the lock is let go: Windows cannot move a file in use
+    replace(run.path, target)  # after releasing the lock: Windows cannot move a file in use
     return Run(target)
 
 
 def delete(run: Run) -> None:
-    """Remove a run that is not being trained, with everything in its folder."""
+    """Delete a run and its folder. Raises RunError while it is training."""
     with run.hold("the app"):
         pass
     trash = run.path.with_name(f".{run.name}.{os.getpid()}.trash")
-    replace(run.path, trash)  # gone from every list at once, however long the removal takes
+    replace(run.path, trash)  # atomic; the removal itself may take long
     shutil.rmtree(trash, ignore_errors=True)
 
 
 def list_runs(root: Path) -> list[Run]:
-    """Every run under `root`, newest first; folders that are not runs are passed over."""
+    """Every run under `root`, newest first; other folders are skipped."""
     found = []
     if root.is_dir():
         for path in root.iterdir():
@@ -113,7 +113,7 @@ def list_runs(root: Path) -> list[Run]:
 
 
 def suggest_name(root: Path, config: RunConfig, base: str | None = None) -> str:
-    """A free name: `base`, or one that tells the choices, such as resnet18-mish-mixup-2."""
+    """An unused name: `base`, or one made from the config, such as resnet18-mish-mixup-2."""
     model, augment = config.model, config.augment
     parts = [model.arch, model.activation, model.norm]
     parts.append(f"w{model.width:g}" if model.width != 1 else None)

@@ -1,4 +1,7 @@
-"""One run's folder: status, records, its one writer. Files are the only truth about a run."""
+"""A run's folder: configuration, status, records and the lock of its only writer.
+
+Everything known of a run is in its files; the app, the command line and other processes read them.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,12 @@ from engine.errors import RunError
 from engine.files import write_atomic
 
 SCHEMA = 1
-LOCK_WAIT_S = 2.0  # a page that asks whether a run is alive holds its lock for microseconds
+LOCK_WAIT_S = 2.0  # seconds; `is_alive` of another process holds the lock for microseconds
 
 
 class State(StrEnum):
+    """State of a run."""
+
     QUEUED = "queued"
     RUNNING = "running"
     PAUSED = "paused"
@@ -39,22 +44,22 @@ RESUMABLE = (State.PAUSED, State.STOPPED, State.FAILED, State.INTERRUPTED)
 
 @dataclass(frozen=True)
 class Status:
-    """status.json: where a run is. Accuracies are fractions, times seconds or Unix time."""
+    """Contents of status.json. Accuracies are from 0 to 1; times are seconds or Unix time."""
 
     state: State = State.QUEUED
-    phase: str = ""  # what it is doing, for a person: "training", "reading shapes" …
-    message: str = ""  # why it failed, in one line
+    phase: str = ""  # shown to the user: "training", "reading shapes" …
+    message: str = ""  # reason of a failure, one line
     created: float = 0.0
-    queued: float = 0.0  # when it last joined the queue: its place in it
+    queued: float = 0.0  # time of the last submission; orders the queue
     updated: float = 0.0
     step: int = 0
     steps: int = 0
-    epoch: int = 0  # the epoch in progress, from 1
+    epoch: int = 0  # current epoch, from 1
     epochs: int = 0
     images_per_s: float = 0.0
     batch_seconds: float = 0.0
     eta_seconds: float | None = None
-    seconds: float = 0.0  # spent training so far, over all its sittings
+    seconds: float = 0.0  # training time of all sessions
     final_acc: float | None = None  # validation accuracy after the last finished epoch
     tta_acc: float | None = None  # final_acc with test-time augmentation, if asked for
     best_acc: float | None = None
@@ -71,7 +76,7 @@ class Status:
 
 
 class Run:
-    """One run's folder, for reading. Only a RunWriter, made by hold(), changes it."""
+    """Read access to a run's folder. A RunWriter, obtained from `hold`, writes to it."""
 
     def __init__(self, path: Path):
         self.path = Path(path)
@@ -85,33 +90,33 @@ class Run:
         return RunConfig.from_dict({k: v for k, v in values.items() if k not in CONFIG_EXTRAS})
 
     def dataset_info(self) -> dict[str, Any] | None:
-        """{"name", "classes", "mean", "std"} once the data was loaded."""
+        """{"name", "classes", "mean", "std"} of the data set; None before it was loaded."""
         return self._config_file().get("dataset_info")
 
     def status(self) -> Status:
-        """Where the run is; "running" without a living writer is told as interrupted."""
+        """Status; a run that is "running" but whose lock is free is interrupted."""
         status = self._status_file()
         if status.state is State.RUNNING and not self.is_alive():
-            status = self._status_file()  # it may have ended between the two looks
+            status = self._status_file()  # it may have ended in between
             if status.state is State.RUNNING:
                 return dataclasses.replace(status, state=State.INTERRUPTED)
         return status
 
     def is_alive(self) -> bool:
-        """Whether some process holds the run's lock right now."""
+        """Whether a process holds the run's lock."""
         try:
             with self._lock(timeout=0):
                 return False
         except Timeout:
             return True
-        except OSError:  # the folder is gone or not ours to write: nobody trains in it
+        except OSError:  # deleted, or not writable: no process trains in it
             return False
 
     def records(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-        """Records from byte `offset` on, and the offset to go on from.
+        """Records from byte `offset` on, and the offset of the next call.
 
-        A torn last line is left for later. An offset past the end (the file was trimmed by a
-        resume) starts from the beginning.
+        An incomplete last line is left for the next call. An offset past the end (a resume trims
+        the file) reads from the beginning.
         """
         path = self.path / "metrics.jsonl"
         try:
@@ -126,12 +131,12 @@ class Run:
         return _parse_lines(whole.splitlines()), offset + len(whole)
 
     def epochs(self) -> list[dict[str, Any]]:
-        """The epochs' records alone: many times faster than `records`, as steps are not parsed."""
+        """Epoch records only; much faster than `records`, since step records are not parsed."""
         try:
             lines = (self.path / "metrics.jsonl").read_bytes().splitlines()
         except FileNotFoundError:
             return []
-        mark = json.dumps({"kind": "epoch"})[1:-1].encode()  # as the writer puts it
+        mark = json.dumps({"kind": "epoch"})[1:-1].encode()  # as written by RunWriter.append
         return _parse_lines([line for line in lines if mark in line])
 
     def log(self) -> str:
@@ -141,13 +146,13 @@ class Run:
             return ""
 
     def request(self, command: str) -> None:
-        """Ask the run's writer, in whichever process, to "pause" or "stop"."""
+        """Request that the writer, in any process, pauses or stops: "pause" or "stop"."""
         if command not in ("pause", "stop"):
             raise ValueError(f"unknown command {command!r}")
         write_atomic(self.path / "control.json", json.dumps({"command": command}), durable=False)
 
     def note(self) -> str:
-        """What a person wrote about the run."""
+        """The user's note; empty if there is none."""
         try:
             return (self.path / "note.txt").read_text(encoding="utf-8")
         except OSError:
@@ -157,15 +162,20 @@ class Run:
         write_atomic(self.path / "note.txt", text[:10_000], durable=False)
 
     def requested(self) -> str | None:
-        """The command that waits to be carried out, if any."""
+        """The pending request, "pause" or "stop", or None."""
         try:
             command = json.loads((self.path / "control.json").read_text())["command"]
-        except (OSError, ValueError, KeyError, TypeError):  # Windows refuses while it is replaced
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+        ):  # Windows: while it is replaced
             return None
         return command if command in ("pause", "stop") else None
 
     def holder(self) -> str:
-        """Who holds the lock, for a person: "train.py, process 12 on host"."""
+        """Description of the lock's holder, such as "train.py, process 12 on host"."""
         try:
             held = json.loads((self.path / "holder.json").read_text())
             return f"{held['role']}, process {held['pid']} on {held['host']}"
@@ -174,7 +184,7 @@ class Run:
 
     @contextlib.contextmanager
     def hold(self, role: str) -> Iterator[RunWriter]:
-        """Become the one writer, or raise RunError that names who is."""
+        """Acquire the lock and yield the writer. Raises RunError if it is held."""
         try:
             lock = self._lock(timeout=LOCK_WAIT_S)
             lock.acquire()
@@ -192,9 +202,9 @@ class Run:
             lock.release()
 
     def _lock(self, timeout: float) -> FileLock:
-        if not self.path.is_dir():  # filelock would make the folder of a deleted run anew
+        if not self.path.is_dir():  # filelock would create the folder of a deleted run
             raise FileNotFoundError(self.path)
-        # Not thread-local: a page's thread must see a lock that the worker's thread holds.
+        # Not thread-local: other threads of this process must see that the lock is held.
         return FileLock(self.path / "run.lock", timeout=timeout, thread_local=False)
 
     def _config_file(self) -> dict[str, Any]:
@@ -230,14 +240,14 @@ CONFIG_EXTRAS = ("schema", "dataset_info")
 
 
 class RunWriter:
-    """The one writer of a run, alive while its lock is held."""
+    """Write access to a run, valid while its lock is held."""
 
     def __init__(self, run: Run):
         self.run = run
         try:
             self._status = run._status_file()
         except RunError:
-            # Lost in a power cut, since progress is not synced: the checkpoints tell the rest.
+            # Progress is not synced to disk, so a power cut may lose it; checkpoints have the rest.
             run._config_file()
             self._status = Status(state=State.INTERRUPTED)
 
@@ -246,7 +256,7 @@ class RunWriter:
         return self._status
 
     def update(self, *, durable: bool = False, **changes: Any) -> None:
-        """Replace fields of the status. Progress need not survive a power cut; a state must."""
+        """Replace fields of the status. A change of state is synced to disk; progress is not."""
         if "state" in changes and changes["state"] is not self._status.state:
             durable = True
         self._status = dataclasses.replace(self._status, updated=time.time(), **changes)
@@ -254,9 +264,12 @@ class RunWriter:
         write_atomic(self.run.path / "status.json", content, durable=durable)
 
     def begin(self, allowed: tuple[State, ...]) -> None:
-        """Go to running from one of `allowed`; forget what was asked of an earlier sitting."""
+        """Change to running from one of the `allowed` states; discard requests of earlier sessions.
+
+        Raises RunError for any other state.
+        """
         state = self._status.state
-        if state is State.RUNNING:  # we hold the lock, so whoever was running has died
+        if state is State.RUNNING:  # the lock is ours: the process that ran it has died
             state = State.INTERRUPTED
         if state not in allowed:
             raise RunError(f"run {self.run.name!r} is {state} and cannot be started")
@@ -264,11 +277,11 @@ class RunWriter:
         self.update(state=State.RUNNING, phase="starting", message="")
 
     def save_config(self, config: RunConfig, dataset_info: dict[str, Any]) -> None:
-        """Store the config as it was resolved, with what the data set says of itself."""
+        """Write config.json: the resolved config, and the data set's classes, mean and std."""
         write_atomic(self.run.path / "config.json", config_json(config, dataset_info))
 
     def append(self, records: list[dict[str, Any]], *, durable: bool = False) -> None:
-        """Add records; with `durable`, they and all before them survive a power cut."""
+        """Append records; `durable` syncs them, and all before them, to disk."""
         lines = "".join(json.dumps(record) + "\n" for record in records)
         with (self.run.path / "metrics.jsonl").open("ab") as file:
             file.write(lines.encode())
@@ -277,7 +290,7 @@ class RunWriter:
                 os.fsync(file.fileno())
 
     def trim(self, step: int, epochs_done: int) -> None:
-        """Drop records past the checkpoint that a resume starts from, and a torn last line."""
+        """Drop records after the checkpoint of a resume, and an incomplete last line."""
         limits = {"step": ("step", step), "epoch": ("epoch", epochs_done)}
         kept = []
         for record in self.run.records()[0]:
@@ -289,12 +302,12 @@ class RunWriter:
     def log(self, text: str) -> None:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         path = self.run.path / "train.log"
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:  # of odd paths
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{stamp} {text.rstrip()}\n")
 
 
 def config_json(config: RunConfig, dataset_info: dict[str, Any] | None) -> str:
-    """What config.json holds; dataset_info is None until the data was loaded."""
+    """Contents of config.json. dataset_info: None before the data was loaded."""
     extras = {"schema": SCHEMA, "dataset_info": dataset_info}
     return json.dumps({**extras, **config.to_dict()}, indent=2)
 
@@ -304,7 +317,7 @@ def _parse_lines(lines: list[bytes]) -> list[dict[str, Any]]:
     for line in lines:
         try:
             record = json.loads(line)
-        except (ValueError, RecursionError):  # torn by a crash; a resume may have gone on after it
+        except (ValueError, RecursionError):  # incomplete after a crash; later lines may be whole
             continue
         if isinstance(record, dict) and record.get("kind") in ("step", "epoch"):
             records.append(record)

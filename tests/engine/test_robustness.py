@@ -104,7 +104,7 @@ def test_a_folder_of_runs_that_cannot_be_read_is_one_line(tiny_args, capsys):
 def test_a_folder_of_runs_whose_name_is_not_unicode_is_refused(tmp_path, tiny_args, capsys):
     root = Path(f"{tmp_path}/\udcff")  # how Python tells a byte that is not UTF-8
     assert train.main(tiny_args(root, "--name", "a")) == 2
-    assert "has a strange name" in capsys.readouterr().err
+    assert "unprintable characters" in capsys.readouterr().err
     assert not root.exists()
 
 

@@ -263,7 +263,7 @@ def test_the_log_is_appended_with_the_time_in_front(make_run):
 
 def test_making_a_run_where_a_file_is_says_so_and_leaves_nothing(tmp_path, tiny):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(RunError, match="cannot make a run in"):
+    with pytest.raises(RunError, match="cannot create a run in"):
         runs.create(tmp_path / "file", "a", tiny())
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "mine"
