@@ -13,12 +13,14 @@ import torch
 from torch.nn import functional as F
 
 from engine.allocator import kept_blocks
+from engine.config import ModelConfig, RunConfig
 from engine.device import Compute
 from engine.fast import accelerate
 from engine.fast.fused import fuse
 from engine.files import write_atomic
-from engine.models import build_model
+from engine.models import build_model, build_on_meta
 from engine.models.summary import summarize
+from engine.training import progressive
 
 PROBE = "resnet10"  # of width 1/2 and 1: the second has four times the work, on twice the bytes
 PROBE_BATCH, SMALL_BATCH, PROBE_STEPS = 128, 4, 3
@@ -45,7 +47,27 @@ class Speed(NamedTuple):
     layers: float
 
 
+class Requirements(NamedTuple):
+    """What training a network takes, known without building it."""
+
+    parameters: int
+    bytes: int  # of memory, in fp32: weights, gradients, momentum, and one batch's activations
+    costs: Costs
+
+
+def requirements(model: ModelConfig, batch_size: int) -> Requirements:
+    """Of a network that is never built: a link may ask for more weights than memory has room for.
+
+    Raises ConfigError for a value that leaves no network.
+    """
+    network = build_on_meta(**model.arguments)
+    summary = summarize(network, batch_size)
+    held = 3 * 4 * summary.parameters  # weights, gradients and momentum
+    return Requirements(summary.parameters, summary.activation_bytes + held, costs(network))
+
+
 def costs(model: torch.nn.Module) -> Costs:
+    """Costs of a network on the CPU or the meta device."""
     summary = summarize(model, PROBE_BATCH)
     return Costs(summary.macs, summary.activation_bytes / PROBE_BATCH, len(summary.layers))
 
@@ -96,14 +118,13 @@ def _seconds(call: Callable[[], None]) -> float:
 
 
 def epoch_seconds(
-    network: Costs, speed: Speed, steps: int, train_images: float, val_images: float
+    config: RunConfig, network: Costs, speed: Speed, train_images: int, val_images: int
 ) -> float:
-    """Seconds an epoch is expected to take: its training, and validation at a third of the cost.
-
-    train_images: of full size; smaller ones are parts of one.
-    """
+    """Expected seconds of an epoch: its training, and validation at a third of the cost."""
+    steps = math.ceil(train_images / config.batch_size)
+    full_images = train_images * (progressive.cost() if config.progressive else 1)
     image = network.macs * speed.macs + network.bytes * speed.bytes
-    return image * (train_images + val_images / BACKWARD) + steps * network.layers * speed.layers
+    return image * (full_images + val_images / BACKWARD) + steps * network.layers * speed.layers
 
 
 def load_speed(path: Path, compute: Compute) -> Speed | None:

@@ -1,4 +1,4 @@
-"""Classification: image bytes → 32×32 → a network from disk → labels; never the one in training."""
+"""Classification: image bytes → uint8 [3, 32, 32] → a network from disk → labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from engine import allocator
 from engine.config import RunConfig
+from engine.data import ImageData
+from engine.data.batches import sample_indices, split
 from engine.data.images import FORMATS, open_rgb, to_square
+from engine.data.types import IMAGE_SIZE
 from engine.device import Compute
 from engine.errors import CheckpointError, DataError
 from engine.evaluate import (
@@ -30,8 +33,11 @@ from engine.runs.run import Run
 
 MAX_BYTES = 20 * 2**20
 MAX_ASPECT = 32  # beyond it a padded picture would be less than one pixel high
+CLEAN_IMAGES = 2_000  # sample of the training images; measuring them takes seconds
 # Phones write a second picture (a gain map, a depth map) behind the first and call it JPEG.
 UPLOAD_FORMATS = (*FORMATS, "MPO")
+
+Images = Sequence[Image.Image] | Tensor | np.ndarray  # see Predictor
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,25 @@ def measure(
     return tally
 
 
+def clean_train_accuracy(path: Path, images: ImageData, compute: Compute) -> float:
+    """Accuracy, 0 to 1, of a run's last weights on training images without augmentation.
+
+    On at most CLEAN_IMAGES of those it trained on, drawn by its seed. images: its data set.
+    Raises as load_network does.
+    """
+    network = load_network(path, compute)
+    data, seed = network.config.data, network.config.seed
+    parts = split(images, holdout=data.holdout, limit=data.limit, seed=seed)
+    sample = sample_indices(len(parts.train_labels), CLEAN_IMAGES, seed)
+    return measure(network, parts.train_images[sample], parts.train_labels[sample], compute).acc
+
+
 class Predictor:
-    """Names what is on pictures, with a probability for each of the classes it knows."""
+    """Classifies images with a network from disk, never with the one in training.
+
+    Images are PIL images of any size, which are fitted to 32×32 ("crop" or "pad", see
+    data.images.to_square), or a batch that is, uint8 [N, 3, 32, 32] (a tensor or an array).
+    """
 
     def __init__(self, network: Network, compute: Compute):
         self.network, self.compute = network, compute
@@ -108,41 +131,60 @@ class Predictor:
         compute = compute or Compute(torch.device("cpu"), "fp32")
         return cls(load_network(Path(path), compute), compute)
 
-    def logits(self, images: Sequence[Image.Image], fit: str = "crop") -> Tensor:
-        """float32 [N, classes] on the CPU. images: RGB of any size; fit: "crop" or "pad"."""
-        inputs = [to_input(image, fit) for image in images]
+    def logits(self, images: Images, fit: str = "crop") -> Tensor:
+        """float32 [N, classes] on the CPU."""
+        batch, net = to_batch(images, fit), self.network
         rows = [torch.empty(0, len(self.classes))]
-        for start in range(0, len(inputs), EVAL_BATCH):
-            batch = torch.stack(inputs[start : start + EVAL_BATCH]).to(self.compute.device)
-            net = self.network
-            rows.append(predict_logits(net.model, batch, net.mean, net.std, self.compute).cpu())
+        for start in range(0, len(batch), EVAL_BATCH):
+            part = batch[start : start + EVAL_BATCH].to(self.compute.device)
+            rows.append(predict_logits(net.model, part, net.mean, net.std, self.compute).cpu())
         return torch.cat(rows)
 
-    def probabilities(self, images: Sequence[Image.Image], fit: str = "crop") -> np.ndarray:
+    def probabilities(self, images: Images, fit: str = "crop") -> np.ndarray:
         """float32 [N, classes], from 0 to 1, a row sums to 1."""
         return self.logits(images, fit).softmax(1).numpy()
 
-    def top_k(
-        self, images: Sequence[Image.Image], k: int = 5, fit: str = "crop"
-    ) -> list[list[tuple[str, float]]]:
+    def top_k(self, images: Images, k: int = 5, fit: str = "crop") -> list[list[tuple[str, float]]]:
         """For each image its k likeliest (label, probability), likeliest first."""
-        return [best(row, self.classes, k) for row in self.probabilities(images, fit)]
+        return top_k(self.probabilities(images, fit), self.classes, k)
 
 
-def best(row: np.ndarray, classes: Sequence[str], k: int) -> list[tuple[str, float]]:
-    """The k likeliest (label, probability) of one row of probabilities; all, if there are fewer."""
-    order = np.argsort(-row, kind="stable")[:k]
-    return [(classes[i], float(row[i])) for i in order]
+def top_k(
+    probabilities: np.ndarray, classes: Sequence[str], k: int
+) -> list[list[tuple[str, float]]]:
+    """The k likeliest (label, probability) of each row of [N, classes]; all, if there are fewer.
+
+    Of equal ones the earlier class comes first, an order that torch.topk leaves open.
+    """
+    ordered = torch.from_numpy(probabilities).sort(dim=1, descending=True, stable=True)
+    values, indices = (part[:, :k].tolist() for part in ordered)
+    return [
+        [(classes[i], value) for i, value in zip(*row, strict=True)]
+        for row in zip(indices, values, strict=True)
+    ]
+
+
+def to_batch(images: Images, fit: str = "crop") -> Tensor:
+    """uint8 [N, 3, 32, 32] of PIL images, or a batch as it is. Raises ValueError for another."""
+    if isinstance(images, np.ndarray):
+        images = torch.from_numpy(images)
+    elif not isinstance(images, Tensor):
+        empty = torch.empty(0, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
+        inputs = [to_input(image, fit) for image in images]
+        images = torch.stack(inputs) if inputs else empty
+    if images.dtype != torch.uint8 or images.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
+        raise ValueError(f"need uint8 [N, 3, 32, 32], not {images.dtype} {list(images.shape)}")
+    return images
 
 
 def to_input(image: Image.Image, fit: str = "crop") -> Tensor:
-    """uint8 [3, 32, 32], what the network is fed (then normalized). See data.images.to_square."""
+    """uint8 [3, 32, 32], the network's input before normalization. See data.images.to_square."""
     pixels = np.array(to_square(image.convert("RGB"), fit))
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def to_image(pixels: Tensor) -> Image.Image:
-    """The inverse of to_input, for the eye: uint8 [3, H, W] as a picture."""
+    """The inverse of to_input: uint8 [3, H, W] as a PIL image."""
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
 

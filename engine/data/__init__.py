@@ -1,5 +1,6 @@
 """Data sets: the built-in shapes, CIFAR-10 and CIFAR-100, and a person's own class folders."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from engine.data.progress import Progress, Watch
 from engine.data.types import DatasetSpec, ImageData
 from engine.errors import DataError
 
-__all__ = ["DATASETS", "DatasetSpec", "ImageData", "Progress", "is_available", "load"]
+__all__ = ["DATASETS", "DatasetSpec", "ImageData", "Progress", "is_available", "load", "version"]
 
 DATASETS: dict[str, DatasetSpec] = {
     "cifar10": DatasetSpec(
@@ -65,6 +66,23 @@ def is_available(dataset: str, root: Path) -> bool:
     except DataError:
         return False
     return True
+
+
+def version(dataset: str) -> tuple[int, ...]:
+    """What changes when a person's own images change; () for a data set of DATASETS.
+
+    Modification times (ns) and sizes of a zip, or of every folder within a folder: adding or
+    removing a file changes its folder's time. () as well for what cannot be read.
+    """
+    if dataset in DATASETS:
+        return ()
+    try:
+        path = _path(dataset)
+        folders = sorted(Path(folder) for folder, _, _ in os.walk(path))  # of a zip none
+        stats = [each.stat() for each in (path, *folders)]
+    except (DataError, OSError):
+        return ()
+    return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size))
 
 
 def _path(dataset: str) -> Path:

@@ -37,14 +37,7 @@ def split(
     Raises ConfigError ("data.holdout", "data.limit") if nothing would be left to train on.
     """
     count = len(data.train_labels)
-    if not 0 <= holdout < count:
-        raise ConfigError(
-            "data.holdout",
-            f"must be from 0 to {count - 1} ({count} training images), not {holdout}",
-        )
-    if limit is not None and limit < 1:
-        raise ConfigError("data.limit", f"must be at least 1 image, or empty for all, not {limit}")
-
+    split_sizes(count, len(data.test_labels), holdout=holdout, limit=limit)  # raises ConfigError
     images, labels = data.train_images, data.train_labels
     val_images, val_labels = data.test_images, data.test_labels
     if holdout or (limit is not None and limit < count):
@@ -61,6 +54,24 @@ def split(
         val_labels.to(device),
         val_is_test=holdout == 0,
     )
+
+
+def split_sizes(
+    train: int, test: int, *, holdout: int = 0, limit: int | None = None
+) -> tuple[int, int]:
+    """Numbers of training and validation images that `split` makes of `train` and `test` images.
+
+    Raises ConfigError ("data.holdout", "data.limit") if nothing would be left to train on.
+    """
+    if not 0 <= holdout < train:
+        raise ConfigError(
+            "data.holdout",
+            f"must be from 0 to {train - 1:,}, to leave some of the {train:,} training images to "
+            f"train on, not {holdout:,}",
+        )
+    if limit is not None and limit < 1:
+        raise ConfigError("data.limit", f"must be at least 1 image, or empty for all, not {limit}")
+    return min(train - holdout, limit or train), holdout or test
 
 
 def sample_indices(count: int, size: int, seed: int) -> LongTensor:

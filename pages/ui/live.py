@@ -12,6 +12,7 @@ import streamlit as st
 from engine import data
 from engine.config import RunConfig, with_fields
 from engine.errors import ConfigError, RunError
+from engine.predict import CLEAN_IMAGES
 from engine.runs.diagnose import diagnose
 from engine.runs.folder import suggest_name
 from engine.runs.run import RESUMABLE, Run, State, Status
@@ -149,13 +150,13 @@ def clean_accuracy(run: Run) -> None:
         if asked or form.get("measured") == version:
             form["measured"] = version
             try:
-                accuracy = readings.clean_train_accuracy(*version, config.data.dataset)
+                accuracy = readings.clean_train_accuracy(run, config.data.dataset)
             except (ValueError, OSError, RuntimeError) as error:
                 form["measured"] = None
                 st.warning(f"It cannot be measured: {markdown(plain(error))}")
                 return
             st.write(
-                f"**{percent(accuracy)}** on up to {readings.CLEAN_IMAGES:,} clean training "
+                f"**{percent(accuracy)}** on up to {CLEAN_IMAGES:,} clean training "
                 "images, with the last saved weights."
             )
 
@@ -263,7 +264,12 @@ def start_extension(run: Run, epochs: int) -> None:
     name = suggest_name(folders.RUN_ROOT, config, base=f"{run.name[:60]}-more")
     process.worker().submit(config, name, folders.RUN_ROOT)
     st.session_state["started"] = name, config
-    st.session_state["watching"], st.session_state["pinned"] = name, None
+    watch(name, pin=False)
+
+
+def watch(name: str | None, pin: bool = True) -> None:
+    """Show this run on the Train page; pin: even when another run trains."""
+    st.session_state["watching"], st.session_state["pinned"] = name, name if pin else None
 
 
 def live_twin(config: RunConfig) -> Run | None:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from pathlib import Path
-from typing import Any
-
-import streamlit as st
 
 from engine import data, estimate
-from engine.config import ModelConfig, RunConfig
+from engine.config import RunConfig
 from engine.device import Compute, resolve
-from engine.estimate import Costs
-from engine.models import build_on_meta
-from engine.models.summary import summarize
-from engine.training import progressive
 from engine.worker import Worker, get_worker
 from pages.ui import folders, readings
 
@@ -45,34 +37,16 @@ def compute_text(precision: str = "auto") -> str:
     return f"{kind} ({compute.describe()['device_name']}), {compute.precision}"
 
 
-@st.cache_data(max_entries=128, show_spinner=False)
-def model_costs(model: ModelConfig, batch_size: int) -> dict[str, Any]:
-    """Parameters, bytes that training a batch takes, and what a step costs."""
-    network = build_on_meta(**model.arguments)  # a link may ask for more weights than memory
-    summary = summarize(network, batch_size)
-    # weights, gradients and momentum, in fp32
-    held = 3 * 4 * summary.parameters
-    return {
-        "parameters": summary.parameters,
-        "bytes": summary.activation_bytes + held,
-        "step": estimate.costs(network),
-    }
+def epoch_seconds(config: RunConfig) -> float | None:
+    """Expected seconds of an epoch here; None until this machine's speed is known.
 
-
-def epoch_seconds(config: RunConfig, network: Costs) -> float | None:
-    """Estimated seconds of an epoch here; None until this machine's speed is known.
-
-    Raises as readings.data_sizes does.
+    Raises as readings.split_sizes does.
     """
-    compute = resolve(config.device, config.precision)
-    speed = estimate.load_speed(_speed_file(), compute)
+    speed = estimate.load_speed(_speed_file(), resolve(config.device, config.precision))
     if speed is None:
         return None
-    train, test = readings.data_sizes(config)
-    steps = math.ceil(train / config.batch_size)
-    if config.progressive:
-        train *= progressive.cost()
-    return estimate.epoch_seconds(network, speed, steps, train, config.data.holdout or test)
+    costs = readings.requirements(config.model, config.batch_size).costs
+    return estimate.epoch_seconds(config, costs, speed, *readings.split_sizes(config))
 
 
 def measure_speed(config: RunConfig) -> None:

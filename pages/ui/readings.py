@@ -1,21 +1,19 @@
-"""Cached readings of runs, their records, and data sets."""
+"""Cached readings of runs and their records, of data sets, and of what networks cost."""
 
 from __future__ import annotations
 
 import functools
-import os
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from engine import data, runs
-from engine.config import RunConfig
-from engine.data import ImageData
-from engine.data.batches import sample_indices, split
+from engine import data, estimate, predict, runs
+from engine.config import ModelConfig, RunConfig
+from engine.data import ImageData, batches
 from engine.device import resolve
-from engine.errors import ConfigError, DataError, RunError
-from engine.predict import load_network, measure
+from engine.errors import DataError, RunError
+from engine.estimate import Requirements
 from engine.runs.run import Run, State, Status
 from pages.ui import folders
 
@@ -91,59 +89,31 @@ def _epochs(path: str, changed: int, size: int) -> list[dict[str, Any]]:
 
 def images(dataset: str) -> ImageData:
     """A data set that is here already; never downloads. Read again when it changed."""
-    return _images(dataset, stamp(dataset))
+    return _images(dataset, version(dataset))
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the images…")
-def _images(dataset: str, changed: tuple[int, ...]) -> ImageData:
+def _images(dataset: str, version: tuple[int, ...]) -> ImageData:
     return data.load(dataset, folders.DATA_ROOT)
 
 
 @st.cache_data(max_entries=32, show_spinner=False, ttl=5)
-def stamp(dataset: str) -> tuple[int, ...]:
-    """Modification times and sizes of one's own zip, or of every folder in one's own folder.
-
-    Adding or removing a file changes its folder's time. Looked at every few seconds.
-    """
-    if dataset in data.DATASETS:
-        return ()
-    path = Path(dataset).expanduser()
-    places = [path, *sorted(Path(at) for at, _, _ in os.walk(path))]  # of a zip nothing
-    try:
-        stats = [place.stat() for place in places]
-    except OSError:
-        return ()
-    return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size))
+def version(dataset: str) -> tuple[int, ...]:
+    """What changes when one's own images change, looked at every few seconds."""
+    return data.version(dataset)
 
 
-CLEAN_IMAGES = 2_000  # a random sample of the training images that takes seconds
+@st.cache_data(max_entries=128, show_spinner=False)
+def requirements(model: ModelConfig, batch_size: int) -> Requirements:
+    """What training a network takes. Raises ConfigError."""
+    return estimate.requirements(model, batch_size)
 
 
-def clean_train_accuracy(path: str, changed: int, dataset: str) -> float:
-    """Accuracy of a run's last weights on training images without augmentation."""
-    return _clean_train_accuracy(path, changed, stamp(dataset))
-
-
-@st.cache_data(max_entries=32, show_spinner="Measuring…")
-def _clean_train_accuracy(path: str, weights: int, images_changed: tuple[int, ...]) -> float:
-    compute = resolve()
-    network = load_network(Path(path), compute)
-    config = network.config
-    parts = split(
-        images(config.data.dataset),
-        holdout=config.data.holdout,
-        limit=config.data.limit,
-        seed=config.seed,
-    )
-    sample = sample_indices(len(parts.train_labels), CLEAN_IMAGES, config.seed)
-    return measure(network, parts.train_images[sample], parts.train_labels[sample], compute).acc
-
-
-def data_sizes(config: RunConfig) -> tuple[int, int]:
-    """Images that a run of `config` would train on, and those of the test set.
+def split_sizes(config: RunConfig) -> tuple[int, int]:
+    """Numbers of images that a run of `config` would train on and validate on.
 
     Raises ConfigError when held-out images leave none to train on, DataError for one's own images
-    that cannot be read. Those are read for it; what is downloaded is known without.
+    that cannot be read: those are read for it, while the sizes of the others are known.
     """
     dataset = config.data.dataset
     if dataset in data.DATASETS:
@@ -151,27 +121,35 @@ def data_sizes(config: RunConfig) -> tuple[int, int]:
     else:
         _, *columns = zip(*own_classes(dataset), strict=True)
         train, test = map(sum, columns)
-    left = train - config.data.holdout
-    if left < 1:
-        raise ConfigError("data.holdout", f"leave some of the {train:,} training images to learn")
-    return min(left, config.data.limit or left), test
+    return batches.split_sizes(train, test, holdout=config.data.holdout, limit=config.data.limit)
 
 
 def own_classes(dataset: str) -> list[tuple[str, int, int]]:
     """Each class of one's own images with its training and test images. Raises DataError."""
-    counts, problem = _own_classes(dataset, stamp(dataset))
+    counts, problem = _own_classes(dataset, version(dataset))
     if problem:
         raise DataError(problem)
     return counts
 
 
 @st.cache_data(max_entries=32, show_spinner="Reading the images…", ttl=60)
-def _own_classes(dataset: str, changed: tuple[int, ...]) -> tuple[list[tuple[str, int, int]], str]:
-    """Images of each class, or why there are none: told again without reading all again.
+def _own_classes(dataset: str, version: tuple[int, ...]) -> tuple[list[tuple[str, int, int]], str]:
+    """Images of each class, or why there are none.
 
-    For a minute, since the reason may be a full disk.
+    The reason is cached too, but for a minute only: it may be a full disk.
     """
     try:
-        return _images(dataset, changed).class_counts(), ""
+        return _images(dataset, version).class_counts(), ""
     except DataError as error:
         return [], str(error)
+
+
+def clean_train_accuracy(run: Run, dataset: str) -> float:
+    """Accuracy of a run's last weights on training images without augmentation."""
+    weights = (run.path / "last.safetensors").stat().st_mtime_ns
+    return _clean_train_accuracy(str(run.path), weights, dataset, version(dataset))
+
+
+@st.cache_data(max_entries=32, show_spinner="Measuring…")
+def _clean_train_accuracy(path: str, weights: int, dataset: str, version: tuple[int, ...]) -> float:
+    return predict.clean_train_accuracy(Path(path), _images(dataset, version), resolve())

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from engine import estimate
+from engine.config import RunConfig, with_fields
 from engine.device import resolve
 from engine.estimate import Costs, Speed
 from engine.models import build_model, build_on_meta
 from engine.models.summary import summarize
+from engine.training import progressive
 
 ONE = Speed(1e-9, 0.0, 0.0)
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -30,9 +32,12 @@ def cpu():
 def test_an_epoch_is_its_training_and_a_third_of_the_cost_for_every_validation_image():
     network, speed = Costs(2e6, 3e6, 10), Speed(1e-9, 2e-9, 1e-3)
     image = 2e6 * 1e-9 + 3e6 * 2e-9
-    seconds = estimate.epoch_seconds(network, speed, 24, train_images=3_000, val_images=600)
+    config = with_fields(RunConfig(), {"batch_size": 128})
+    seconds = estimate.epoch_seconds(config, network, speed, train_images=3_000, val_images=600)
     assert seconds == pytest.approx(3_200 * image + 24 * 10 * 1e-3)
-    assert estimate.epoch_seconds(network, speed, 0, 0, 0) == 0
+    small_first = with_fields(config, {"progressive": True})
+    seconds = estimate.epoch_seconds(small_first, network, speed, 3_000, 600)
+    assert seconds == pytest.approx((3_000 * progressive.cost() + 200) * image + 24 * 10 * 1e-3)
 
 
 def test_the_costs_of_a_network():
@@ -41,6 +46,15 @@ def test_the_costs_of_a_network():
     assert found.macs == summary.macs
     assert found.bytes == pytest.approx(summary.activation_bytes / 128)
     assert found.layers == len(summary.layers)
+
+
+def test_what_training_a_network_takes():
+    config = with_fields(RunConfig(), {"model.arch": "vgg11"}).model
+    summary = summarize(build_on_meta("vgg11"), 32)
+    found = estimate.requirements(config, 32)
+    assert found.parameters == summary.parameters
+    assert found.bytes == summary.activation_bytes + 12 * summary.parameters
+    assert found.costs == estimate.costs(build_on_meta("vgg11"))
 
 
 TRUE = Speed(3e-12, 4e-10, 5e-4)

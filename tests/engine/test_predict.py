@@ -12,7 +12,7 @@ from engine import runs
 from engine.device import resolve
 from engine.errors import CheckpointError, RunError
 from engine.evaluate import Tally, evaluate
-from engine.predict import Predictor, best, load_network, to_image, to_input
+from engine.predict import Predictor, load_network, to_image, to_input, top_k
 from engine.runs.checkpoint import load_weights, save_weights
 from engine.runs.run import Run
 from engine.training.session import prepare
@@ -98,7 +98,7 @@ def test_no_pictures_have_no_answers_and_few_classes_few(trained):
     predictor = Predictor.load(trained.path)
     assert predictor.top_k([]) == []
     assert len(predictor.top_k([Image.new("RGB", (100, 50))], k=99)[0]) == 10
-    assert best(np.array([0.2, 0.5, 0.3]), ["a", "b", "c"], 2) == [("b", 0.5), ("c", 0.3)]
+    assert top_k(np.array([[0.2, 0.5, 0.3]]), ["a", "b", "c"], 2) == [[("b", 0.5), ("c", 0.3)]]
 
 
 def test_it_is_a_copy_that_training_does_not_reach(trained, images):

@@ -14,7 +14,7 @@ from engine.device import Compute
 from engine.errors import CheckpointError, DataError, RunError
 from engine.evaluate import Tally, evaluate, predict_logits
 from engine.models import build_model
-from engine.predict import Predictor, best, decode_image, to_image, to_input
+from engine.predict import Predictor, decode_image, to_image, to_input, top_k
 from engine.runs.checkpoint import CheckpointStore, describe_model
 
 CLASSES = tuple(f"c{i}" for i in range(10))
@@ -85,7 +85,29 @@ def test_no_image_gives_no_answer(predictor):
 
 
 def test_equal_probabilities_keep_the_order_of_the_classes():
-    assert [label for label, _ in best(np.full(4, 0.25), "abcd", 3)] == ["a", "b", "c"]
+    tied = np.repeat(np.float32([[0.25], [0.1]]), 100, axis=1)
+    tied[1, 7] = 0.2
+    first, second = top_k(tied, range(100), 3)
+    assert [label for label, _ in first] == [0, 1, 2]
+    assert [label for label, _ in second] == [7, 0, 1]
+
+
+def test_a_batch_is_answered_like_its_pictures(predictor):
+    batch = np.stack([noise(32, 32, seed=i).transpose(2, 0, 1) for i in range(5)])
+    pictures = [to_image(torch.from_numpy(image)) for image in batch]
+    expected = predictor.logits(pictures)
+    assert torch.equal(predictor.logits(batch), expected)
+    assert torch.equal(predictor.logits(torch.from_numpy(batch)), expected)
+    assert predictor.top_k(batch, k=3) == predictor.top_k(pictures, k=3)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [np.zeros((2, 3, 32, 32), np.float32), np.zeros((2, 32, 32, 3), np.uint8), torch.zeros(3, 32)],
+)
+def test_a_batch_of_another_kind_is_refused(predictor, batch):
+    with pytest.raises(ValueError, match=r"uint8 \[N, 3, 32, 32\]"):
+        predictor.logits(batch)
 
 
 def test_it_computes_what_evaluation_computes_to_the_bit(predictor):

@@ -4,8 +4,8 @@ import csv
 import io
 import json
 
+import numpy as np
 import pytest
-from PIL import Image
 
 from pages.ui import folders, text
 from pages.ui.classify import cards, networks
@@ -29,7 +29,7 @@ def rows_of(content):
 
 
 def result(name, label):
-    picture = cards.Picture(name, "1×1 pixels", "", True, {"crop": Image.new("RGB", (32, 32))})
+    picture = cards.Picture(name, "1×1 pixels", "", True, {"crop": np.zeros((3, 32, 32), np.uint8)})
     return picture, [cards.Answer(f"{label} · best", [(label, 0.9), ("b", 0.1)], (label, "b"))]
 
 

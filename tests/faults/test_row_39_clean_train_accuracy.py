@@ -4,9 +4,10 @@ import dataclasses
 
 import torch
 
+from engine import data, predict
 from engine.data.batches import sample_indices
+from engine.device import resolve
 from engine.evaluate import Tally
-from pages.ui import folders, readings
 
 
 def test_row_39_a_sample_is_seeded_and_holds_every_class():
@@ -20,30 +21,24 @@ def test_row_39_a_sample_is_seeded_and_holds_every_class():
     assert sample_indices(7, 1_000, seed=0).tolist() == list(range(7))
 
 
-def test_row_39_the_page_measures_images_of_all_classes(
-    tmp_path, monkeypatch, tiny, shapes_root, make_run, sit
-):
+def test_row_39_images_of_all_classes_are_measured(monkeypatch, tiny, shapes_root, make_run, sit):
     """The labels that are measured, of a data set in the order of its class folders."""
     run = make_run("a", tiny(**{"data.limit": 400, "epochs": 1}))
     sit(run)
-    monkeypatch.setattr(folders, "DATA_ROOT", shapes_root)
-    monkeypatch.setattr(readings, "CLEAN_IMAGES", 100)
-    sorted_images = readings.images("shapes")
-    order = sorted_images.train_labels.argsort(stable=True)
-    by_class = {
-        "train_images": sorted_images.train_images[order],
-        "train_labels": sorted_images.train_labels[order],
-    }
-    monkeypatch.setattr(
-        readings, "images", lambda _: dataclasses.replace(sorted_images, **by_class)
+    shapes = data.load("shapes", shapes_root)
+    order = shapes.train_labels.argsort(stable=True)
+    by_class = dataclasses.replace(
+        shapes, train_images=shapes.train_images[order], train_labels=shapes.train_labels[order]
     )
     measured = []
-    monkeypatch.setattr(
-        readings,
-        "measure",
-        lambda network, images, labels, compute: measured.append(labels) or Tally(),
-    )
-    readings.clean_train_accuracy(str(run.path), 0, "shapes")
+
+    def measure(network, images, labels, compute) -> Tally:
+        measured.append(labels)
+        return Tally(correct=1, count=4)
+
+    monkeypatch.setattr(predict, "CLEAN_IMAGES", 100)
+    monkeypatch.setattr(predict, "measure", measure)
+    assert predict.clean_train_accuracy(run.path, by_class, resolve("cpu", "fp32")) == 0.25
     (labels,) = measured
     assert len(labels) == 100
     assert len(labels.unique()) >= 8

@@ -228,8 +228,8 @@ def test_the_shown_input_is_what_is_fed_to_the_network(network, page):
     network("a")
     ready = networks.load(networks.choices()["a/best"])
     for fit in ("crop", "pad"):
-        assert picture.inputs[fit].size == (32, 32)
-        fed = ready.predictor.probabilities([picture.inputs[fit]])[0]
+        assert picture.inputs[fit].shape == (3, 32, 32)
+        fed = ready.predictor.probabilities(picture.inputs[fit][None])[0]
         assert dict(ready.answers([picture], fit, 10)[0].top) == {
             label: float(p) for label, p in zip(CLASSES, fed, strict=True)
         }

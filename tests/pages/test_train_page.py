@@ -121,7 +121,7 @@ def test_a_bad_name_makes_no_run(app):
 @pytest.mark.parametrize("trains", [False, True])
 def test_the_speed_is_waited_for_without_holding_up_a_training(trains, app, runs_root, monkeypatch):
     """Each look at it takes a tenth of a second of a core, in the browser."""
-    monkeypatch.setattr(process, "epoch_seconds", lambda config, macs: None)
+    monkeypatch.setattr(process, "epoch_seconds", lambda config: None)
     training = runs.create(runs_root, "other", RunConfig()) if trains else None
     monkeypatch.setattr(worker.Worker, "current", training)
     looks, fragment = {}, st.fragment
@@ -133,7 +133,7 @@ def test_the_speed_is_waited_for_without_holding_up_a_training(trains, app, runs
 
 
 def test_a_long_run_shows_its_total_and_asks(app, monkeypatch):
-    monkeypatch.setattr(process, "epoch_seconds", lambda config, macs: 1_000.0)
+    monkeypatch.setattr(process, "epoch_seconds", lambda config: 1_000.0)
     at = app(PAGE)
     preset(at).set_value("study").run()
     assert "2.9 days" in "\n".join(text.value for text in at.markdown)
@@ -273,11 +273,11 @@ def test_own_images_are_counted_for_the_estimate(app, tmp_path):
             Image.new("RGB", (32, 32), (i, 9, 0)).save(path)
     app(PAGE)
     own = with_fields(RunConfig(), {"data.dataset": str(tmp_path / "own"), "data.holdout": 3})
-    assert readings.data_sizes(own) == (7, 10)
+    assert readings.split_sizes(own) == (7, 3)
     for name in ("cat", "dog"):
         Image.new("RGB", (32, 32), "red").save(tmp_path / "own" / "train" / name / "more.png")
-    readings.stamp.clear()  # of some seconds ago
-    assert readings.data_sizes(own) == (9, 10), "images were added"
+    readings.version.clear()  # of some seconds ago
+    assert readings.split_sizes(own) == (9, 3), "images were added"
 
 
 def test_a_mirror_typed_on_home_is_used_by_the_run_that_downloads(app):

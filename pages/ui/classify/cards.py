@@ -9,32 +9,35 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+from pages.ui.images import enlarge
+
 STYLE = Path(__file__).with_name("cards.css")
-UNSURE = 0.5  # a network whose first choice is less likely than this may know none of it
+UNSURE = 0.5  # below this probability of the first choice, the picture may be of no known class
 THUMB = 224  # screen pixels; twice the side that is shown, for dense screens
 SMALL = 64  # pixels; smaller pictures are shown pixel by pixel
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture as the page keeps it: what is shown, and what the network is fed."""
+    """One picture: what is shown, and the network's input."""
 
     name: str  # never a path; shown escaped
     about: str  # its size, and what was done to it
     thumb: str  # a data: address; empty when the input is the picture itself
     small: bool  # the thumbnail is shown pixel by pixel
-    inputs: dict[str, Image.Image]  # 32×32, by fit
+    inputs: dict[str, np.ndarray]  # uint8 [3, 32, 32], by fit
     truth: str = ""  # the true class of a test image
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one network says of one picture."""
+    """One network's prediction for one picture."""
 
     network: str
-    top: list[tuple[str, float]]  # likeliest first
+    top: list[tuple[str, float]]  # (label, probability), likeliest first
     classes: tuple[str, ...]  # all that it knows
 
     @property
@@ -91,7 +94,7 @@ def _card(picture: Picture, answers: list[Answer], fit: str) -> str:
         same = agree(answers)
         kind, text = ("good", "Both agree") if same else ("bad", "They differ")
         head += f'<span class="{kind}">{text}</span>'
-    seen = data_address(picture.inputs[fit])
+    seen = data_address(enlarge(picture.inputs[fit], 1))
     figures = _figure(seen, f"{name} as the network sees it", "32×32 input", pixels=True)
     if picture.thumb:
         figures = _figure(picture.thumb, name, "Original", pixels=picture.small) + figures

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import streamlit as st
-from PIL import Image
 
 from engine import data, runs
-from engine.data.types import IMAGE_SIZE
 from engine.errors import RunError
-from engine.predict import Predictor, best
+from engine.predict import Predictor, top_k
 from engine.runs.run import Run, State, Status
 from pages.ui import folders, readings
 from pages.ui.classify.cards import Answer, Picture
@@ -85,7 +83,7 @@ def predictor(weights: str, changed: tuple[int, int]) -> Predictor:
 
 @dataclass(frozen=True)
 class Ready:
-    """A choice with its network in memory: it answers even if its files are deleted meanwhile."""
+    """A choice with its network in memory, which answers even after its files were deleted."""
 
     choice: Choice
     predictor: Predictor
@@ -95,13 +93,13 @@ class Ready:
         return self.predictor.classes
 
     def answers(self, pictures: list[Picture], fit: str, k: int) -> list[Answer]:
-        """What the network says of each picture."""
+        """The network's k likeliest classes for each picture."""
         if not pictures:
             return []
-        pixels = b"".join(picture.inputs[fit].tobytes() for picture in pictures)
+        batch = np.stack([picture.inputs[fit] for picture in pictures])
         version = (str(self.choice.weights), self.choice.changed)
-        rows = _probabilities(version, pixels, self.predictor)
-        return [Answer(self.choice.title, best(row, self.classes, k), self.classes) for row in rows]
+        rows = top_k(_probabilities(version, batch, self.predictor), self.classes, k)
+        return [Answer(self.choice.title, row, self.classes) for row in rows]
 
 
 def load(choice: Choice) -> Ready:
@@ -109,10 +107,11 @@ def load(choice: Choice) -> Ready:
     return Ready(choice, predictor(str(choice.weights), choice.changed))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def _probabilities(version: tuple, pixels: bytes, _predictor: Predictor) -> np.ndarray:
-    inputs = np.frombuffer(pixels, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3)
-    return _predictor.probabilities([Image.fromarray(i) for i in inputs])
+# Every pixel counts for the key: of a large array Streamlit hashes only a random sample.
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs={np.ndarray: np.ndarray.tobytes})
+def _probabilities(version: tuple, batch: np.ndarray, _predictor: Predictor) -> np.ndarray:
+    """float32 [N, classes] of uint8 [N, 3, 32, 32]. version: of the predictor's weights."""
+    return _predictor.probabilities(batch)
 
 
 def facts(choice: Choice) -> str:

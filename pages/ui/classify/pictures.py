@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
-from PIL import Image
 
 from engine import data
 from engine.data.images import FITS
 from engine.errors import DataError
-from engine.predict import decode_image, to_image, to_input
+from engine.predict import decode_image, to_input
 from pages.ui import folders, readings
 from pages.ui.classify.cards import SMALL, THUMB, Picture, data_address
 from pages.ui.classify.networks import Choice, dataset_title
@@ -30,15 +29,11 @@ def read_upload(name: str, content: bytes) -> Picture:
     about = f"{width}×{height} pixels"
     if frames > 1:
         about += f", the first of {frames} pictures in the file"
-    inputs = {fit: _fitted(image, fit) for fit in FITS}
+    inputs = {fit: to_input(image, fit).numpy() for fit in FITS}
     small = max(image.size) <= SMALL
     image.thumbnail((THUMB, THUMB))
     thumb = data_address(image, "PNG" if small else "JPEG")
     return Picture(shown_name(name), about, thumb, small, inputs)
-
-
-def _fitted(image: Image.Image, fit: str) -> Image.Image:
-    return to_image(to_input(image, fit))
 
 
 def read_uploads(
@@ -82,6 +77,6 @@ def draw_tests(choice: Choice, draw: int) -> list[Picture]:
 
 
 def _test_picture(images: data.ImageData, index: int) -> Picture:
-    image = to_image(images.test_images[index])
+    pixels = images.test_images[index].numpy()
     truth = images.classes[int(images.test_labels[index])]
-    return Picture(f"Test image {index}", "", "", True, dict.fromkeys(FITS, image), truth)
+    return Picture(f"Test image {index}", "", "", True, dict.fromkeys(FITS, pixels), truth)

@@ -29,11 +29,11 @@ def augmentation_strip() -> None:
         st.caption("Thumbnails appear once the data set is here.")
         return
     try:
-        readings.data_sizes(config)
+        readings.split_sizes(config)
     except (ConfigError, DataError):
         return  # told beside Start
     try:
-        sheet = _sheet(dataset, readings.stamp(dataset), config.seed, config.augment)
+        sheet = _sheet(dataset, readings.version(dataset), config.seed, config.augment)
     except DataError as error:
         st.error(f"These images cannot be used: {markdown(plain(error))}")
         return

@@ -1,0 +1,128 @@
+"""The box that starts a run: its expected time, its name, and the button."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlsplit
+
+import streamlit as st
+
+from engine import data
+from engine.config import RunConfig
+from engine.errors import ConfigError, DataError, RunError
+from engine.runs.folder import suggest_name
+from engine.runs.run import State
+from pages.ui import choices, folders, live, process, readings, refresh
+from pages.ui.text import command, duration, markdown, plain
+from pages.ui.train.controls import keep
+
+AWAIT_S = 2.0  # from one look for the machine's speed to the next
+LONG_S = 3600.0  # a run that takes longer asks first
+
+
+def start_box(config: RunConfig) -> None:
+    """What the run will take, its name, the button, and the run as a command and as a link."""
+    total = estimate_line(config)
+    form, suggested = st.session_state, suggest_name(folders.RUN_ROOT, config)
+    if not form.get("run_name"):  # emptied, or not kept while the box was off screen
+        form["name_edited"] = False
+    if not form.get("name_edited") and form.get("run_name") != suggested:
+        form["name_before"], form["run_name"] = form.get("run_name"), suggested
+    st.text_input("Name", key="run_name", on_change=name_edited, max_chars=80, **keep())
+    dataset = config.data.dataset
+    if dataset in data.DATASETS and not data.is_available(dataset, folders.DATA_ROOT):
+        st.info(f"{data.DATASETS[dataset].title} is not here yet: the run will download it first.")
+        st.page_link("app.py", label="Download it on Home")
+    busy = not process.worker().idle
+    label, key = ("Add to queue", "queue") if busy else ("Start training", "start")
+    if total and total > LONG_S:
+        with st.popover(label, key=key, type="primary"):
+            st.write(
+                f"This takes about **{duration(total)}** on this machine. "
+                "It can be paused and resumed."
+            )
+            st.button("Start anyway", key="start_anyway", on_click=start, args=(config, suggested))
+    else:
+        st.button(label, key=key, type="primary", on_click=start, args=(config, suggested))
+    if busy:
+        st.caption("Another run is training; this one starts after it.")
+    if problem := st.session_state.pop("start_problem", None):
+        st.error(problem)
+    name = st.session_state["run_name"]
+    with st.expander("Copy as command, or as a link"):
+        st.code(command(config, name), language="bash", wrap_lines=True)
+        address = urlsplit(st.context.url or "http://localhost:8501/Train")
+        link = f"{address.scheme}://{address.netloc}{address.path}?choices={quote(choices.encode(config))}"
+        st.code(link, language=None, wrap_lines=True)
+
+
+def estimate_line(config: RunConfig) -> float | None:
+    """Show how long it will take, and return that in seconds; None while unknown."""
+    seconds = process.epoch_seconds(config)
+    if seconds is None:
+        process.measure_speed(config)
+        every = AWAIT_S if process.worker().current is None else refresh.WATCHING_S
+        st.fragment(await_speed, run_every=every)(config)
+        return None
+    total = seconds * config.epochs
+    epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
+    st.write(
+        f"About **{duration(total)}** on this machine: {epochs} of "
+        f"{duration(seconds)}. {process.compute_text(config.precision)}"
+    )
+    return total
+
+
+def await_speed(config: RunConfig) -> None:
+    """Rerun the page once this machine's speed is known."""
+    if process.epoch_seconds(config) is not None:
+        st.rerun()
+    if process.worker().current is None:
+        st.caption("Measuring how fast this machine is…")
+    else:
+        st.caption("The time is estimated once no other run is training.")
+
+
+def start(config: RunConfig, suggested: str) -> None:
+    """Submit the form; submitting the same form twice gives one run.
+
+    A click may arrive before the page was redrawn for the last change. So the form counts, not the
+    `config` that the button was drawn with, and the name box may still hold an older suggestion.
+    """
+    form = st.session_state
+    try:
+        now = choices.read(str(folders.DATA_ROOT))
+        readings.split_sizes(now)
+        if now != config:
+            seconds = process.epoch_seconds(now)
+            if seconds and seconds * now.epochs > LONG_S:
+                return  # the page, drawn anew, asks first
+            config, suggested = now, suggest_name(folders.RUN_ROOT, now)
+        edited = form.get("name_edited")
+        if not edited and (same := live.live_twin(config)):  # a slow double click
+            st.toast(f"{same.name} is this very training; change something, or give it a name.")
+            return
+        name = form["run_name"].strip() if edited else suggested
+        at_once = process.worker().idle
+        run = process.worker().submit(config, name, folders.RUN_ROOT)
+        at_once = at_once or run.status().state is State.RUNNING  # another tab has started it
+    except (ConfigError, DataError, RunError) as error:
+        form["start_problem"] = told(error)
+        return
+    st.session_state["name_edited"] = False
+    st.session_state["started"] = run.name, config
+    if at_once:
+        live.watch(run.name, pin=False)
+        st.session_state["just_started"] = True
+    else:
+        st.toast(f"{run.name} was added to the queue.")
+
+
+def name_edited() -> None:
+    """Keep a name that a person typed; an emptied one is suggested again."""
+    name = st.session_state["run_name"].strip()
+    st.session_state["name_edited"] = bool(name) and name != st.session_state.get("name_before")
+
+
+def told(error: ValueError) -> str:
+    """An error in the form's words, as Markdown in which nothing is marked up."""
+    return markdown(choices.explain(error) if isinstance(error, ConfigError) else plain(error))

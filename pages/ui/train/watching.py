@@ -1,0 +1,77 @@
+"""The run that the Train page shows, and the queue behind it.
+
+Session state: "watching" holds the run's name (see live.watch), "closed" the names of those that
+were closed on this page.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from engine.runs.run import Run, State, Status
+from pages.ui import folders, live, process, readings
+
+UNFINISHED = (State.PAUSED, State.INTERRUPTED)
+
+
+def watched_run(statuses: list[tuple[Run, Status]]) -> Run | None:
+    """The run chosen here; else the one that trains, and after its end still that one.
+
+    An unfinished run comes up by itself only while it is the newest of all runs.
+    """
+    form = st.session_state
+    chosen = readings.find_run(form.get("watching"))
+    if chosen and (form.get("pinned") == chosen.name or chosen.status().state in readings.LIVE):
+        return chosen
+    for wanted in (State.RUNNING, State.QUEUED):
+        for run, status in statuses:
+            if status.state is wanted:
+                form["watching"] = run.name
+                return run
+    if chosen is None and statuses:
+        newest, status = statuses[0]
+        if status.state in UNFINISHED and newest.name not in form.get("closed", ()):
+            form["watching"] = newest.name
+            return newest
+    return chosen
+
+
+def close() -> None:
+    """Hide the watched run until it is asked for again."""
+    form = st.session_state
+    form["closed"] = {*form.get("closed", ()), form["watching"]}
+    live.watch(None)
+
+
+def queue(statuses: list[tuple[Run, Status]]) -> None:
+    """Runs that wait for their turn, and those that an earlier server left waiting."""
+    waiting = [run for run, status in statuses if status.state is State.QUEUED]
+    mine = [run.path for run in process.worker().waiting()]
+    current = process.worker().current
+    left = [r for r in waiting if r.path not in mine and not (current and current.path == r.path)]
+    if left:
+        names = ", ".join(run.name for run in left[:5])
+        st.info(f"Left in the queue by an earlier session: {names}")
+        if st.button("Continue queue", key="continue_queue"):
+            process.worker().continue_queue(folders.RUN_ROOT)
+            st.rerun()
+    others = [(r, s) for r, s in statuses if s.state in (*readings.LIVE, State.PAUSED)]
+    if len(others) < 2:
+        return
+    turns = {path: turn for turn, path in enumerate(mine)}
+    others.sort(key=lambda pair: (pair[1].state is not State.RUNNING, turns.get(pair[0].path, -1)))
+    with st.expander(f"Queue: {len(waiting)} waiting", expanded=True):
+        for run, status in others:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.badge(status.state.value, color=live.COLOURS.get(status.state, "orange"))
+                st.button(
+                    run.name,
+                    key=f"watch_{run.name}",
+                    type="tertiary",
+                    on_click=live.watch,
+                    args=(run.name,),
+                )
+                if status.state is State.QUEUED:
+                    st.button(
+                        "Cancel", key=f"cancel_{run.name}", on_click=live.ask, args=(run, "cancel")
+                    )
