@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.augment import normalize
-from engine.augment.pipeline import Colour
+from engine.augment.pipeline import PerChannel
 from engine.config import AugmentConfig
 from engine.device import Compute
 
@@ -74,8 +74,8 @@ class Tally:
 def predict_logits(
     model: nn.Module,
     images: Tensor,
-    mean: Colour,
-    std: Colour,
+    mean: PerChannel,
+    std: PerChannel,
     compute: Compute,
     *,
     tta: TestTimeAugmentation | None = None,
@@ -96,8 +96,8 @@ def evaluate(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
-    mean: Colour,
-    std: Colour,
+    mean: PerChannel,
+    std: PerChannel,
     compute: Compute,
     tally: Tally,
     *,

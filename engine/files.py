@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old or the new one whole, on every platform."""
+"""Atomic file replacement on every platform."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import threading
 import time
 from pathlib import Path
 
-# Windows refuses to replace a file that a reader has open; readers here hold one for milliseconds.
+# Windows refuses to replace a file that is open; readers here keep one open for milliseconds.
 REPLACE_TRIES, REPLACE_WAIT_S = 20, 0.01
 
 
 def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> None:
-    """Replace `path` whole. With `durable`, also against a power cut (fsync of file and folder)."""
+    """Write `content` to a temporary file and rename it to `path`.
+
+    A reader, or a crash at any time, sees either the old or the new content. With `durable`, so
+    does a power failure (fsync of the file and its folder). Raises OSError.
+    """
     if isinstance(content, str):
         content = content.encode()
-    # So named, two processes or threads that replace the same file keep off each other's temporary.
+    # Unique per process and thread, so that concurrent writers do not share a temporary file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -32,10 +36,10 @@ def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> N
 
 
 def replace(source: Path, target: Path) -> None:
-    """os.replace that waits out a Windows reader."""
+    """os.replace, retried on Windows while a reader has the target open."""
     for attempt in range(REPLACE_TRIES):
         try:
-            os.replace(source, target)  # noqa: PTH105 - the one place that names the system call
+            os.replace(source, target)  # noqa: PTH105 - the only use of the system call
             return
         except PermissionError:
             if os.name != "nt" or attempt == REPLACE_TRIES - 1:
@@ -44,7 +48,7 @@ def replace(source: Path, target: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut; Windows has no such call and needs none."""
+    """Flush the entries of `folder` to disk after a rename. A no-op on Windows."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,8 @@
-"""Augmentations: pure, batched, with chance (`sample`) split from effect (`apply`)."""
+"""Batched augmentations as pure functions of their sampled parameters.
+
+`params = augmentation.sample(batch_shape, generator)` draws everything random, and
+`augmentation.apply(images, params)` is deterministic and out of place, on any device.
+"""
 
 from engine.augment.erasing import ErasingParams, RandomErasing
 from engine.augment.geometric import CropParams, FlipParams, RandomCrop, RandomHorizontalFlip

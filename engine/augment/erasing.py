@@ -1,4 +1,4 @@
-"""Random erasing: hide a rectangle of the picture."""
+"""Random erasing: set a random rectangle of each image to the mean color."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from engine.augment.geometric import Shape, check_probability, to_device
 from engine.errors import ConfigError
 
-ATTEMPTS = 10  # rectangles tried per image, as in torchvision
+ATTEMPTS = 10  # rectangles drawn per image, as in torchvision
 
 
 class ErasingParams(NamedTuple):
@@ -23,16 +23,16 @@ class ErasingParams(NamedTuple):
 
 @dataclass(frozen=True)
 class RandomErasing:
-    """Set a random rectangle of each image to 0, which after normalization is the mean colour.
+    """Set a random rectangle of each image to 0, the mean color after normalization.
 
-    Zhong et al. 2017, "Random Erasing Data Augmentation", arXiv 1708.04896, algorithm 1, with
-    torchvision's rules: the area is uniform in `scale`, the ratio log-uniform in `ratio`; of ten
-    tries the first that is lower and narrower than the image is used, and if none is, nothing is
-    erased. Raises ConfigError for a value out of range.
+    Zhong et al. 2017, "Random Erasing Data Augmentation", arXiv 1708.04896, algorithm 1, as in
+    torchvision: area uniform in `scale`, aspect ratio log-uniform in `ratio`. The first of ten
+    attempts that is smaller than the image in both dimensions is erased; if there is none, the
+    image is left as it is. Raises ConfigError for a value out of range.
     """
 
-    p: float = 0.5  # chance that an image is erased at all
-    scale: tuple[float, float] = (0.02, 0.33)  # erased share of the image, 0 to 1
+    p: float = 0.5  # probability that an image is erased
+    scale: tuple[float, float] = (0.02, 0.33)  # erased fraction of the area, 0 to 1
     ratio: tuple[float, float] = (0.3, 3.3)  # height / width, above 0
 
     def __post_init__(self):
@@ -43,12 +43,13 @@ class RandomErasing:
             raise ConfigError("augment.erase_ratio", f"{self.ratio} is not a range above 0")
 
     def sample(self, batch_shape: Shape, generator: torch.Generator) -> ErasingParams:
+        """Draw one rectangle for each image of a batch (B, C, H, W)."""
         batch, _, image_height, image_width = batch_shape
 
         def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
-            # float64: in float32, `high` itself could come out
-            drawn = torch.rand(batch, *shape, generator=generator, dtype=torch.float64)
-            return drawn if (low, high) == (0, 1) else drawn.mul_(high - low).add_(low)
+            # float64: in float32, rounding could return `high` itself
+            values = torch.rand(batch, *shape, generator=generator, dtype=torch.float64)
+            return values if (low, high) == (0, 1) else values.mul_(high - low).add_(low)
 
         chosen = uniform(0, 1) < self.p
         area = uniform(*self.scale, ATTEMPTS).mul_(image_height * image_width)
@@ -65,12 +66,12 @@ class RandomErasing:
         return ErasingParams(*(torch.stack([top, left, height, width]) * erased).long())
 
     def apply(self, images: torch.Tensor, params: ErasingParams) -> torch.Tensor:
-        """images: (B, C, H, W), normalized. Returns new images of that shape and type."""
+        """images: (B, C, H, W), normalized. Returns new images of the same shape and dtype."""
         top, left, height, width = (t[:, None] for t in to_device(params, images.device))
         rows = torch.arange(images.shape[2], device=images.device)
         columns = torch.arange(images.shape[3], device=images.device)
         kept_rows = ((rows < top) | (rows >= top + height)).to(images.dtype)  # (B, H)
         kept_columns = ((columns < left) | (columns >= left + width)).to(images.dtype)  # (B, W)
-        # Of numbers: truth values that broadcast take more than half as long again.
+        # In the dtype of the images: broadcasting bool masks takes over 50 % longer.
         kept = torch.maximum(kept_rows[:, :, None], kept_columns[:, None, :])  # (B, H, W)
         return images * kept[:, None]

@@ -1,7 +1,7 @@
-"""Two pictures in one, with both labels: Mixup and CutMix.
+"""Mixup and CutMix: augmentations that combine two images and their labels.
 
-Both return (images, targets_a, targets_b, lam); the loss is lam · loss(targets_a) +
-(1 - lam) · loss(targets_b).
+Both return (images, targets_a, targets_b, lam), for the loss
+lam · loss(logits, targets_a) + (1 - lam) · loss(logits, targets_b).
 """
 
 import math
@@ -23,30 +23,31 @@ def _check_alpha(field: str, alpha: float) -> None:
 
 
 def _beta(alpha: float, generator: torch.Generator) -> float:
-    """One draw from Beta(alpha, alpha). torch has no Beta that takes a generator; numpy does."""
+    """A sample of Beta(alpha, alpha). NumPy's: torch.distributions.Beta takes no generator."""
     seed = torch.randint(2**63 - 1, (), generator=generator).item()
     return float(np.random.default_rng(seed).beta(alpha, alpha))
 
 
 class MixupParams(NamedTuple):
     order: torch.Tensor  # (B,) int64, a permutation: image i is mixed with image order[i]
-    lam: float  # share of the image itself, 0 to 1
+    lam: float  # weight of image i, 0 to 1; that of its partner is 1 - lam
 
 
 @dataclass(frozen=True)
 class Mixup:
-    """Blend each image with another of the batch: λ·x + (1 - λ)·x', one λ ~ Beta(α, α) per batch.
+    """Blend each image with another of the batch: λ·x + (1 - λ)·x', one λ ~ Beta(α, α) a batch.
 
     Zhang et al. 2017, "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412, equation 2.
     Raises ConfigError unless α is above 0.
     """
 
-    alpha: float = 0.2  # small: nearly one image; 1: every λ as likely
+    alpha: float = 0.2  # above 0. Small: λ near 0 or 1; 1: λ uniform
 
     def __post_init__(self):
         _check_alpha("augment.mixup_alpha", self.alpha)
 
     def sample(self, batch_shape: Shape, generator: torch.Generator) -> MixupParams:
+        """Draw the partners and λ for a batch (B, C, H, W)."""
         order = torch.randperm(batch_shape[0], generator=generator)
         return MixupParams(order, _beta(self.alpha, generator))
 
@@ -58,42 +59,43 @@ class Mixup:
 
 
 class CutMixParams(NamedTuple):
-    """One box for the whole batch, in pixels; bottom and right are just outside of it."""
+    """One box for the whole batch, in pixels; `bottom` and `right` are exclusive."""
 
-    order: torch.Tensor  # (B,) int64, a permutation: image i gets its box from image order[i]
+    order: torch.Tensor  # (B,) int64, a permutation: the box of image i is from image order[i]
     top: int
     bottom: int
     left: int
     right: int
-    lam: float  # share of the image that is kept, 0 to 1
+    lam: float  # fraction of the image outside the box, 0 to 1
 
 
 @dataclass(frozen=True)
 class CutMix:
-    """Paste a box of another image of the batch into each, the same box for the whole batch.
+    """Paste a box of another image of the batch into each image, one box for the whole batch.
 
     Yun et al. 2019, "CutMix: Regularization Strategy to Train Strong Classifiers with
-    Localizable Features", arXiv 1905.04899, algorithm 1: a box of the share 1 - λ of the image,
-    λ ~ Beta(α, α), its centre uniform, cut off at the edge; λ is then what is truly kept. Raises
-    ConfigError unless α is above 0.
+    Localizable Features", arXiv 1905.04899, algorithm 1: the box has a fraction 1 - λ of the
+    area, λ ~ Beta(α, α), and a uniform center, and is clipped at the edges; λ is then set to the
+    fraction that remains. Raises ConfigError unless α is above 0.
     """
 
-    alpha: float = 1.0
+    alpha: float = 1.0  # above 0
 
     def __post_init__(self):
         _check_alpha("augment.cutmix_alpha", self.alpha)
 
     def sample(self, batch_shape: Shape, generator: torch.Generator) -> CutMixParams:
+        """Draw the partners and the box for a batch (B, C, H, W)."""
         batch, _, height, width = batch_shape
         order = torch.randperm(batch, generator=generator)
-        side = math.sqrt(1 - _beta(self.alpha, generator))  # of the box, as a share of the image's
+        side = math.sqrt(1 - _beta(self.alpha, generator))  # of the box, relative to the image
         top, bottom = self._span(height, side, generator)
         left, right = self._span(width, side, generator)
         lam = 1 - (bottom - top) * (right - left) / (height * width)
         return CutMixParams(order, top, bottom, left, right, lam)
 
     def apply(self, images: torch.Tensor, labels: torch.Tensor, params: CutMixParams) -> Mixed:
-        """images: (B, C, H, W), any type; labels: (B,), on the same device. Returns new images."""
+        """images: (B, C, H, W), any dtype; labels: (B,), on the same device. Returns new images."""
         (order,) = to_device([params.order], images.device)
         rows, columns = slice(params.top, params.bottom), slice(params.left, params.right)
         mixed = images.clone()
@@ -101,8 +103,8 @@ class CutMix:
         return mixed, labels, labels[order], params.lam
 
     @staticmethod
-    def _span(size: int, share: float, generator: torch.Generator) -> tuple[int, int]:
-        """Start and end, within 0 to size, of `share` of it around a uniform centre."""
-        length = int(size * share)
+    def _span(size: int, fraction: float, generator: torch.Generator) -> tuple[int, int]:
+        """Start and end of an interval of length size · fraction with a uniform center, clipped."""
+        length = int(size * fraction)
         start = int(torch.randint(size, (), generator=generator)) - length // 2
         return max(start, 0), min(start + length, size)

@@ -1,4 +1,4 @@
-"""The whole way of a batch from stored bytes to what the network sees."""
+"""The augmentation pipeline: from uint8 images to the input of the network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,32 +17,32 @@ from engine.augment.geometric import (
 )
 from engine.augment.mixing import CutMix, CutMixParams, Mixed, Mixup, MixupParams
 
-Colour = tuple[float, ...]  # one number per channel, where a pixel is from 0 to 1
+PerChannel = tuple[float, ...]  # one number per channel, for pixel values from 0 to 1
 
 
-def normalize(images: torch.Tensor, mean: Colour, std: Colour) -> torch.Tensor:
+def normalize(images: torch.Tensor, mean: PerChannel, std: PerChannel) -> torch.Tensor:
     """(images / 255 - mean) / std: the preprocessing of training, evaluation and classification.
 
     images: (B, C, H, W) uint8. Returns float32 on the same device. Raises TypeError for any other
-    type, since those images may be scaled or normalized already.
+    dtype: such images may have been scaled already.
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"normalize takes uint8 images, not {images.dtype}")
     values = [1 / (255 * s) for s in std], [m / s for m, s in zip(mean, std, strict=True)]
     (values,) = to_device([torch.tensor(values).view(2, -1, 1, 1)], images.device)
-    # In place on a fresh copy; and two steps, which take half the time of the formula's three.
+    # In place on the float copy, as x · 1/(255·std) - mean/std: two passes instead of three.
     return images.float().mul_(values[0]).sub_(values[1])
 
 
-def denormalize(images: torch.Tensor, mean: Colour, std: Colour) -> torch.Tensor:
-    """The inverse of `normalize`, for the eye: float (B, C, H, W) -> uint8, clipped to 0…255."""
+def denormalize(images: torch.Tensor, mean: PerChannel, std: PerChannel) -> torch.Tensor:
+    """The inverse of `normalize`, for display: float (B, C, H, W) -> uint8, clamped to 0…255."""
     mean_, std_ = to_device([torch.tensor(mean), torch.tensor(std)], images.device)
     pixels = images * std_[:, None, None] + mean_[:, None, None]
     return pixels.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
 
 
 class PipelineParams(NamedTuple):
-    """What chance chose for one batch; None for a step that is off or not used in it."""
+    """Augmentation parameters of one batch; None for a step that is off or not used in it."""
 
     crop: CropParams | None
     flip: FlipParams | None
@@ -52,24 +52,24 @@ class PipelineParams(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """The batch after the step `name`; float images after "normalize", uint8 before."""
+    """The batch after the step `name`; images are uint8 before "normalize", then float32."""
 
     name: str  # input, crop, flip, normalize, erasing, mixup, cutmix
     images: torch.Tensor  # (B, C, H, W)
     targets_a: torch.Tensor  # (B,) int64
-    targets_b: torch.Tensor  # (B,) int64; targets_a itself before any mixing
+    targets_b: torch.Tensor  # (B,) int64; the same tensor as targets_a without mixing
     lam: float  # weight of targets_a, 0 to 1
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Crop, flip, normalize, erase, then mix. None switches a step off.
+    """Crop, flip, normalize, erase, then mix. None disables a step.
 
-    With both Mixup and CutMix on, each batch uses one of the two, with equal chance.
+    With both Mixup and CutMix enabled, each batch uses one of the two with probability 1/2.
     """
 
-    mean: Colour
-    std: Colour
+    mean: PerChannel
+    std: PerChannel
     crop: RandomCrop | None = None
     flip: RandomHorizontalFlip | None = None
     erasing: RandomErasing | None = None
@@ -77,8 +77,8 @@ class Pipeline:
     cutmix: CutMix | None = None
 
     def sample(self, batch_shape: Shape, generator: torch.Generator) -> PipelineParams:
-        """All that is random about a batch of (B, C, H, W), drawn from a CPU `generator` alone."""
-        chosen = {
+        """Draw all parameters of a batch (B, C, H, W) from a CPU `generator`."""
+        params = {
             name: step and step.sample(batch_shape, generator)
             for name, step in [("crop", self.crop), ("flip", self.flip), ("erasing", self.erasing)]
         }
@@ -89,16 +89,16 @@ class Pipeline:
             else:
                 cutmix = None
         return PipelineParams(
-            **chosen,
+            **params,
             mixup=mixup and mixup.sample(batch_shape, generator),
             cutmix=cutmix and cutmix.sample(batch_shape, generator),
         )
 
     def apply(self, images: torch.Tensor, labels: torch.Tensor, params: PipelineParams) -> Mixed:
-        """What the network is trained on: (images, targets_a, targets_b, lam).
+        """Returns (images, targets_a, targets_b, lam), the input of a training step.
 
         images: (B, C, H, W) uint8, labels: (B,) int64 on the same device; neither is changed.
-        Returns float32 images. Without mixing targets_b is targets_a and lam is 1.
+        The result has float32 images. Without mixing, targets_b is targets_a and lam is 1.
         """
         for stage in self._steps(images, labels, params):
             last = stage
@@ -107,7 +107,7 @@ class Pipeline:
     def stages(
         self, images: torch.Tensor, labels: torch.Tensor, params: PipelineParams
     ) -> list[Stage]:
-        """The batch as given and after each step that is on; the last is what `apply` returns."""
+        """The batch before and after each step that is used; the last is what `apply` returns."""
         return list(self._steps(images, labels, params))
 
     def _steps(

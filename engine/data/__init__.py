@@ -1,4 +1,4 @@
-"""Data sets: the built-in shapes, CIFAR-10 and CIFAR-100, and a person's own class folders."""
+"""Data sets: CIFAR-10, CIFAR-100, the built-in shapes, and class folders of the user."""
 
 import os
 from collections.abc import Callable
@@ -44,12 +44,13 @@ def load(
     progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> ImageData:
-    """Load a data set of DATASETS, or the class folders in the folder or zip at path `dataset`.
+    """Load a data set by its key in DATASETS, or by the path of a folder or zip of class folders.
 
-    `root` keeps archives, downloads and decoded images. `url` is a mirror of a CIFAR archive,
-    used only if it must be downloaded. `progress` is called at most ten times a second, and
-    `cancelled` is asked at least as often; both in this thread.
-    Raises DataError (one line that says what to do) or Cancelled.
+    root: folder for archives and decoded images. url: mirror of the CIFAR archive, used only if a
+    download is needed. progress is called at most ten times a second, cancelled at least as often,
+    both in the calling thread.
+
+    Raises DataError, one line that says what to do, or Cancelled.
     """
     root, watch = Path(root), Watch(progress, cancelled)
     if (spec := DATASETS.get(dataset)) is not None:
@@ -58,7 +59,7 @@ def load(
 
 
 def is_available(dataset: str, root: Path) -> bool:
-    """Whether `load` would need no network: made here, already under `root`, or one's own."""
+    """Whether `load` would succeed without a download."""
     if (spec := DATASETS.get(dataset)) is not None:
         return spec.is_available(Path(root))
     try:
@@ -90,7 +91,7 @@ def _path(dataset: str) -> Path:
         path = Path(dataset).expanduser()
         if dataset.strip() and path.exists():
             return path
-    except (OSError, ValueError, RuntimeError):  # a NUL, too long, or no such home
+    except (OSError, ValueError, RuntimeError):  # a NUL, too long, or an unknown ~user
         pass
     raise DataError(
         f"no data set {dataset!r}: known are {', '.join(DATASETS)}, "

@@ -1,4 +1,4 @@
-"""Fetching a data set beside everything else: one thread a data set, watched and cancelled."""
+"""Loading data sets on background threads, one for each data set."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from engine.errors import Cancelled
 
 
 class Fetch:
-    """One download or import on a daemon thread. Read `progress`, `error` and `running`."""
+    """A download or import on a daemon thread, with its `progress`, `error` and `running`."""
 
     def __init__(self, dataset: str, root: Path, url: str | None = None):
         self.progress: Progress | None = None
-        self.error = ""  # one line for a person, once it failed
+        self.error = ""  # one line, set if it fails
         self._cancel = threading.Event()
         self._thread = threading.Thread(
             target=self._load, args=(dataset, root, url), name=f"fetch-{dataset}", daemon=True
@@ -27,8 +27,12 @@ class Fetch:
         return self._thread.is_alive()
 
     def cancel(self) -> None:
-        """Ask it to end; what was downloaded is kept for the next try."""
+        """Request cancellation; the part of a file that was downloaded is kept."""
         self._cancel.set()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, or for `timeout` seconds."""
+        self._thread.join(timeout)
 
     def _load(self, dataset: str, root: Path, url: str | None) -> None:
         try:
@@ -50,12 +54,12 @@ _lock = threading.Lock()
 
 
 def current(dataset: str, root: Path) -> Fetch | None:
-    """The latest fetch of a data set in this process, running or ended."""
+    """The latest fetch of a data set in this process, running or not; None if there is none."""
     return _fetches.get((dataset, Path(root)))
 
 
 def start(dataset: str, root: Path, url: str | None = None) -> Fetch:
-    """Start fetching, or give the fetch that is under way already."""
+    """Start a fetch, or return the one that is running."""
     with _lock:
         fetch = current(dataset, root)
         if fetch is None or not fetch.running:

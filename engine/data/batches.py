@@ -1,4 +1,4 @@
-"""From a data set to what a training reads: splits on the device, and the order of an epoch."""
+"""Training and validation splits of a data set, and the order of each epoch."""
 
 from dataclasses import dataclass
 
@@ -29,12 +29,13 @@ def split(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Splits:
-    """Choose what to train and validate on, and put it on `device`, still as uint8.
+    """Split a data set into training and validation images, uint8 on `device`.
 
-    `holdout` training images (0: none) are kept for validation; without it the test images
-    validate. Of the rest, at most `limit` images (None: all) are trained on. Both choices
-    depend on `seed` alone, and a larger `limit` contains every smaller one.
-    Raises ConfigError ("data.holdout", "data.limit") if nothing would be left to train on.
+    holdout: training images that are set aside for validation; with 0, the test images are used.
+    limit: at most this many of the remaining images are kept for training; None: all. The choice
+    depends on `seed` alone, and a larger limit is a superset of a smaller one.
+
+    Raises ConfigError ("data.holdout", "data.limit") if no training images would be left.
     """
     count = len(data.train_labels)
     split_sizes(count, len(data.test_labels), holdout=holdout, limit=limit)  # raises ConfigError
@@ -75,14 +76,14 @@ def split_sizes(
 
 
 def sample_indices(count: int, size: int, seed: int) -> LongTensor:
-    """At most `size` of `count` indices, drawn without replacement and sorted: int64, on the CPU.
+    """At most `size` of `count` indices, sampled without replacement: sorted, int64, on the CPU.
 
-    A slice would not do: images of class folders come class by class.
+    A slice would be biased: the images of class folders are ordered by class.
     """
     order = torch.randperm(count, generator=keyed_generator(seed, Purpose.SAMPLE))
     return order[:size].sort().values
 
 
 def epoch_permutation(n: int, seed: int, epoch: int) -> LongTensor:
-    """The order in which `epoch` (from 1) visits `n` training images: int64 [n], on the CPU."""
+    """The order of `n` training images in `epoch` (from 1): int64 [n], on the CPU."""
     return torch.randperm(n, generator=keyed_generator(seed, Purpose.PERMUTATION, epoch))

@@ -1,7 +1,7 @@
-"""Decoded images on disk: `<root>/cache/<key>.safetensors`, written whole or not at all.
+"""Cache of decoded images: `<root>/cache/<key>.safetensors`, replaced atomically.
 
-A cache file holds the four tensors of an ImageData; its metadata hold the rest and a CRC-32
-of each tensor, because a file that was cut or scratched must be made again, not trained on.
+A cache file holds the four tensors of an ImageData; its metadata hold the other fields and a
+CRC-32 of each tensor, so that a damaged file is detected and recreated.
 """
 
 import json
@@ -25,11 +25,10 @@ STAGING = ".partial"
 
 
 def cached(root: Path, key: str, make: Callable[[], ImageData], watch: Watch) -> ImageData:
-    """The data kept under `key`, or what `make` returns, kept for the next time.
+    """The data cached under `key`; on a miss, the result of `make()`, which is then cached.
 
-    `key` names the content and the version of the code that decoded it, in characters that a
-    file name may have. Raises whatever `make` does, Cancelled, or DataError if the folder
-    cannot be written.
+    key: identifies the content and the version of the code that decoded it; a valid file name.
+    Raises what `make` raises, Cancelled, or DataError if the folder cannot be written.
     """
     folder = root / "cache"
     path = folder / f"{key}.safetensors"
@@ -38,7 +37,7 @@ def cached(root: Path, key: str, make: Callable[[], ImageData], watch: Watch) ->
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with hold(folder / "import.lock", watch, "waiting for another import"):
-            if (data := read(path)) is not None:  # made by the one we waited for
+            if (data := read(path)) is not None:  # written by the process that held the lock
                 return data
             sweep(folder)
             data = make()
@@ -52,13 +51,13 @@ def cached(root: Path, key: str, make: Callable[[], ImageData], watch: Watch) ->
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed import left behind. Call it under the import lock only."""
+    """Remove partial files of killed imports. Call only while holding the import lock."""
     for path in folder.glob(f"*{STAGING}"):
         path.unlink(missing_ok=True)
 
 
 def write(path: Path, data: ImageData) -> None:
-    """Write the data beside `path`, sync, then rename: a reader sees all of it or nothing."""
+    """Write to a partial file, fsync and rename it to `path`, so that readers see it complete."""
     tensors = {name: getattr(data, name).contiguous() for name in TENSORS}
     about = {
         "schema": SCHEMA,
@@ -72,7 +71,7 @@ def write(path: Path, data: ImageData) -> None:
     try:
         try:
             save_file(tensors, staging, metadata={"about": json.dumps(about)})
-        except SafetensorError as error:  # how it reports a full disk
+        except SafetensorError as error:  # raised for a full disk, among others
             raise OSError(str(error)) from error
         with staging.open("rb+") as file:
             os.fsync(file.fileno())
@@ -83,13 +82,13 @@ def write(path: Path, data: ImageData) -> None:
 
 
 def read(path: Path) -> ImageData | None:
-    """The data of a cache file, or None if it is absent, damaged or of another schema."""
+    """The data of a cache file; None if it is missing, damaged or of another schema."""
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["about"])
             if about["schema"] != SCHEMA:
                 return None
-            # Copied out of the file's mapping: Windows cannot replace a file that is mapped.
+            # A copy, not a view of the memory map: Windows cannot replace a mapped file.
             tensors = {name: file.get_tensor(name).clone() for name in TENSORS}
         if about["crc32"] != {name: _crc32(tensor) for name, tensor in tensors.items()}:
             return None

@@ -1,7 +1,7 @@
-"""CIFAR-10 and CIFAR-100 from the archive that torchvision also uses, checked by MD5.
+"""CIFAR-10 and CIFAR-100, from the same archives as torchvision, verified by MD5.
 
-Learning Multiple Layers of Features from Tiny Images, Krizhevsky, 2009.
-The archive's files are pickles, which can run code: none is opened before its MD5 was right.
+Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images". The files are pickles,
+which can execute code: each is verified before it is unpickled.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from engine.data.types import IMAGE_SIZE, ImageData
 from engine.errors import DataError
 from engine.files import write_atomic
 
-MAX_MEMBER_BYTES = 200 * 2**20  # the largest file inside, CIFAR-100's train, has 155 MB
+MAX_MEMBER_BYTES = 200 * 2**20  # the largest file, CIFAR-100's train, has 155 MB
 
 Files = dict[str, bytes]
 
@@ -88,17 +88,18 @@ CIFAR100 = Cifar(
 
 
 def load(cifar: Cifar, root: Path, url: str | None, watch: Watch) -> ImageData:
-    """From the unpacked folder or the archive under `root`, else from `url` or its home.
+    """Load from the extracted folder or the archive under `root`, else download the archive.
 
-    Raises Cancelled, or DataError with the two ways on when it is absent and cannot be fetched.
+    url: mirror of the archive; None: cifar.url. Raises Cancelled, or DataError, which says how to
+    continue, if it is missing and cannot be downloaded.
     """
     files = _from_folder(cifar, root, watch)
     if files is None:
         files = _from_archive(cifar, root, url or cifar.url, watch)
     watch.tick(f"decoding {cifar.title}")
     classes = tuple(_unpickle(files.pop(next(iter(cifar.meta))))[cifar.classes_key])
-    train_images, train_labels = _decode(cifar, [files.pop(name) for name in cifar.train])
-    test_images, test_labels = _decode(cifar, [files.pop(name) for name in cifar.test])
+    train_images, train_labels = decode(cifar, [files.pop(name) for name in cifar.train])
+    test_images, test_labels = decode(cifar, [files.pop(name) for name in cifar.test])
     return ImageData(
         cifar.name,
         classes,
@@ -112,7 +113,7 @@ def load(cifar: Cifar, root: Path, url: str | None, watch: Watch) -> ImageData:
 
 
 def is_available(cifar: Cifar, root: Path) -> bool:
-    """Whether the folder or the archive under `root` is whole; checked again when it changes."""
+    """Whether the folder or the archive under `root` is complete; the hashes are cached."""
     folder = root / cifar.folder
     checks = [(folder / name, md5) for name, md5 in cifar.files.items()]
     return all(_matches(*check) for check in checks) or _matches(root / cifar.archive, cifar.md5)
@@ -121,14 +122,14 @@ def is_available(cifar: Cifar, root: Path) -> bool:
 def _matches(path: Path, md5: str) -> bool:
     try:
         about = path.stat()
-        return _known_md5(path, about.st_size, about.st_mtime_ns) == md5
+        return _cached_md5(path, about.st_size, about.st_mtime_ns) == md5
     except OSError:
         return False
 
 
 @lru_cache(maxsize=64)
-def _known_md5(path: Path, size: int, mtime_ns: int) -> str:
-    """Hashed once per version of a file, since pages ask at every click."""
+def _cached_md5(path: Path, size: int, mtime_ns: int) -> str:
+    """MD5 of a file, computed once per size and time: pages check at every rerun."""
     return file_md5(path)
 
 
@@ -155,7 +156,7 @@ def _from_archive(cifar: Cifar, root: Path, url: str, watch: Watch) -> Files:
             if not _matches(path, cifar.md5):
                 _fetch(cifar, url, path, watch)
             files = _unpack(cifar, path, watch)
-            for name, content in files.items():  # faster to read the next time
+            for name, content in files.items():  # faster to read than the archive
                 (root / cifar.folder).mkdir(exist_ok=True)
                 write_atomic(root / cifar.folder / name, content)
     except OSError as error:
@@ -178,7 +179,7 @@ def _fetch(cifar: Cifar, url: str, path: Path, watch: Watch) -> None:
 
 
 def _unpack(cifar: Cifar, path: Path, watch: Watch) -> Files:
-    """The known files out of the archive, in memory; whatever else it holds is not touched."""
+    """Read the known files of the archive into memory; other members are ignored."""
     wanted = {f"{cifar.folder}/{name}": name for name in cifar.files}
     files: Files = {}
     try:
@@ -195,7 +196,11 @@ def _unpack(cifar: Cifar, path: Path, watch: Watch) -> Files:
     return files
 
 
-def _decode(cifar: Cifar, files: list[bytes]) -> tuple[torch.Tensor, torch.Tensor]:
+def decode(cifar: Cifar, files: list[bytes]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images uint8 [N, 3, 32, 32] and labels int64 [N] of pickled batches.
+
+    Unpickling executes code: pass only files whose MD5 has been verified.
+    """
     batches = [_unpickle(content) for content in files]
     pixels = np.concatenate([batch["data"] for batch in batches])
     labels = [label for batch in batches for label in batch[cifar.label_key]]
@@ -204,7 +209,7 @@ def _decode(cifar: Cifar, files: list[bytes]) -> tuple[torch.Tensor, torch.Tenso
 
 
 def _unpickle(content: bytes) -> dict:
-    """Only for bytes whose MD5 was right. They were written by Python 2, hence the encoding."""
+    """Unpickle verified content, written by Python 2, hence the encoding."""
     return pickle.load(io.BytesIO(content), encoding="latin1")
 
 

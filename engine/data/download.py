@@ -1,4 +1,4 @@
-"""Downloading one large file from a slow server: resumed, retried, cancellable, verified."""
+"""Download of a large file: resumable, retried, cancellable, verified by MD5."""
 
 import hashlib
 import re
@@ -11,23 +11,23 @@ from engine.data.progress import Watch
 from engine.errors import DataError
 from engine.files import replace
 
-CONNECT_SECONDS, READ_SECONDS = 10, 20  # without an answer, without a byte
-BACKOFF_SECONDS = (1, 3, 8)  # before each further try on a connection that was cut
-PROGRESS_BYTES = 2**20  # a try that got this far counts as progress: the tries start over
-CHUNK_BYTES = 16 * 1024  # a third of a second at the official server's 50 KB/s
-MAX_BYTES = 256 * 2**20  # the largest known archive has 170 MB; an endless answer must end
-TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # answers worth another try
+CONNECT_SECONDS, READ_SECONDS = 10, 20  # timeouts of requests.get
+BACKOFF_SECONDS = (1, 3, 8)  # before each retry after a lost connection
+PROGRESS_BYTES = 2**20  # an attempt that received this many bytes resets the count of retries
+CHUNK_BYTES = 16 * 1024  # a third of a second at the 50 KB/s of the official server
+MAX_BYTES = 256 * 2**20  # upper limit of a response; the largest archive has 170 MB
+RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
-class _Cut(Exception):
-    """The connection failed or ended early; another try may help."""
+class _ConnectionLost(Exception):
+    """The connection failed or ended early; retried."""
 
 
 def download(url: str, target: Path, md5: str, watch: Watch) -> None:
-    """Fetch `url` to `target`, which appears only once its MD5 is right.
+    """Download `url` to `<target>.part`, verify its MD5 and rename it to `target`.
 
-    Goes on from `<target>.part` where a former try ended, if the server can. A wrong MD5 throws
-    the file away and starts over once. Raises DataError, or Cancelled (the part is kept).
+    Resumes an existing part if the server supports ranges. After a wrong MD5, starts over once.
+    Raises DataError, or Cancelled, which keeps the part.
     """
     part = target.with_name(target.name + ".part")
     for _ in range(2):
@@ -47,78 +47,78 @@ def file_md5(path: Path) -> str:
 
 
 def _fetch(url: str, part: Path, watch: Watch) -> None:
-    """Bring `part` to the end of the file, over as many connections as it takes."""
-    tries = 0
+    """Complete `part`, over several connections if necessary."""
+    retries = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
         try:
             _fetch_once(url, part, watch)
             return
-        except _Cut as cut:
+        except _ConnectionLost as lost:
             gained = (part.stat().st_size if part.exists() else 0) - before
-            tries = 0 if gained >= PROGRESS_BYTES else tries + 1
-            if tries > len(BACKOFF_SECONDS):
-                raise DataError(f"cannot download {url} ({cut})") from cut
-            wait = BACKOFF_SECONDS[max(tries, 1) - 1]
-            watch.tick(f"connection lost, next try in {wait} s ({cut})")
+            retries = 0 if gained >= PROGRESS_BYTES else retries + 1
+            if retries > len(BACKOFF_SECONDS):
+                raise DataError(f"cannot download {url} ({lost})") from lost
+            wait = BACKOFF_SECONDS[max(retries, 1) - 1]
+            watch.tick(f"connection lost, next try in {wait} s ({lost})")
             watch.sleep(wait)
 
 
 def _fetch_once(url: str, part: Path, watch: Watch) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    # The bytes of the file itself: a server may otherwise unpack the .gz on the way.
+    received = part.stat().st_size if part.exists() else 0
+    # Otherwise a server may decompress the .gz in transit.
     headers = {"Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
+    if received:
+        headers["Range"] = f"bytes={received}-"
     watch.tick(f"connecting to {url}")
     watch.check()
     try:
         with requests.get(
             url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)
-        ) as answer:
-            if answer.status_code == 416:  # nothing after what is there: whole, or not the file
+        ) as response:
+            if response.status_code == 416:  # nothing left: complete, or of another file
                 return
-            if answer.status_code in TEMPORARY:
-                raise _Cut(f"the server says {answer.status_code}")
-            if answer.status_code not in (200, 206):
-                raise DataError(f"cannot download {url} (the server says {answer.status_code})")
-            _save(answer, part, have, watch)
+            if response.status_code in RETRIED_STATUS:
+                raise _ConnectionLost(f"the server says {response.status_code}")
+            if response.status_code not in (200, 206):
+                raise DataError(f"cannot download {url} (the server says {response.status_code})")
+            _save(response, part, received, watch)
     except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
-        raise _Cut(_reason(error)) from error
+        raise _ConnectionLost(_reason(error)) from error
     except requests.RequestException as error:
         raise DataError(f"cannot download {url} ({error})") from error
 
 
-def _save(answer: requests.Response, part: Path, have: int, watch: Watch) -> None:
-    if answer.status_code == 206:
-        start = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
-        if start is None or int(start[1]) != have:
+def _save(response: requests.Response, part: Path, received: int, watch: Watch) -> None:
+    if response.status_code == 206:
+        start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+        if start is None or int(start[1]) != received:
             part.unlink()
-            raise _Cut("the server resumes at the wrong place")
+            raise _ConnectionLost("the server resumes at the wrong place")
     else:
-        have = 0  # the server does not resume, and sends all of it
-    length = answer.headers.get("Content-Length", "")
-    total = have + int(length) if length.isdigit() else None
+        received = 0  # no support for ranges: the whole file follows
+    length = response.headers.get("Content-Length", "")
+    total = received + int(length) if length.isdigit() else None
     message = f"downloading {part.stem}"
-    with part.open("ab" if have else "wb") as file:
-        for chunk in answer.raw.stream(CHUNK_BYTES, decode_content=False):
+    with part.open("ab" if received else "wb") as file:
+        for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
             file.write(chunk)
-            have += len(chunk)
-            if have > MAX_BYTES:
+            received += len(chunk)
+            if received > MAX_BYTES:
                 break
             watch.check()
-            watch.tick(message, have, total, "bytes")
-    if have > MAX_BYTES:
+            watch.tick(message, received, total, "bytes")
+    if received > MAX_BYTES:
         part.unlink()
-        raise DataError(f"what {answer.url} sends is more than {MAX_BYTES >> 20} MB")
-    if total is not None and have < total:
-        raise _Cut(f"it ended after {have} of {total} bytes")
+        raise DataError(f"what {response.url} sends is more than {MAX_BYTES >> 20} MB")
+    if total is not None and received < total:
+        raise _ConnectionLost(f"it ended after {received} of {total} bytes")
 
 
 def _reason(error: Exception) -> str:
-    """A few words in place of urllib3's nested representation."""
+    """Short form of the nested messages of urllib3."""
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
-        return "no answer in time"
+        return "no response in time"
     if "IncompleteRead" in str(error):
         return "it ended early"
     return "no connection"

@@ -1,11 +1,11 @@
-"""A person's own images: class folders, on disk or in a zip, decoded once and then cached.
+"""Class folders of the user, on disk or in a zip: decoded once, then cached.
 
     train/<class>/<image> and test/<class>/<image>    or    <class>/<image>
 
-Splits may have any customary name, such as `Training` or `test_set`; validation images serve where
-there are no test images (see `layout.plan`). Images may lie deeper inside a class folder. Every
-file is decoded at the import, so that a bad one is named before any training starts; see
-`images.decode` for what becomes of size, transparency and rotation.
+Splits may have any customary name, such as `Training` or `test_set`; validation images are used
+where there are no test images (see `layout.plan`). Images may be nested inside a class folder.
+Every file is decoded on import, so that a damaged one is reported before a training starts; for
+size, transparency and orientation see `images.decode`.
 """
 
 import hashlib
@@ -24,22 +24,22 @@ from engine.data.statistics import channel_statistics
 from engine.data.types import IMAGE_SIZE, ImageData
 from engine.errors import DataError
 
-MAX_FILES = zips.MAX_ENTRIES  # same memory; also ends the listing of a disk named by mistake
+MAX_FILES = zips.MAX_ENTRIES  # also ends the listing of a whole disk given by mistake
 _HASH_CHUNK = 2**20
-_VERSION = f"d{images.VERSION}-l{layout.VERSION}-s{SCHEMA}"
 
 
 def load(path: Path, root: Path, watch: Watch) -> ImageData:
-    """The images of a folder or zip, from the cache under `root` if its content is unchanged.
+    """The images of a folder or zip, from the cache under `root` unless its content has changed.
 
-    Raises DataError naming the file or class at fault, or Cancelled.
+    Raises DataError, which names the file or class at fault, or Cancelled.
     """
+    version = f"d{images.VERSION}-l{layout.VERSION}-s{SCHEMA}"
     if path.is_dir():
         files, folders = _walk(path, watch)
-        key = f"folder-{_VERSION}-{_listing_hash(path, files)}"
+        key = f"folder-{version}-{_listing_hash(path, files)}"
         data = cached(root, key, lambda: _import_folder(path, files, folders, watch), watch)
     else:
-        key = f"zip-{_VERSION}-{_file_hash(path, watch)}"
+        key = f"zip-{version}-{_file_hash(path, watch)}"
         data = cached(root, key, lambda: _import_zip(path, watch), watch)
     return replace(data, name=path.stem if path.is_file() else path.resolve().name)
 
@@ -65,7 +65,7 @@ def _import_zip(path: Path, watch: Watch) -> ImageData:
 
 
 def _decode_all(label: str, plan: Layout, read: Callable[[str], bytes], watch: Watch) -> ImageData:
-    """Decode every image; the ones that fail are gathered into one DataError."""
+    """Decode every image. Raises one DataError that lists all images that fail."""
     samples = plan.train + plan.test
     pixels = torch.empty(len(samples), 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
     rows = pixels.numpy()
@@ -100,7 +100,7 @@ def _decode_all(label: str, plan: Layout, read: Callable[[str], bytes], watch: W
 
 
 def _walk(path: Path, watch: Watch) -> tuple[list[str], list[str]]:
-    """Relative names of all files and folders below, sorted; links are followed, once each."""
+    """Relative names of all files and folders below, sorted. Links are followed, each once."""
     files, folders, seen = [], [], set()
     for current, inside, names in os.walk(path, followlinks=True):
         watch.tick(f"listing {path.name}", len(files), None, "files")
@@ -118,8 +118,8 @@ def _walk(path: Path, watch: Watch) -> tuple[list[str], list[str]]:
 
 
 def _listing_hash(path: Path, files: list[str]) -> str:
-    """Changes with the place and with any file's name, size or time."""
-    # The place too: archives that set one time for all give other images the same listing.
+    """SHA-256 of the absolute path and of the name, size and modification time of each file."""
+    # The path too: extracted archives may give every file the same time.
     digest = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape"))
     for name in files:
         try:

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to 32×32 RGB, or a reason why not."""
+"""Decoding of image files to 32×32 RGB."""
 
 import io
 import warnings
@@ -9,36 +9,36 @@ from PIL import Image, ImageOps
 from engine.data.types import IMAGE_SIZE
 from engine.errors import DataError
 
-VERSION = 1  # of the decoded pixels; raise it when they change, so that caches are made again
+VERSION = 1  # of the decoded pixels; increment when they change, to invalidate caches
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-MAX_PIXELS = 50_000_000  # 150 MB once decoded; a large phone's camera, yet no decompression bomb
+MAX_PIXELS = 50_000_000  # 150 MB once decoded: allows large photographs, not decompression bombs
 _TOO_MANY = f"more than {MAX_PIXELS // 10**6} megapixels"
 FITS = ("crop", "pad")
-_DRAFT_SIZE = 4 * IMAGE_SIZE  # a JPEG may be decoded at a fraction of its size, not below this
+_DRAFT_SIZE = 4 * IMAGE_SIZE  # a JPEG may be decoded at a reduced size, at least this
 _STRIP = 256  # rows
 
 
 def decode(content: bytes) -> np.ndarray:
     """uint8 [3, 32, 32] RGB of a PNG, JPEG, WebP or BMP file of any size up to 50 megapixels.
 
-    The centre of what `open_rgb` reads, as `to_square` crops it. A 32×32 image keeps its pixels.
-    Raises DataError with the reason.
+    `to_square(open_rgb(content))`: the central square. A 32×32 image keeps its pixels. Raises
+    DataError with the reason.
     """
     return np.asarray(to_square(open_rgb(content))).transpose(2, 0, 1)
 
 
 def open_rgb(content: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
-    """The picture in an image file, in RGB, whatever its size up to 50 megapixels.
+    """Decode an image file of up to 50 megapixels to RGB.
 
-    Turned as its EXIF data say; transparency composited over white. A large JPEG may come at a
-    half, a quarter or an eighth of its size. Of an animation the first picture counts. `info`
-    holds the file's `size` (width, height), seen upright, and its number of `frames`.
-    formats: what Pillow may call the file. Raises DataError with the reason.
+    Rotated according to its EXIF data; transparency is composited over white. A large JPEG may be
+    decoded at 1/2, 1/4 or 1/8 of its size. Of an animation, the first frame is returned. `info` of
+    the result holds the `size` (width, height) of the upright image in the file, and its number of
+    `frames`. formats: accepted values of Pillow's `Image.format`. Raises DataError with the reason.
     """
     try:
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
             image = Image.open(io.BytesIO(content), formats=FORMATS)
-        if image.format not in formats:  # a multi-picture file opens as JPEG and says MPO
+        if image.format not in formats:  # JPEG also opens multi-picture files, as MPO
             raise DataError(f"{image.format} is not supported")
         size = image.size
         if image.width * image.height > MAX_PIXELS:
@@ -46,8 +46,8 @@ def open_rgb(content: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
         frames = getattr(image, "n_frames", 1)
         image.draft("RGB", (_DRAFT_SIZE, _DRAFT_SIZE))
         drafted = image.size
-        ImageOps.exif_transpose(image, in_place=True)  # without a copy, where it is upright
-        if image.size != drafted:  # turned by a quarter
+        ImageOps.exif_transpose(image, in_place=True)  # without a copy if it is upright
+        if image.size != drafted:  # rotated by 90°
             size = size[::-1]
         image = _rgb(image)
         image.info = {"size": size, "frames": frames}
@@ -58,23 +58,24 @@ def open_rgb(content: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
         raise DataError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"far too many pixels, {_TOO_MANY}") from error
-    except Exception as error:  # damaged files make Pillow raise SyntaxError, struct.error, …
+    except Exception as error:  # Pillow raises SyntaxError, struct.error, … for damaged files
         raise DataError(f"damaged image ({error})") from error
 
 
 def to_square(image: Image.Image, fit: str = "crop") -> Image.Image:
-    """The RGB image as 32×32 pixels, resized bicubic and antialiased.
+    """Resize an RGB image to 32×32, bicubic with antialiasing.
 
-    fit: "crop" keeps the central square; "pad" keeps all and fills up with black, which is what
-    the random crop of training lets in. A 32×32 image keeps its pixels. Raises ValueError.
+    fit: "crop" takes the central square; "pad" keeps the whole image and pads it with black, as
+    the random crop of training does. A 32×32 image keeps its pixels. Raises ValueError for an
+    unknown fit.
     """
     if fit not in FITS:
         raise ValueError(f"unknown fit {fit!r}; known: {', '.join(FITS)}")
     if image.size == (IMAGE_SIZE, IMAGE_SIZE):
         return image
     if fit == "crop":
-        # Resizing the central square is the same as resizing all and cropping, without the
-        # long strip that a 1×10,000 image would become.
+        # The same as resizing the whole image and cropping, without the long strip that a
+        # 1×10,000 image would become.
         side = min(image.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
         box = (left, top, left + side, top + side)
@@ -88,7 +89,7 @@ def to_square(image: Image.Image, fit: str = "crop") -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip to white
+    if image.mode.startswith("I"):  # 16-bit grayscale, which convert() would clip to white
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         return _on_white(image)
@@ -97,7 +98,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """Strip by strip: at 50 megapixels, all at once takes 600 MB more."""
+    """Composite over white, in strips: whole images of 50 megapixels take 600 MB more."""
     opaque = Image.new("RGB", image.size)
     for top in range(0, image.height, _STRIP):
         box = (0, top, image.width, min(top + _STRIP, image.height))

@@ -1,4 +1,4 @@
-"""Which file is which image: from the names in a folder or zip to classes and a split."""
+"""Classes and splits of a data set, from the file names of a folder or zip."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -12,24 +12,24 @@ from engine.data import splits
 from engine.errors import DataError
 from engine.randomness import Purpose, keyed_generator
 
-VERSION = 2  # of these rules; raise it when they change, so that caches are made again
-TEST_SHARE = 0.2  # of each class, where the folders have no split of their own
+VERSION = 2  # of these rules; increment when they change, to invalidate caches
+TEST_FRACTION = 0.2  # of each class, where there is no test split
 SPLIT_SEED = 0
-CLUTTER = {"__macosx", "thumbs.db", "desktop.ini"}  # what file managers leave; in lower case
-# Files that count as images; notes, tables and licences beside them do not. The second line
-# cannot be read here, but a person must hear that, rather than miss their images.
-PICTURES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp"}
-PICTURES |= {".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".svg"}
-NAMED = 5  # examples in a message
+SYSTEM_FILES = {"__macosx", "thumbs.db", "desktop.ini"}  # of file managers; in lower case
+# Of images; other files (notes, tables, licenses) are ignored. The formats of the second
+# line cannot be decoded here: they are reported, not ignored.
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp"}
+SUFFIXES |= {".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".svg"}
+NAMED = 5  # at most so many examples in a message
 EXPECTED = "expected train/<class>/<image> and test/<class>/<image>, or <class>/<image>"
 
-Parts = tuple[str, ...]  # a relative path, part by part
-Sample = tuple[str, int]  # a file's name, "/" between its parts, and its class
+Parts = tuple[str, ...]  # the components of a relative path
+Sample = tuple[str, int]  # (relative path with "/", class index)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Class names, sorted, and the images of each split, sorted by name."""
+    """Sorted class names, and the samples of each split, sorted by class and name."""
 
     classes: tuple[str, ...]
     train: list[Sample]
@@ -37,46 +37,46 @@ class Layout:
 
 
 def ignored(name: str) -> bool:
-    """Whether any part of the name is hidden or left by a file manager."""
-    return any(part.startswith(".") or part.lower() in CLUTTER for part in name.split("/"))
+    """Whether any component of the path is hidden or a system file."""
+    return any(part.startswith(".") or part.lower() in SYSTEM_FILES for part in name.split("/"))
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The images and the known folders below one folder."""
+    """The images and the listed folders below one folder."""
 
     images: list[Parts]
-    known: list[Parts]
-    depth: int  # parts of its own path
+    listed: list[Parts]  # folders, which may be empty
+    depth: int  # number of components of its own path
 
     @cached_property
     def folders(self) -> dict[str, "Folder"]:
-        """The folders inside, by name."""
+        """Subfolders by name."""
         at = self.depth
         inside: dict[str, Folder] = {}
-        for parts in self.known:
-            # An empty class must be noticed, so a folder counts without any image.
+        for parts in self.listed:
+            # A folder without images counts: an empty class is an error.
             if len(parts) > at:
-                inside.setdefault(parts[at], Folder([], [], at + 1)).known.append(parts)
+                inside.setdefault(parts[at], Folder([], [], at + 1)).listed.append(parts)
         for parts in self.images:
             if len(parts) > at + 1:
                 inside.setdefault(parts[at], Folder([], [], at + 1)).images.append(parts)
         return inside
 
     @property
-    def has_loose(self) -> bool:
-        """Whether there are images directly inside, which are in no class folder."""
+    def has_direct_images(self) -> bool:
+        """Whether images are directly inside, in no class folder."""
         return any(len(parts) == self.depth + 1 for parts in self.images)
 
     @cached_property
     def named(self) -> dict[str, splits.SplitName]:
-        """The folders inside that are named like splits of a data set."""
+        """Subfolders that are named like splits of a data set."""
         names = [name for name in self.folders if splits.parse(name)]
-        several = {n for n in names if len(_without_wrapper(n, self.folders[n]).folders) > 1}
-        return splits.find(names, several)
+        with_classes = {n for n in names if len(_skip_wrapper(n, self.folders[n]).folders) > 1}
+        return splits.find(names, with_classes)
 
     def groups(self) -> dict[str, list[str]]:
-        """Names of the images below each folder inside."""
+        """Relative paths of the images below each subfolder."""
         return {
             name: ["/".join(parts) for parts in folder.images]
             for name, folder in self.folders.items()
@@ -84,16 +84,16 @@ class Folder:
 
 
 def plan(files: Iterable[str], folders: Iterable[str], label: str) -> Layout:
-    """Read `train/<class>/…` and `test/<class>/…`, or `<class>/…`, off the files' names.
+    """Derive classes and splits from `train/<class>/…` and `test/<class>/…`, or `<class>/…`.
 
-    Names are relative, with "/"; ignored ones are left out by the caller. `folders` are those
-    known by themselves, perhaps empty. A common top-level folder is skipped. Splits may have any
-    name that `splits.parse` reads. The test images are those of the test split, else those of the
-    validation split, else a fifth of each class (seeded). Beside splits, other folders do not
-    count. Raises DataError, which starts with `label` and names the folders at fault.
+    files, folders: relative paths with "/", without the ignored ones; `folders` may include empty ones.
+    Top-level folders that all images share are skipped. Splits may have any name that
+    `splits.parse` recognizes. The test images are those of the test split, else those of the
+    validation split, else a fifth of each class, chosen with a fixed seed. Other folders next to
+    splits are ignored. Raises DataError, which starts with `label` and names the folders at fault.
     """
-    paths = [_parts(name) for name in files if PurePosixPath(name).suffix.lower() in PICTURES]
-    top = _without_common(Folder(paths, [_parts(name) for name in folders], 0))
+    paths = [_parts(name) for name in files if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    top = _skip_common(Folder(paths, [_parts(name) for name in folders], 0))
     train, test = _find_splits(top, label)
     if test is None:
         groups = train.groups()
@@ -108,21 +108,21 @@ def _parts(name: str) -> Parts:
     return tuple(part for part in name.split("/") if part not in ("", "."))
 
 
-def _without_common(folder: Folder) -> Folder:
-    """Skip the leading folders that all images share; the class folders are never skipped."""
+def _skip_common(folder: Folder) -> Folder:
+    """Skip leading folders that all images share, but not the class folders."""
     while len(folder.folders) == 1:
         (inside,) = folder.folders.values()
         if not any(f.images for f in inside.folders.values()):
             break
-        # A preview image beside a folder of splits is in no class; otherwise it may be in one.
-        if (folder.has_loose or inside.has_loose) and len(inside.named) < 2:
+        # An image next to a folder of splits is in no class; elsewhere it may be in one.
+        if (folder.has_direct_images or inside.has_direct_images) and len(inside.named) < 2:
             break
         folder = inside
     return folder
 
 
-def _without_wrapper(name: str, folder: Folder) -> Folder:
-    """Skip a lone folder inside a split's that repeats its name or only says "images"."""
+def _skip_wrapper(name: str, folder: Folder) -> Folder:
+    """Skip a single folder inside a split that repeats its name or has a neutral one."""
     kind = splits.parse(name).kind
     while len(folder.folders) == 1:
         ((inner, inside),) = folder.folders.items()
@@ -134,42 +134,43 @@ def _without_wrapper(name: str, folder: Folder) -> Folder:
 
 
 def _find_splits(top: Folder, label: str) -> tuple[Folder, Folder | None]:
-    """The folders that hold the class folders for training and, where there are any, for testing.
+    """The folders that contain the class folders for training and for testing (None: no split).
 
-    Raises DataError where folders are named like splits but cannot be used as such.
+    Raises DataError if folders are named like splits but cannot be used as such.
     """
     named = top.named
     others = sorted(n for n, folder in top.folders.items() if n not in named and folder.images)
-    inside = {name: _without_wrapper(name, top.folders[name]) for name in named}
+    inside = {name: _skip_wrapper(name, top.folders[name]) for name in named}
 
     def with_classes(kind: str) -> list[str]:
         found = [n for n, split in named.items() if split.kind == kind and inside[n].folders]
-        return [n for n in found if not named[n].rest] or found  # "test" before "hard_test"
+        # "test" takes precedence over "hard_test".
+        return [n for n in found if not named[n].qualifiers] or found
 
-    lone = next(iter(named)) if len(named) == 1 and others else None
-    # A train is a vehicle, too: without class folders of its own it is one class among others.
-    if not named or (lone and named[lone].common and len(inside[lone].folders) < 2):
+    single = next(iter(named)) if len(named) == 1 and others else None
+    # "train" is also a vehicle: without class folders of its own, it is a class.
+    if not named or (single and named[single].is_common_word and len(inside[single].folders) < 2):
         _refuse_misplaced_splits("", top, label)
         return top, None
     train = with_classes(splits.TRAIN)
-    if lone or not train:
+    if single or not train:
         raise DataError(f"{label}: {_why_no_splits(sorted(named), others)}; {EXPECTED}")
-    measured: list[str] = []
+    test: list[str] = []
     for kind in (splits.TEST, splits.VAL):
-        measured = measured or with_classes(kind)
+        test = test or with_classes(kind)
         found = [name for name, split in named.items() if split.kind == kind]
-        if found and not measured and not any(top.folders[name].images for name in found):
+        if found and not test and not any(top.folders[name].images for name in found):
             raise DataError(f"{label}: the test folder {found[0]!r} has no class folders")
-    for names, purpose in ((train, "training"), (measured, "test")):
+    for names, purpose in ((train, "training"), (test, "test")):
         if len(names) > 1:
             raise DataError(
                 f"{label}: several folders of {purpose} images, {some(sorted(names))}; keep one "
                 "of them or merge them"
             )
-    if not measured:
+    if not test:
         _refuse_misplaced_splits(train[0], inside[train[0]], label)
         return inside[train[0]], None
-    return inside[train[0]], inside[measured[0]]
+    return inside[train[0]], inside[test[0]]
 
 
 def _why_no_splits(named: list[str], others: list[str]) -> str:
@@ -183,8 +184,8 @@ def _why_no_splits(named: list[str], others: list[str]) -> str:
 
 
 def _refuse_misplaced_splits(name: str, folder: Folder, label: str) -> None:
-    """Raise DataError where what would be classes are splits, hold splits, or are pieces."""
-    inside = [(inner, _without_common(below)) for inner, below in folder.folders.items()]
+    """Raise DataError if the class folders are or contain splits, or are pieces of a data set."""
+    inside = [(inner, _skip_common(below)) for inner, below in folder.folders.items()]
     for place, below in [(name, folder), *inside]:
         kinds = {split.kind for split in below.named.values()}
         if splits.TRAIN in kinds and len(kinds) > 1:
@@ -201,12 +202,12 @@ def _refuse_misplaced_splits(name: str, folder: Folder, label: str) -> None:
 
 
 def _check(groups: dict[str, list[str]], label: str) -> tuple[str, ...]:
-    """The sorted class names, once they can be told apart and trained on."""
+    """The sorted class names. Raises DataError unless they are distinct, two or more, not empty."""
     if not groups:
         raise DataError(f"{label}: no images found; {EXPECTED}")
     seen: dict[str, str] = {}
     for name in sorted(groups):
-        # What a case-insensitive disk, or another form of the same accent, would merge.
+        # Names that coincide on a case-insensitive or normalizing file system.
         key = unicodedata.normalize("NFC", name).casefold()
         if key in seen:
             raise DataError(
@@ -244,7 +245,7 @@ def _stratified(groups: dict[str, list[str]], classes: tuple[str, ...], label: s
         names = sorted(groups[name])
         generator = keyed_generator(SPLIT_SEED, Purpose.SPLIT, index)
         order = torch.randperm(len(names), generator=generator).tolist()
-        count = max(1, round(len(names) * TEST_SHARE))
+        count = max(1, round(len(names) * TEST_FRACTION))
         test[name] = [names[i] for i in order[:count]]
         train[name] = [names[i] for i in order[count:]]
     return Layout(classes, _samples(train, classes), _samples(test, classes))
@@ -255,6 +256,6 @@ def _samples(groups: dict[str, list[str]], classes: tuple[str, ...]) -> list[Sam
 
 
 def some(names: list[str]) -> str:
-    """The first few names, quoted, and how many more there are."""
+    """The first NAMED names, quoted, and the number of others."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(repr(name) for name in names[:NAMED]) + more

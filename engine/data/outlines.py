@@ -1,8 +1,8 @@
-"""The ten outlines of the built-in data set, as signed distances.
+"""Signed distance functions of the ten figures of the built-in data set.
 
-Each function takes x and y, float arrays of one shape, in units of the figure's radius with y
-pointing down, and gives the distance to the figure's edge in the same units: negative inside,
-about exact near the edge, which is where it becomes a pixel's coverage.
+Each function takes x and y, float arrays of the same shape, in units of the figure's radius with y
+pointing down, and returns the signed distance to the outline in the same units: negative inside,
+approximate away from the outline, where only its sign is used.
 """
 
 import math
@@ -38,7 +38,7 @@ def flower(x: Array, y: Array) -> Array:
 
 def heart(x: Array, y: Array) -> Array:
     x, y = np.abs(x), y + 0.06
-    # A square on its tip, and a disc on each of its two upper edges.
+    # A rotated square and a disc on each of its two upper edges.
     tip = (x + np.abs(y - 0.22)) / math.sqrt(2) - 0.61
     lobe = np.hypot(x - 0.43, y + 0.21) - 0.60
     return np.minimum(tip, lobe)
@@ -54,7 +54,7 @@ def square(x: Array, y: Array) -> Array:
 
 def star(x: Array, y: Array) -> Array:
     px, py, _ = _fold(x, y, 5)
-    # One straight edge from a tip (1, 0) to a notch of radius 0.45; the fold repeats it.
+    # The edge from a tip (1, 0) to a notch of radius 0.45, repeated by the fold.
     ex, ey = 0.45 * math.cos(math.pi / 5) - 1, 0.45 * math.sin(math.pi / 5)
     return ((px - 1) * ey - py * ex) / math.hypot(ex, ey)
 
@@ -69,9 +69,9 @@ def box(x: Array, y: Array, half_width: float, half_height: float) -> Array:
 
 
 def _fold(x: Array, y: Array, count: int) -> tuple[Array, Array, Array]:
-    """Fold the plane onto half of one of `count` sectors around the axis that points up.
+    """Fold the plane onto half of one of `count` equal sectors around the upward axis.
 
-    Gives the folded point, whose first axis runs along the sector's middle, and its radius.
+    Returns the folded coordinates, the first along the middle of the sector, and the radius.
     """
     sector = 2 * math.pi / count
     angle = np.arctan2(x, -y)

@@ -1,4 +1,4 @@
-"""Reading a zip that somebody else made: checked entry by entry, in memory, never extracted."""
+"""Reading of untrusted zip files: every entry is checked, and read in memory, not extracted."""
 
 import io
 import re
@@ -11,13 +11,13 @@ from engine.data.layout import ignored
 from engine.errors import DataError
 
 MAX_ENTRIES = 200_000  # 0.6 GB of decoded images; three times CIFAR-10
-MAX_DIRECTORY_BYTES = 64 * 2**20  # the list of names, read before the entries can be counted
-MAX_IMAGE_BYTES = 64 * 2**20  # held in memory at once; a 50-megapixel photograph has about 25 MB
-MAX_TOTAL_BYTES = 16 * 2**30  # minutes of unpacking; photographs beyond it belong in a folder
-MAX_RATIO = 200  # unpacked to packed. Image files hardly shrink; deflate ends at 1032
-RATIO_FREE_BYTES = 64 * 2**20  # below this, flat drawings may shrink as they like
+MAX_DIRECTORY_BYTES = 64 * 2**20  # central directory, read before entries can be counted
+MAX_IMAGE_BYTES = 64 * 2**20  # of one entry; a 50-megapixel photograph has about 25 MB
+MAX_TOTAL_BYTES = 16 * 2**30  # uncompressed; takes minutes
+MAX_RATIO = 200  # uncompressed to compressed. Near 1 for image files; deflate reaches 1032
+RATIO_FREE_BYTES = 64 * 2**20  # uncompressed size up to which any ratio is accepted
 ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
-METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # the ones that zipfile unpacks piecewise
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # those that zipfile decompresses in chunks
 _LOCAL_HEADER_BYTES = 30
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -31,7 +31,7 @@ _DAMAGE = (
 
 
 class _BoundedReader(io.BufferedReader):
-    """Refuses the one huge read with which zipfile would load a forged directory of names."""
+    """Bounds the single read with which zipfile loads the central directory."""
 
     def read(self, size=-1):
         if size is not None and size > MAX_DIRECTORY_BYTES + 1:
@@ -40,10 +40,10 @@ class _BoundedReader(io.BufferedReader):
 
 
 class ZipImages:
-    """The checked entries of a zip: `files` and `folders`, without the ignored ones.
+    """The entries of a zip, checked: `files` and `folders`, without the ignored ones.
 
-    Opening raises DataError for names that leave the archive, links, encrypted or overlapping
-    entries, nested archives and bombs, each time naming the entry or the limit.
+    The constructor raises DataError, which names the entry or the limit, for paths that leave the
+    archive, links, encrypted or overlapping entries, nested archives and zip bombs.
     """
 
     def __init__(self, path: Path):
@@ -82,7 +82,7 @@ class ZipImages:
         self._file.close()
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file, unpacked no further than the limits. Raises DataError."""
+        """The content of a file. Raises DataError for a damaged file or one beyond the limits."""
         try:
             with self._zip.open(self._entries[name]) as file:
                 content = file.read(MAX_IMAGE_BYTES + 1)
@@ -90,7 +90,7 @@ class ZipImages:
             raise DataError(
                 f"{self._label}: damaged at entry {name!r} ({error}); make or download it again"
             ) from error
-        # Counted as they come, since the sizes in the headers are only what the maker claims.
+        # The sizes in the headers may be forged.
         self._unpacked += len(content)
         if len(content) > MAX_IMAGE_BYTES:
             self._refuse(name, f"unpacks to more than {MAX_IMAGE_BYTES >> 20} MB")
@@ -116,7 +116,7 @@ class ZipImages:
             )
 
     def _check_entry(self, info: zipfile.ZipInfo) -> None:
-        # zipfile cleans `filename`; what the maker wrote is in `orig_filename`.
+        # zipfile normalizes `filename`; `orig_filename` is what the archive contains.
         name = info.orig_filename
         if "\\" in name or "\0" in name or name.startswith("/") or re.match("[A-Za-z]:", name):
             self._refuse(name, "is not a plain relative path")
@@ -133,7 +133,7 @@ class ZipImages:
             self._refuse(name, "is an archive within the archive; unpack it first")
 
     def _check_overlap(self, infos: list[zipfile.ZipInfo]) -> None:
-        """Entries that share bytes unpack them again and again; and no name comes twice."""
+        """Refuse entries that overlap, as in zip bombs, and duplicate names."""
         end, before = 0, ""
         for info in sorted(infos, key=lambda info: info.header_offset):
             if info.header_offset < end:

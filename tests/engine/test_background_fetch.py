@@ -36,7 +36,6 @@ class Loads:
 def loads(monkeypatch):
     loads = Loads()
     monkeypatch.setattr(background.data, "load", loads)
-    monkeypatch.setattr(background, "_fetches", {})
     yield loads
     for _ in range(20):
         loads.go.release()
@@ -53,7 +52,7 @@ def begin(loads, tmp_path, name="cifar10") -> background.Fetch:
 
 def end(loads, fetch) -> None:
     loads.go.release()
-    fetch._thread.join(JOIN_S)
+    fetch.join(JOIN_S)
     assert not fetch.running
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from engine.data import cifar, download, is_available, load
+from engine.data.progress import Watch
 from engine.errors import Cancelled, DataError
 
 PROJECT = Path(__file__).parents[2]
@@ -271,8 +272,7 @@ def test_a_damaged_archive_offline_is_said_to_be_damaged_and_left_alone(server, 
 )
 def test_an_address_that_is_none(server, tmp_path, url):
     with pytest.raises(DataError) as error:
-        cifar_spec = cifar.CIFAR10
-        cifar._fetch(cifar_spec, url, tmp_path / cifar_spec.archive, cifar.Watch())
+        cifar.load(dataclasses.replace(cifar.CIFAR10, url=url), tmp_path, None, Watch())
     hinted(error, tmp_path)
     assert server.asked == []
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import train
 from engine import runs
-from engine.data import folder, layout, load, splits
+from engine.data import layout, load, splits
 from engine.errors import DataError
 from pages.ui import folders
 
@@ -93,13 +93,14 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize("extras", [[], loose("pred", "extras"), ["sample.png"], ["labels.csv"]])
-@pytest.mark.parametrize("top", ["", "wrapper/", "a/b/"])
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_customary_names_are_splits(first, second, top, extras):
-    names = classes(f"{top}{first}", count=3) + classes(f"{top}{second}")
-    names += [top + name for name in extras]
-    assert counts_of(names) == [("cat", 3, 2), ("dog", 3, 2)]
+def test_customary_names_are_splits(first, second):
+    """Also inside wrapper folders, and next to files and folders that are no splits."""
+    for top in ("", "wrapper/", "a/b/"):
+        for extras in ([], loose("pred", "extras"), ["sample.png"], ["labels.csv"]):
+            names = classes(f"{top}{first}", count=3) + classes(f"{top}{second}")
+            names += [top + name for name in extras]
+            assert counts_of(names) == [("cat", 3, 2), ("dog", 3, 2)], names
 
 
 @pytest.mark.parametrize("top", ["", "wrapper/"])
@@ -231,7 +232,7 @@ def test_names_are_read_word_by_word(kind, name):
 def test_a_reading_by_earlier_rules_is_not_taken_from_the_cache(tmp_path, monkeypatch):
     path = make_zip(tmp_path / "pets", classes("Train", "Test"))
     with monkeypatch.context() as earlier:
-        earlier.setattr(folder, "_VERSION", "d1-s1")
+        earlier.setattr(layout, "VERSION", layout.VERSION - 1)
         as_classes = layout.Layout(("Test", "Train"), [("Test/cat/0.png", 0)], [])
         earlier.setattr(layout, "plan", lambda files, folders, label: as_classes)
         assert load(str(path), tmp_path / "root").classes == ("Test", "Train")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from engine.data import background
+from pages.ui import folders
 
 
 def texts(at) -> str:
@@ -28,38 +29,38 @@ def test_lists_the_latest_runs_with_what_their_accuracy_was_measured_on(app, fin
     assert "40.00 % on test images" in texts(at)
 
 
-def test_a_failed_download_tells_the_ways_on_and_offers_another_try(app, monkeypatch):
+def test_a_failed_download_tells_the_ways_on_and_offers_another_try(app, monkeypatch, tmp_path):
     def fail(*args, **kwargs):
         raise ValueError("CIFAR-10 is out of reach; use the built-in data set")
 
     monkeypatch.setattr(background.data, "load", fail)
-    monkeypatch.setattr(background, "_fetches", {})
+    monkeypatch.setattr(folders, "DATA_ROOT", tmp_path)
     at = app()
     at.button(key="download_cifar10").click().run()
-    fetch = next(iter(background._fetches.values()))
-    fetch._thread.join(10)
+    fetch = background.current("cifar10", tmp_path)
+    fetch.join(10)
     at.run()
     assert "out of reach" in texts(at)
     assert at.button(key="download_cifar10").label == "Try again"
 
 
-def test_a_download_shows_its_progress_and_can_be_cancelled(app, monkeypatch, wait_for):
+def test_a_download_shows_its_progress_and_can_be_cancelled(app, monkeypatch, wait_for, tmp_path):
     def slow(dataset, root, *, url, progress, cancelled):
         progress(background.Progress("downloading cifar10", 50_000_000, 170_000_000, "bytes", 1e6))
         wait_for(cancelled)
         raise background.Cancelled("cancelled")
 
     monkeypatch.setattr(background.data, "load", slow)
-    monkeypatch.setattr(background, "_fetches", {})
+    monkeypatch.setattr(folders, "DATA_ROOT", tmp_path)
     at = app()
     at.button(key="download_cifar10").click().run()
-    fetch = next(iter(background._fetches.values()))
+    fetch = background.current("cifar10", tmp_path)
     wait_for(lambda: fetch.progress)
     at.run()
     shown = at.get("progress")[0].proto.text
     assert "50 of 170 MB" in shown and "1.00 MB/s" in shown and "2.0 min left" in shown
     at.button(key="cancel_download_cifar10").click().run()
-    fetch._thread.join(10)
+    fetch.join(10)
     at.run()
     assert "Cancelled" in texts(at)
 

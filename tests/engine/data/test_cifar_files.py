@@ -159,5 +159,5 @@ def test_a_pickle_of_python_2_is_read(tmp_path):
         b"\x01\x87Rq\x07(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T\x00\x0c\x00"
         b"\x00" + pixels + b"tbU\x06labelsq\x08]q\x09K\x06au."
     )
-    images, labels = cifar._decode(cifar.CIFAR10, [content])
+    images, labels = cifar.decode(cifar.CIFAR10, [content])
     assert images.numpy().tobytes() == pixels and labels.tolist() == [6]
