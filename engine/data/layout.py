@@ -86,7 +86,7 @@ class Folder:
 def plan(files: Iterable[str], folders: Iterable[str], label: str) -> Layout:
     """Derive classes and splits from `train/<class>/…` and `test/<class>/…`, or `<class>/…`.
 
-    files, folders: relative paths with "/", without the ignored ones; `folders` may include empty ones.
+    files, folders: relative paths with "/", without the ignored ones; folders may be empty.
     Top-level folders that all images share are skipped. Splits may have any name that
     `splits.parse` recognizes. The test images are those of the test split, else those of the
     validation split, else a fifth of each class, chosen with a fixed seed. Other folders next to
