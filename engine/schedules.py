@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from engine.config import OptimConfig, ScheduleConfig
+from engine.recipe import OptimConfig, ScheduleConfig
 
 # Fraction of the steps with a rising rate; first and last rate, relative to the peak.
 ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = 0.3, 1 / 25, 1 / 25e4

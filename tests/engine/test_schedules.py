@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config import SCHEDULES, OptimConfig, ScheduleConfig
+from engine.recipe import SCHEDULES, OptimConfig, ScheduleConfig
 from engine.schedules import curve, learning_rate
 
 PEAK = 0.4
