@@ -2,7 +2,6 @@
 
 pytest_plugins = [
     "tests.fixtures_app",
-    "tests.fixtures_fused",
     "tests.fixtures_processes",
     "tests.fixtures_server",
     "tests.fixtures_sessions",

@@ -46,7 +46,7 @@ def untuned(arch: str) -> torch.nn.Module:
 def tuned(arch: str, compute: Compute) -> torch.nn.Module:
     """The same network as the app runs it."""
     model = untuned(arch).to(compute.device, memory_format=compute.memory_format)
-    return accelerate(model, compute)
+    return accelerate(model, compute, training=False)
 
 
 def plain(model: torch.nn.Module, images: torch.Tensor, device: torch.device):

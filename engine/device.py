@@ -98,6 +98,14 @@ def has_amx() -> bool:
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
+def set_cudnn_deterministic(enabled: bool) -> None:
+    """Whether cuDNN may only choose algorithms that give the same bits each time.
+
+    For the whole process. Without effect where there is no CUDA.
+    """
+    torch.backends.cudnn.deterministic = enabled
+
+
 def fastest_precision(device: torch.device) -> str:
     """What "auto" becomes: bf16 or fp16 where the hardware has it, otherwise fp32."""
     if device.type == "cuda":

@@ -16,7 +16,6 @@ from engine.allocator import kept_blocks
 from engine.config import ModelConfig, RunConfig
 from engine.device import Compute
 from engine.fast import accelerate
-from engine.fast.fused import fuse
 from engine.files import write_atomic
 from engine.models import build_model, build_on_meta
 from engine.models.summary import summarize
@@ -96,7 +95,7 @@ def measure_speed(compute: Compute) -> Speed:
 def _step_seconds(model: torch.nn.Module, batch_size: int, compute: Compute) -> float:
     """The best time of a forward and a backward pass."""
     model = model.to(compute.device, memory_format=compute.memory_format).train()
-    fuse(accelerate(model, compute), compute)
+    accelerate(model, compute, training=True)
     images = torch.zeros(batch_size, 3, 32, 32, device=compute.device)
     images = images.contiguous(memory_format=compute.memory_format)
     labels = torch.zeros(batch_size, dtype=torch.long, device=compute.device)

@@ -67,7 +67,7 @@ def load_network(path: Path, compute: Compute) -> Network:
     model = build_model(**choice.arguments)
     apply_weights(model, *load_weights(weights), describe_model(choice))
     model = model.to(compute.device, memory_format=compute.memory_format).eval()
-    accelerate(model, compute)
+    accelerate(model, compute, training=False)
     try:
         classes, mean, std = (tuple(info[key]) for key in ("classes", "mean", "std"))
     except (KeyError, TypeError):

@@ -117,7 +117,7 @@ def errors(shape: Shape, batch: int, precision: str, layers: str) -> dict[str, f
     compute = Compute(torch.device("cpu"), precision)
     conv = conv.to(memory_format=torch.channels_last)
     if layers == "app":
-        conv = accelerate(nn.Sequential(conv), compute)[0]
+        conv = accelerate(nn.Sequential(conv), compute, training=False)[0]
     small = x.numel() * shape.outputs < 2**24
     worst = dict.fromkeys(("output", "grad_input", "grad_weight"), 0.0)
     for _ in range(REPEATS if small else 1):

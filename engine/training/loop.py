@@ -16,11 +16,10 @@ from engine.augment import FlipParams, Pipeline, PipelineParams
 from engine.augment.geometric import to_device
 from engine.config import RunConfig
 from engine.data.batches import Splits, epoch_permutation
-from engine.device import Compute
+from engine.device import Compute, set_cudnn_deterministic
 from engine.errors import TrainingFailed
 from engine.evaluate import Tally, TestTimeAugmentation, evaluate
 from engine.fast import accelerate
-from engine.fast.fused import fuse
 from engine.randomness import Purpose, keyed_generator
 from engine.runs.checkpoint import CheckpointStore
 from engine.schedules import learning_rate
@@ -53,11 +52,9 @@ class Trainer:
         self.config, self.splits, self.pipeline, self.compute = config, splits, pipeline, compute
         self.store, self.group = store, group
         if compute.device.type == "cuda":
-            torch.backends.cudnn.deterministic = True  # or a resume would differ in the last bits
+            set_cudnn_deterministic(True)  # or a resume would differ in the last bits
         self.model = model.to(compute.device, memory_format=compute.memory_format).train()
-        accelerate(self.model, compute)
-        if not config.compile:
-            fuse(self.model, compute)
+        accelerate(self.model, compute, training=True, compiled=config.compile)
         self.trained = self.model  # in `fit`: compiled, and as the group trains it
         self.optimizer = make_optimizer(self.model, config.optim)
         self.scaler = compute.grad_scaler()
@@ -135,7 +132,7 @@ class Trainer:
         compiled, problem = compilation.attempt(self.model, sorted(shapes), self.compute)
         failed = self.group.total(torch.tensor(float(bool(problem)), device=self.compute.device))
         if failed.item():
-            fuse(self.model, self.compute)
+            accelerate(self.model, self.compute, training=True)
             yield Note(problem or "not compiled: another process could not")
         else:
             self.trained = compiled

@@ -56,7 +56,7 @@ def test_row_38_gradients_are_those_of_the_strided_convolution(precision, batch,
     expected = out, *torch.autograd.grad(out, exact, grad.double())
 
     compute = Compute(torch.device("cpu"), precision)
-    layers = accelerate(layers.to(memory_format=torch.channels_last), compute)
+    layers = accelerate(layers.to(memory_format=torch.channels_last), compute, training=False)
     x = x.to(memory_format=torch.channels_last).requires_grad_()
     with compute.autocast():
         out = layers(x)

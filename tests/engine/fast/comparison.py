@@ -1,39 +1,25 @@
-"""Whether fused layers compute what PyTorch's compute one by one, in fp64."""
+"""Comparison of fused modules with PyTorch's own, in fp64."""
 
 from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
 from torch import nn
 
-from engine import fast
 from engine.device import Compute
-from engine.fast import dense, fused, kinds, norm_activation
-from engine.fast.fused import fuse
+from engine.fast import accelerate, without
+from engine.fast.registry import REPLACEMENTS
 
 BF16 = Compute(torch.device("cpu"), "bf16")
-TOLERANCE = 0.01  # relative, of a whole tensor: some roundings of 2^-9
-THROUGH_CONVOLUTIONS = 0.05  # which are in bf16 as well, and move some values over a kink
+TOLERANCE = 0.01  # ‖difference‖ / ‖expected‖ of a tensor; bf16 rounds by up to 2^-9
+THROUGH_CONVOLUTIONS = 0.05  # likewise; they compute in bf16, and values cross a kink
 
 
-@pytest.fixture
-def on_any_cpu(monkeypatch):
-    """The layers are right on any CPU; here they are used on any."""
-    monkeypatch.setattr(fast, "fastest_precision", lambda device: "bf16")
-    monkeypatch.setattr(fused, "fastest_precision", lambda device: "bf16")
-
-
-@pytest.fixture
-def fusions(monkeypatch):
-    """The kinds of activation that were computed by the compiled loops, in order."""
-    names, taken = kinds.ACTIVATIONS, []
-    for function in (norm_activation._Fused, dense._Read):
-        apply = function.apply
-        noted = lambda *a, apply=apply: taken.append(names[a[4]]) or apply(*a)  # noqa: E731
-        monkeypatch.setattr(function, "apply", noted)
-    return taken
+def fuse(module):
+    """`accelerate` with the fusions alone."""
+    with without(*(row.name for row in REPLACEMENTS if not row.fusion)):
+        return accelerate(module, BF16, training=True)
 
 
 def distance(result, expected) -> float:
@@ -41,13 +27,14 @@ def distance(result, expected) -> float:
 
 
 def images(*shape, mean=0.0, seed=1):
-    """Noise in bf16, channels_last, as a convolution leaves it."""
+    """Normal noise, bf16 (B, C, H, W), channels_last."""
     draw = torch.Generator().manual_seed(seed)
     noise = mean + torch.randn(shape, generator=draw)
     return noise.bfloat16().contiguous(memory_format=torch.channels_last)
 
 
 def with_noise(module):
+    """The module with parameters uniform in [0.2, 1]."""
     draw = torch.Generator().manual_seed(2)
     for parameter in module.parameters():
         nn.init.uniform_(parameter, 0.2, 1, generator=draw)
@@ -56,7 +43,7 @@ def with_noise(module):
 
 def both_ways(module, *inputs):
     """(outputs, gradients of inputs and parameters, buffers) of `module` in fp64 and fused."""
-    exact, faster = copy.deepcopy(module).double(), fuse(copy.deepcopy(module), BF16)
+    exact, faster = copy.deepcopy(module).double(), fuse(copy.deepcopy(module))
     found = []
     for network, values in ((exact, [x.double() for x in inputs]), (faster, inputs)):
         values = [x.clone().requires_grad_() for x in values]
@@ -69,6 +56,7 @@ def both_ways(module, *inputs):
 
 
 def check(module, *inputs, tolerance=TOLERANCE):
+    """Assert that outputs, gradients and buffers of `both_ways` agree."""
     exact, faster = both_ways(module, *inputs)
     assert faster[0].dtype is torch.bfloat16
     for image in faster[: 1 + len(inputs)]:

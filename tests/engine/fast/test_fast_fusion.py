@@ -1,4 +1,4 @@
-"""What is between convolutions in one go computes what PyTorch's layers do one by one."""
+"""Fused norms, additions, activations and pooling compute what PyTorch's layers do."""
 
 import copy
 import os
@@ -13,13 +13,16 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine.fast import accelerate, fused, kinds, norm_activation
-from engine.fast.fused import FusedBlock, FusedMaxPool, FusedSequential, fuse
+from engine.fast import accelerate
+from engine.fast.fusion.activations import IDENTITY
+from engine.fast.fusion.arrays import as_rows
+from engine.fast.fusion.layers import FusedBlock, FusedMaxPool, FusedSequential
+from engine.fast.fusion.norm_act import fork, norm_act
 from engine.models import build_model, whitening
 from engine.models.resnet import Block
 from engine.training import compilation
 from engine.training.records import Note
-from tests.fixtures_fused import (
+from tests.engine.fast.comparison import (
     ACTIVATIONS,
     BF16,
     THROUGH_CONVOLUTIONS,
@@ -27,6 +30,7 @@ from tests.fixtures_fused import (
     both_ways,
     check,
     distance,
+    fuse,
     images,
     with_noise,
 )
@@ -34,7 +38,7 @@ from tests.fixtures_fused import (
 pytest.importorskip("numba", reason="numba is installed on x86 only")
 import numba
 
-from engine.fast import kernels
+from engine.fast.fusion import kernels
 
 pytestmark = pytest.mark.usefixtures("one_thread", "on_any_cpu")
 
@@ -62,7 +66,7 @@ def test_a_residual_block_in_inference(fusions):
         block(images(9, 8, 6, 6, seed=4).float())  # statistics
         expected = block.eval()(images(9, 8, 6, 6).float())
         with torch.autocast("cpu", torch.bfloat16):
-            found = fuse(block, BF16)(images(9, 8, 6, 6))
+            found = fuse(block)(images(9, 8, 6, 6))
     assert distance(found, expected) < TOLERANCE
     assert fusions == ["relu", "relu"]
 
@@ -99,14 +103,14 @@ def test_loops_are_compiled_for_whole_vectors():
 
 def test_a_result_that_was_changed_in_place_goes_two_ways_as_any_other():
     x = images(9, 8, 6, 6).requires_grad_()
-    y = fuse(with_noise(nn.Sequential(nn.BatchNorm2d(8), nn.ReLU())), BF16)(x)
-    first, second = norm_activation.for_two(y)
+    y = fuse(with_noise(nn.Sequential(nn.BatchNorm2d(8), nn.ReLU())))(x)
+    first, second = fork(y)
     assert first is y and second is not y
     F.leaky_relu_(y, 0.2)
-    assert norm_activation.for_two(y) == (y, y)
+    assert fork(y) == (y, y)
     with torch.inference_mode():
-        z = fuse(nn.Sequential(nn.BatchNorm2d(8), nn.ReLU()), BF16)(images(9, 8, 6, 6))
-        first, second = norm_activation.for_two(z)
+        z = fuse(nn.Sequential(nn.BatchNorm2d(8), nn.ReLU()))(images(9, 8, 6, 6))
+        first, second = fork(z)
     assert first is second is z
 
 
@@ -134,7 +138,7 @@ def test_gradients_of_the_two_ways_from_a_block_are_not_added_up_apart(name, fus
     assert fusions == [name] * 5
 
     with torch.autocast("cpu", torch.bfloat16):
-        y = fuse(blocks, BF16)(x.requires_grad_())
+        y = fuse(blocks)(x.requires_grad_())
     with Sums(x.shape) as sums:
         y.sum().backward()
     assert sums.count == 1  # behind the first norm, where no block was before
@@ -180,44 +184,41 @@ def test_unusual_instance_norms_are_pytorchs(choice, fusions):
 
 def test_one_value_a_channel_is_refused_as_ever():
     with pytest.raises(ValueError, match="more than 1 value per channel"):
-        fuse(nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()), BF16)(images(1, 4, 1, 1))
+        fuse(nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()))(images(1, 4, 1, 1))
 
 
 def test_inference_takes_the_running_statistics(fusions):
     module = with_noise(nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()))
     module(images(8, 4, 5, 5, mean=1).float())
     x = images(3, 4, 5, 5)
-    faster = fuse(copy.deepcopy(module), BF16).eval()
+    faster = fuse(copy.deepcopy(module)).eval()
     before = copy.deepcopy(list(faster.buffers()))
     with torch.inference_mode():
         assert distance(faster(x), module.eval()(x.float())) < TOLERANCE
     assert fusions == ["relu"]
     assert all(torch.equal(a, b) for a, b in zip(before, faster.buffers(), strict=True))
-    with pytest.MonkeyPatch.context() as patch:  # with a gradient it is PyTorch's
-        patch.setattr(norm_activation._Fused, "apply", None)
-        x.requires_grad_()
-        (slope,) = torch.autograd.grad(faster(x).sum(), x)
-        (expected,) = torch.autograd.grad(module(x.float()).sum(), x)
+    x.requires_grad_()
+    (slope,) = torch.autograd.grad(faster(x).sum(), x)
+    (expected,) = torch.autograd.grad(module(x.float()).sum(), x)
     assert distance(slope, expected) < TOLERANCE
+    assert fusions == ["relu"]  # with a gradient it is PyTorch's
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 8, 8), (2, 40, 7, 9), (2, 3, 2, 3)])
-def test_max_pooling(shape, monkeypatch):
-    pools, apply = [], fused._MaxPool.apply
-    monkeypatch.setattr(fused._MaxPool, "apply", lambda x: pools.append(1) or apply(x))
+def test_max_pooling(shape, pools):
     x = images(*shape).round()  # whole numbers: many of them are equal
     exact, faster = both_ways(nn.MaxPool2d(2), x)
     assert all(torch.equal(a.double(), b) for a, b in zip(faster, exact, strict=True))
-    assert pools == [1]
+    assert len(pools) == 1
 
 
-def test_other_pools_are_pytorchs(monkeypatch):
-    monkeypatch.setattr(fused._MaxPool, "apply", None)
+def test_other_pools_are_pytorchs(pools):
     for pool in (nn.MaxPool2d(3), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, ceil_mode=True)):
         exact, faster = both_ways(pool, images(2, 3, 5, 5))
         assert torch.equal(faster[0].double(), exact[0])
     x = images(2, 3, 5, 5).float()
-    assert torch.equal(fuse(nn.MaxPool2d(2), BF16)(x), F.max_pool2d(x, 2))
+    assert torch.equal(fuse(nn.MaxPool2d(2))(x), F.max_pool2d(x, 2))
+    assert pools == []
 
 
 NAN = -torch.tensor(float("nan"))  # as processors make it: with a sign
@@ -228,13 +229,11 @@ def test_what_is_no_number_stays_so(name):
     """Or a training that diverged would go on unnoticed."""
     x = images(2, 3, 4, 4)
     x[1, 2, 3, 3] = NAN
-    y = fuse(nn.Sequential(nn.BatchNorm2d(3), ACTIVATIONS[name]), BF16)(x)
+    y = fuse(nn.Sequential(nn.BatchNorm2d(3), ACTIVATIONS[name]))(x)
     assert y[:, 2].isnan().all() and not y[:, :2].isnan().any()
-    alone = fuse(nn.Sequential(ACTIVATIONS[name]), BF16)(x)
+    alone = fuse(nn.Sequential(ACTIVATIONS[name]))(x)
     assert alone.isnan().nonzero().tolist() == [[1, 2, 3, 3]]
-    shortcut = norm_activation.norm_activation(
-        nn.BatchNorm2d(3), ACTIVATIONS[name], images(2, 3, 4, 4), x
-    )
+    shortcut = norm_act(nn.BatchNorm2d(3), ACTIVATIONS[name], images(2, 3, 4, 4), x)
     assert shortcut.isnan().nonzero().tolist() == [[1, 2, 3, 3]]
 
 
@@ -242,7 +241,7 @@ def test_what_is_no_number_stays_so(name):
 def test_pooling_keeps_what_is_no_number(place):
     x = images(2, 3, 4, 4)
     x[1, 2, 2 + place // 2, place % 2] = NAN
-    assert fuse(nn.MaxPool2d(2), BF16)(x).isnan().nonzero().tolist() == [[1, 2, 1, 0]]
+    assert fuse(nn.MaxPool2d(2))(x).isnan().nonzero().tolist() == [[1, 2, 1, 0]]
 
 
 def test_rounding_is_to_the_nearest_even():
@@ -253,12 +252,12 @@ def test_rounding_is_to_the_nearest_even():
     rows = values.view(1, -1, 1, 1).contiguous(memory_format=torch.channels_last)
     expected = rows.bfloat16()
     out = torch.empty_like(expected)
-    zeros, none = np.zeros_like(values.numpy()), norm_activation.rows_of(torch.zeros_like(expected))
-    loop = kernels.norm_gradient(kinds.IDENTITY)
+    zeros, none = np.zeros_like(values.numpy()), as_rows(torch.zeros_like(expected))
+    loop = kernels.norm_gradient(IDENTITY)
     loop(
         none,
         none,
-        norm_activation.rows_of(out),
+        as_rows(out),
         zeros[None],
         zeros[None],
         zeros[None],
@@ -283,11 +282,11 @@ def test_pytorch_keeps_its_number_of_threads():
     code = (
         "import torch\n"
         "from engine.device import Compute\n"
-        "from engine.fast import fused\n"
+        "from engine.fast import accelerate\n"
         "from engine.models import build_model\n"
-        "fused.fastest_precision = lambda device: 'bf16'\n"
+        "torch.cpu.get_capabilities = lambda: {'amx_bf16': True}\n"
         "model = build_model('vgg11', width=0.125)\n"
-        "fused.fuse(model, Compute(torch.device('cpu'), 'bf16'))\n"
+        "accelerate(model, Compute(torch.device('cpu'), 'bf16'), training=True)\n"
         "print(type(model.stages).__name__, torch.get_num_threads())\n"
     )
     run = [sys.executable, "-c", code]
@@ -302,7 +301,7 @@ def test_images_and_gradients_of_any_layout(shape, fusions):
     plain = with_noise(nn.Sequential(nn.BatchNorm2d(shape[1]), nn.GELU()))
     plain = nn.Sequential(plain, nn.MaxPool2d(2)) if shape[2] > 1 else plain
     x, found = images(*shape).contiguous(), []
-    for network in (copy.deepcopy(plain).double(), fuse(plain, BF16)):
+    for network in (copy.deepcopy(plain).double(), fuse(plain)):
         inputs = (x if network is plain else x.double()).requires_grad_()
         y = network(inputs)
         for _ in range(2):  # what was saved is still there at the second time
@@ -338,8 +337,9 @@ def test_gradients_through_a_whole_network_are_no_worse_than_bf16_makes_them(arc
     plain = build_model(arch, activation="gelu", width=0.25)  # smooth: no kink to round over
     if layer := whitening.find(plain):
         layer.fit(x)
-    last = accelerate(copy.deepcopy(plain).to(memory_format=torch.channels_last), BF16)
-    faster = fuse(copy.deepcopy(last), BF16)
+    plain_last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    last = accelerate(plain_last, BF16, training=False)
+    faster = accelerate(copy.deepcopy(last), BF16, training=True)
     assert list(faster.state_dict()) == list(plain.state_dict())
     slopes = []
     for network, enabled in ((plain, False), (last, True), (faster, True)):
@@ -381,17 +381,19 @@ def test_a_run_that_could_not_be_compiled_is_fused_after_all(make_trainer, tiny,
     assert classes(trainer.model) == {FusedSequential, FusedBlock}
 
 
-def test_without_numba_nothing_is_changed(monkeypatch, caplog):
-    def broken(name):
-        raise ImportError(f"no {name}")
-
-    monkeypatch.setattr(norm_activation.importlib, "import_module", broken)
-    norm_activation.loops.cache_clear()
-    assert classes(fuse(build_model("resnet10", width=0.125), BF16)) == set()
-    assert caplog.messages == ["layers are not fused, training is slower: no engine.fast.kernels"]
-    norm_activation.loops.cache_clear()
+def test_without_numba_a_warning_says_that_nothing_is_fused(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "engine.fast.fusion.kernels", None)  # refuses its import
+    model = accelerate(build_model("resnet10", width=0.125), BF16, training=True)
+    assert classes(model) == set()
+    assert any(type(m) is not nn.Conv2d for m in model.modules() if isinstance(m, nn.Conv2d))
+    (message,) = caplog.messages
+    assert message.startswith("layers are not fused, training is slower: import of engine.fast.")
 
 
-def test_an_older_cpu_has_no_use_for_it(monkeypatch):
-    monkeypatch.setattr(fused, "fastest_precision", lambda device: "fp32")
-    assert classes(fuse(build_model("resnet10", width=0.125), BF16)) == set()
+def test_a_cpu_without_bf16_instructions_is_left_alone(cpu):
+    cpu(amx=False, avx512_bf16=False)
+    assert classes(accelerate(build_model("resnet10", width=0.125), BF16, training=True)) == set()
+
+
+def test_inference_is_not_fused():
+    assert classes(accelerate(build_model("resnet10", width=0.125), BF16, training=False)) == set()

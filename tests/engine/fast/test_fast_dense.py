@@ -1,4 +1,4 @@
-"""A dense block that writes each map once computes what one that joins them anew does."""
+"""A fused dense block computes what one that concatenates its maps does."""
 
 import copy
 import gc
@@ -8,14 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from engine.fast.fused import fuse
 from engine.models.densenet import DenseBlock, DenseLayer
 from engine.models.layers import Layers
-from tests.fixtures_fused import (
+from tests.engine.fast.comparison import (
     ACTIVATIONS,
-    BF16,
     THROUGH_CONVOLUTIONS,
     distance,
+    fuse,
     images,
     with_noise,
 )
@@ -58,7 +57,7 @@ def gradients(block, x):
 def check(block, x):
     """Fused it is as near to fp64 as bf16 is without that, in every tensor."""
     usual = copy.deepcopy(block)
-    ways = (copy.deepcopy(block).double(), usual, fuse(copy.deepcopy(block), BF16))
+    ways = (copy.deepcopy(block).double(), usual, fuse(copy.deepcopy(block)))
     values = (x.detach().double(), x.detach().clone(), x.detach().clone())
     found = [
         gradients(way, value.requires_grad_(x.requires_grad))
@@ -109,7 +108,7 @@ def test_inference_takes_the_running_statistics(fusions, joined):
     block, x = dense_block(), images(9, 5, 6, 6)
     block(images(9, 5, 6, 6, mean=1, seed=4).float())
     joined.clear()
-    faster = fuse(copy.deepcopy(block), BF16).eval()
+    faster = fuse(copy.deepcopy(block)).eval()
     before = copy.deepcopy(list(faster.buffers()))
     with torch.inference_mode():
         with torch.autocast("cpu", torch.bfloat16):
@@ -121,7 +120,7 @@ def test_inference_takes_the_running_statistics(fusions, joined):
 
 def test_the_memory_of_a_step_is_free_after_it(fusions):
     """Nothing that autograd cannot see keeps the maps: no garbage collection is needed."""
-    block = fuse(dense_block(), BF16)
+    block = fuse(dense_block())
     x = images(9, 5, 6, 6).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         y = block(x)
@@ -138,7 +137,7 @@ def test_the_memory_of_a_step_is_free_after_it(fusions):
 
 def test_a_result_that_was_changed_in_place_is_noticed(fusions):
     with torch.autocast("cpu", torch.bfloat16):
-        y = fuse(dense_block(), BF16)(images(9, 5, 6, 6))
+        y = fuse(dense_block())(images(9, 5, 6, 6))
     y.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()

@@ -1,56 +1,36 @@
-"""Loops over images in bf16 on a CPU, compiled by numba: what PyTorch does in several passes.
+"""Loops over bf16 images, compiled by numba: each does in one pass what PyTorch does in several.
 
-PyTorch's own kernels for batch norm, activations and max-pooling go through the images more often
-than needed, and convert between bf16 and fp32 each time. Here whatever is between two convolutions
-is one pass forward (two with the statistics of a norm) and two backward, in fp32.
+PyTorch's kernels for batch norm, activation and max-pooling read and write the images once each,
+and convert between bf16 and fp32 every time. Here everything between two convolutions is one pass
+forward (two with the statistics of a norm) and two backward, computed in fp32.
 
-Images are arrays of bf16 bits in uint16, as NumPy has no bf16: (positions, channels), or (images,
-height, width, channels). Positions are divided into PARTS, whatever the number of threads, so that
-sums do not depend on it; or by image, for norms that have statistics of each.
+Images are arrays of bf16 bits in uint16, as NumPy has no bf16: (N, C), with N = B · H · W
+positions, or (B, H, W, C). Positions are divided into PARTS, whatever the number of threads, so
+that sums do not depend on that; or into one part per image, for norms with statistics per image.
+Values per channel are fp32, (1, C), or (parts, C) with a row for each part.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
-import numba
 import numpy as np
-from numba import config, njit, prange
+from numba import prange
 
-from engine.fast import elementwise, kinds
-from engine.fast.elementwise import LOOSE, ZERO, activated, bf16, f, fp32, slope
-from engine.fast.kinds import COSTLY, IDENTITY
+from engine.fast.fusion.activations import COSTLY, IDENTITY
+from engine.fast.fusion.elementwise import ZERO, activate, bf16, derivative, f, fp32
+from engine.fast.fusion.jit import parallel
 
 PARTS = 16
-ROWS = 64  # that are summed in fp32, before the sums go on in fp64
-
-_files = (__file__, elementwise.__file__, kinds.__file__)
-SOURCE = hashlib.sha256(b"".join(Path(file).read_bytes() for file in _files)).hexdigest()[:8]
-
-
-def parallel(loop: Callable, *variant: int) -> Callable:
-    """Compile a loop over `prange`; the compiled code is kept beside this file.
-
-    In a file for each variant and each state of the source: numba numbers the variants that share
-    one, and two processes that begin at the same time could take each other's.
-    """
-    loop.__qualname__ = "_".join([loop.__qualname__, *(str(int(v)) for v in variant), SOURCE])
-    return njit(parallel=True, nogil=True, cache=True, fastmath=LOOSE, error_model="numpy")(loop)
-
-
-def use_threads(count: int) -> None:
-    """So many from now on in the calling thread, for which numba would take every core."""
-    numba.set_num_threads(min(count, config.NUMBA_NUM_THREADS))
+ROWS = 64  # rows summed in fp32 before their sum is added to the fp64 total
 
 
 @parallel
 def moments(x, origin, sums, squares):
-    """Of x (N, C) less origin: sums and sums of squares, fp64 (parts, C), of each part of N.
+    """Add the sums of (x - origin) and of its squares over each part to fp64 (parts, C).
 
-    origin: (1, C), or (parts, C) with one for each part.
+    x: (N, C). origin: per channel; a value of x, so that large means cost no precision.
     """
     count, channels = x.shape
     parts = len(sums)
@@ -83,10 +63,10 @@ def moments(x, origin, sums, squares):
 
 @functools.cache
 def activation(kind: int, residual: bool) -> Callable:
-    """Compiled for one activation: out = act(x · scale + shift), plus `other` if `residual`.
+    """Loop for one activation: out = act(x · scale + shift), or act(x · scale + shift + other).
 
-    The loop takes x, other and out (N, C), scale and shift: (1, C), or one for each part of N.
-    x may have more channels, of which the first are meant.
+    kind: index in ACTIVATIONS; residual: whether `other` is added. The loop takes x, other and out
+    (N, C), scale and shift per channel. x may have further channels, which are not read.
     """
 
     def loop(x, other, out, scale, shift):
@@ -99,21 +79,22 @@ def activation(kind: int, residual: bool) -> Callable:
                     value = fp32(x[row, c]) * factor[c] + addend[c]
                     if residual:
                         value += fp32(other[row, c])
-                    out[row, c] = bf16(activated(kind, value))
+                    out[row, c] = bf16(activate(kind, value))
 
     return parallel(loop, kind, residual)
 
 
 @functools.cache
 def activation_gradient(kind: int, residual: bool, stored: bool) -> Callable:
-    """Compiled for one activation: g = grad · act'(x · scale + shift (+ other)), and its sums.
+    """Loop for the sums of g = grad · act'(x · scale + shift), which a norm's gradient needs.
 
-    The loop takes x, other, grad, more and out (N, C), scale, shift and mean as above, and adds to
-    fp64 (parts, C): the sums of g, and of g · (x - mean). If `residual`, the gradient is grad +
-    more, as that of another block's input; if `stored`, out is set to g.
+    The loop takes x, other, grad, second_grad and out (N, C), scale, shift and mean per channel,
+    and adds the sums of g and of g · (x - mean) to fp64 (parts, C). residual: g is (grad +
+    second_grad) · act'(x · scale + shift + other): the output of a residual block is read twice,
+    by the next block's body and by its shortcut. stored: out is set to g.
     """
 
-    def loop(x, other, grad, more, out, scale, shift, mean, sums, products):
+    def loop(x, other, grad, second_grad, out, scale, shift, mean, sums, products):
         count, channels = x.shape
         parts = len(sums)
         for part in prange(parts):
@@ -132,8 +113,8 @@ def activation_gradient(kind: int, residual: bool, stored: bool) -> Callable:
                             value += fp32(other[row, c])
                         g = fp32(grad[row, c])
                         if residual:
-                            g += fp32(more[row, c])
-                        g *= slope(kind, value)
+                            g += fp32(second_grad[row, c])
+                        g *= derivative(kind, value)
                         if stored:
                             out[row, c] = bf16(g)
                         total[c] += g
@@ -147,32 +128,33 @@ def activation_gradient(kind: int, residual: bool, stored: bool) -> Callable:
 
 @functools.cache
 def norm_gradient(kind: int) -> Callable:
-    """Compiled for one activation: out = of_x · x + scale · g + rest, with the g of above.
+    """Loop for a norm's input gradient: out = scale · g + x_coef · x + constant.
 
-    The loop takes x, grad and out (N, C), the others as above. A g that was stored is the gradient
-    behind IDENTITY.
+    The loop takes x, grad and out (N, C), the others per channel; g is that of
+    `activation_gradient` without residual. If that loop stored g, it is `grad`, and the kind
+    IDENTITY.
     """
 
-    def loop(x, grad, out, scale, shift, of_x, rest):
+    def loop(x, grad, out, scale, shift, x_coef, constant):
         count, channels = x.shape
         parts = len(scale) if len(scale) > 1 else PARTS
         for part in prange(parts):
             at = part % len(scale)
-            factor, addend, slant, constant = scale[at], shift[at], of_x[at], rest[at]
+            factor, addend, coef, const = scale[at], shift[at], x_coef[at], constant[at]
             for row in range(part * count // parts, (part + 1) * count // parts):
                 for c in range(channels):
                     a = fp32(x[row, c])
-                    g = fp32(grad[row, c]) * slope(kind, a * factor[c] + addend[c])
-                    out[row, c] = bf16(factor[c] * g + (slant[c] * a + constant[c]))
+                    g = fp32(grad[row, c]) * derivative(kind, a * factor[c] + addend[c])
+                    out[row, c] = bf16(factor[c] * g + (coef[c] * a + const[c]))
 
     return parallel(loop, kind)
 
 
 @functools.cache
 def dense_gradient(kind: int) -> Callable:
-    """Compiled for one activation: total += scale · g, with g and its sums as above.
+    """Loop for a dense layer: total += scale · g, and the sums of `activation_gradient`.
 
-    The loop takes x and total (N, C or more), grad (N, C), the others as above with (1, C).
+    The loop takes x and total (N, at least C), grad (N, C), scale, shift and mean (1, C).
     """
 
     def loop(x, grad, total, scale, shift, mean, sums, products):
@@ -187,7 +169,7 @@ def dense_gradient(kind: int) -> Callable:
                 for row in range(first, min(first + ROWS, last)):
                     for c in range(channels):
                         a = fp32(x[row, c])
-                        g = fp32(grad[row, c]) * slope(kind, a * factor[c] + addend[c])
+                        g = fp32(grad[row, c]) * derivative(kind, a * factor[c] + addend[c])
                         total[row, c] = bf16(fp32(total[row, c]) + factor[c] * g)
                         sum_[c] += g
                         product[c] += g * (a - middle[c])
@@ -199,44 +181,44 @@ def dense_gradient(kind: int) -> Callable:
 
 
 @parallel
-def taken(x, total, out, first, of_x, rest):
-    """out = total + of_x · x + rest of the channels from `first` on.
+def collect_grad(x, total, out, first, x_coef, constant):
+    """out = total + x_coef · x + constant, of the C channels of x and total from `first` on.
 
-    x and total: (N, more), out: (N, C), of_x and rest: (1, C).
+    x and total: (N, at least first + C), out: (N, C), x_coef and constant: (1, C).
     """
     count, channels = out.shape
     start = np.uint64(first)
     for part in prange(PARTS):
         for row in range(part * count // PARTS, (part + 1) * count // PARTS):
             for c in range(channels):
-                at = start + np.uint64(c)  # unsigned, as those below 0 would count from the end
-                value = of_x[0, c] * fp32(x[row, at]) + rest[0, c]
+                at = start + np.uint64(c)  # unsigned: no check for negative indices
+                value = x_coef[0, c] * fp32(x[row, at]) + constant[0, c]
                 out[row, c] = bf16(fp32(total[row, at]) + value)
 
 
 @parallel
-def largest(x, out, places):
-    """Max-pooling of 2×2 of x (B, H, W, C).
+def max_pool2x2(x, out, indices):
+    """2×2 max-pooling, stride 2, of x (B, H, W, C) to out (B, H // 2, W // 2, C).
 
-    out and the place of each in its square, 0 to 3: (B, H // 2, W // 2, C).
+    indices: uint8, like out: position of the maximum in its window, 0 to 3, row by row.
     """
     batch, height, width, channels = out.shape
     for row in prange(batch * height):
         image, i = row // height, row % height
         for j in range(width):
             for c in range(channels):
-                best, place = x[image, 2 * i, 2 * j, c], np.uint8(0)
+                best, index = x[image, 2 * i, 2 * j, c], np.uint8(0)
                 for n in range(1, 4):
                     bits = x[image, 2 * i + n // 2, 2 * j + n % 2, c]
                     value = fp32(bits)
                     if value > fp32(best) or value != value:
-                        best, place = bits, np.uint8(n)
-                out[image, i, j, c], places[image, i, j, c] = best, place
+                        best, index = bits, np.uint8(n)
+                out[image, i, j, c], indices[image, i, j, c] = best, index
 
 
 @parallel
-def largest_gradient(grad, places, out):
-    """Of `largest`: out (B, H, W, C) is set whole, to grad where that came from, and to 0."""
+def max_pool2x2_gradient(grad, indices, out):
+    """Input gradient of max_pool2x2: out (B, H, W, C) is grad at the maxima, 0 elsewhere."""
     batch, height, width, channels = grad.shape
     for image in prange(batch):
         for i in range(out.shape[1]):
@@ -245,31 +227,31 @@ def largest_gradient(grad, places, out):
                     here = np.uint8(2 * (i % 2) + j % 2)
                     for c in range(channels):
                         g = grad[image, i // 2, j // 2, c]
-                        out[image, i, j, c] = g if places[image, i // 2, j // 2, c] == here else 0
+                        out[image, i, j, c] = g if indices[image, i // 2, j // 2, c] == here else 0
                 else:
                     out[image, i, j] = 0
 
 
-def compile_for(activations: Iterable[int], shortcuts: bool, pools: bool, dense: bool) -> None:
-    """Compile what a network with these activations and layers runs, or load it if it is there.
+def compile_for(activations: Iterable[int], *, residual: bool, max_pool: bool, dense: bool) -> None:
+    """Compile what a network with these activations and layers runs, or load it from the cache.
 
     Raises whatever numba raises where it cannot.
     """
     row, ones, sums = np.zeros((1, 1), np.uint16), np.ones((1, 1), f), np.zeros((PARTS, 1))
     moments(row, ones, sums, sums)
     for kind in {IDENTITY, *activations}:
-        for residual in {False, shortcuts and kind != IDENTITY}:
-            activation(kind, residual)(row, row, row, ones, ones)
-            loop = activation_gradient(kind, residual, residual or kind in COSTLY)
+        for adds in {False, residual and kind != IDENTITY}:
+            activation(kind, adds)(row, row, row, ones, ones)
+            loop = activation_gradient(kind, adds, adds or kind in COSTLY)
             loop(row, row, row, row, row, ones, ones, ones, sums, sums)
         if kind not in COSTLY:
             norm_gradient(kind)(row, row, row, ones, ones, ones, ones)
         if dense and kind != IDENTITY:
             dense_gradient(kind)(row, row, row, ones, ones, ones, sums, sums)
     if dense:
-        taken(row, row, row, 0, ones, ones)
-    if pools:
+        collect_grad(row, row, row, 0, ones, ones)
+    if max_pool:
         image, pooled = np.zeros((1, 2, 2, 1), np.uint16), np.zeros((1, 1, 1, 1), np.uint16)
-        places = np.zeros((1, 1, 1, 1), np.uint8)
-        largest(image, pooled, places)
-        largest_gradient(pooled, places, image)
+        indices = np.zeros((1, 1, 1, 1), np.uint8)
+        max_pool2x2(image, pooled, indices)
+        max_pool2x2_gradient(pooled, indices, image)

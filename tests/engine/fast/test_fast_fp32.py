@@ -1,4 +1,4 @@
-"""fp32 by Winograd's algorithm, as products and in place: PyTorch's own answers, where meant."""
+"""The faster layers for fp32 compute what PyTorch's own do, forward and backward, where meant."""
 
 import copy
 
@@ -7,11 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from engine import fast
 from engine.device import Compute
-from engine.fast import Fp32Conv, accelerate, small_maps, winograd
+from engine.fast import NAMES, accelerate, without
+from engine.fast.activations import InPlaceLeakyReLU, InPlaceReLU
+from engine.fast.conv import winograd
+from engine.fast.conv.layers import Fp32Conv
 from engine.models import build_model
-from engine.training import loop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FP32 = Compute(torch.device("cpu"), "fp32")
@@ -19,20 +20,17 @@ TOLERANCE = 1e-5  # relative, of a whole tensor
 
 
 @pytest.fixture(autouse=True)
-def onednn(monkeypatch):
+def onednn(cpu):
     """The layers are right on any CPU; here they are used on any."""
-    monkeypatch.setattr(fast, "has_onednn", lambda: True)
+    cpu(kernels=True)
 
 
-@pytest.fixture
-def ways(monkeypatch):
-    """The names of the faster ways that were taken, in order."""
-    taken = []
-    for module, name in ((winograd, "_Winograd"), (small_maps, "_Product")):
-        apply = getattr(module, name).apply
-        noted = lambda *a, apply=apply, name=name: taken.append(name) or apply(*a)  # noqa: E731
-        monkeypatch.setattr(getattr(module, name), "apply", noted)
-    return taken
+def faster_layers(model):
+    return accelerate(model, FP32, training=True)
+
+
+def fp32_conv(**choices):
+    return faster_layers(nn.Sequential(nn.Conv2d(128, 128, 3, padding=1, **choices)))[0]
 
 
 def distance(result, expected) -> float:
@@ -51,7 +49,7 @@ def check(layer, shape):
     """The layer after accelerate against itself before, in float64."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     exact = copy.deepcopy(layer).double()
-    faster = accelerate(nn.Sequential(layer), FP32)[0]
+    faster = faster_layers(nn.Sequential(layer))[0]
     assert type(faster) is Fp32Conv
     expected = outcome(exact, x.double())
     found = outcome(faster, x.contiguous(memory_format=torch.channels_last))
@@ -62,21 +60,21 @@ def check(layer, shape):
 
 @pytest.mark.parametrize("images_at_once", [1, 3, 40])
 @pytest.mark.parametrize("side", [3, 4, 7, 8])
-def test_convolutions_by_winograd(side, images_at_once, ways, monkeypatch):
-    monkeypatch.setattr(winograd, "_images_at_once", lambda *sizes: images_at_once)
+def test_convolutions_by_winograd(side, images_at_once, chosen, monkeypatch):
+    monkeypatch.setattr(winograd, "images_at_once", lambda *sizes: images_at_once)
     check(nn.Conv2d(128, 136, 3, padding=1), (32, 128, side, side))
-    assert ways == ["_Winograd"]
+    assert chosen == ["winograd"]
 
 
-def test_maps_need_not_be_square(ways):
+def test_maps_need_not_be_square(chosen):
     check(nn.Conv2d(256, 64, 3, padding=1, bias=False), (16, 256, 4, 12))
-    assert ways == ["_Winograd"]
+    assert chosen == ["winograd"]
 
 
 @pytest.mark.parametrize(("stride", "side"), [(1, 2), (1, 1), (2, 4)])
-def test_convolutions_to_small_maps(stride, side, ways):
+def test_convolutions_to_small_maps(stride, side, chosen):
     check(nn.Conv2d(128, 130, 3, stride, 1), (3, 128, side, side))
-    assert ways == ["_Product"]
+    assert chosen == ["im2col"]
 
 
 @pytest.mark.parametrize(
@@ -92,14 +90,14 @@ def test_convolutions_to_small_maps(stride, side, ways):
         (nn.Conv2d(256, 256, 3, padding=1, groups=2), 32, 8),
     ],
 )
-def test_other_convolutions_are_pytorchs(layer, images, side, ways):
+def test_other_convolutions_are_pytorchs(layer, images, side, chosen):
     check(layer, (images, layer.in_channels, side, side))
-    assert ways == []
+    assert chosen == []
 
 
-def test_no_gradient_is_made_that_nobody_asks_for(ways):
+def test_no_gradient_is_made_that_nobody_asks_for(chosen):
     """As for the first layer, whose images need none, and for one that is frozen."""
-    layer = Fp32Conv(128, 128, 3, padding=1, bias=False)
+    layer = fp32_conv(bias=False)
     x = torch.randn(32, 128, 4, 4, generator=torch.Generator().manual_seed(1))
     every = outcome(layer, x)
     layer(x).backward(torch.randn(x.shape, generator=torch.Generator().manual_seed(2)))
@@ -109,36 +107,36 @@ def test_no_gradient_is_made_that_nobody_asks_for(ways):
     x.requires_grad_()
     layer(x).backward(torch.randn(x.shape, generator=torch.Generator().manual_seed(2)))
     assert torch.equal(x.grad, every[1])
-    assert len(ways) == 3
+    assert len(chosen) == 3
 
 
-def test_nothing_is_kept_without_gradients(ways):
+def test_nothing_is_kept_without_gradients(chosen):
     """Inference gives the same bits, and holds no tiles for a backward pass."""
-    layer = Fp32Conv(128, 128, 3, padding=1)
+    layer = fp32_conv()
     x = torch.randn(32, 128, 4, 4, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         answer = layer(x)
     trained = layer(x)
     assert torch.equal(answer, trained)
     assert answer.grad_fn is None and trained.grad_fn is not None
-    assert len(ways) == 2
+    assert len(chosen) == 2
 
 
-def test_bf16_and_double_are_not_its_business(ways):
-    layer = Fp32Conv(128, 128, 3, padding=1)
+def test_bf16_and_double_are_not_its_business(chosen):
+    layer = fp32_conv()
     x = torch.randn(32, 128, 4, 4)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(x).dtype is torch.bfloat16
     layer.double()(x.double())
-    assert ways == []
+    assert chosen == []
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "vgg16", "speedrun", "densenet121", "convmixer256d8"])
-def test_whole_networks_keep_their_names_and_answers(arch, ways):
+def test_whole_networks_keep_their_names_and_answers(arch, chosen):
     images = torch.randn(32, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     plain = build_model(arch).eval()
     names = list(plain.state_dict())
-    faster = accelerate(copy.deepcopy(plain).to(memory_format=torch.channels_last), FP32)
+    faster = faster_layers(copy.deepcopy(plain).to(memory_format=torch.channels_last))
     assert list(faster.state_dict()) == names
     if arch == "speedrun":
         for network in (plain, faster):
@@ -147,52 +145,52 @@ def test_whole_networks_keep_their_names_and_answers(arch, ways):
         expected = plain(images)
         result = faster(images.contiguous(memory_format=torch.channels_last))
     assert distance(result, expected) < 10 * TOLERANCE
-    assert bool(ways) == (arch in ("resnet18", "vgg16", "speedrun"))
+    assert bool(chosen) == (arch in ("resnet18", "vgg16", "speedrun"))
 
 
-def test_gradients_go_through_a_whole_network_unchanged(ways):
+def test_gradients_go_through_a_whole_network_unchanged(chosen):
     """In training, with batch norm: the first layer's gradient has come through all the others."""
     draw = torch.Generator().manual_seed(1)
     images, labels = torch.randn(32, 3, 16, 16, generator=draw), torch.arange(32) % 10
     plain = build_model("resnet18", activation="gelu")  # smooth: rounding moves nothing over a kink
-    faster = accelerate(copy.deepcopy(plain).to(memory_format=torch.channels_last), FP32)
+    faster = faster_layers(copy.deepcopy(plain).to(memory_format=torch.channels_last))
     slopes = []
     for network in (plain, faster):
         loss = F.cross_entropy(network(images), labels)
         slopes.append(torch.autograd.grad(loss, list(network.parameters())))
-    assert set(ways) == {"_Winograd", "_Product"}
+    assert set(chosen) == {"winograd", "im2col"}
     for found, expected in zip(slopes[1], slopes[0], strict=True):
         assert distance(found, expected) < 100 * TOLERANCE
 
 
-def test_the_loss_falls_as_it_does_without_them(make_trainer, tiny, ways, monkeypatch):
+def test_the_loss_falls_as_it_does_without_them(make_trainer, tiny, chosen):
     """The same training with and without the faster layers: what rounding adds up to is small."""
     losses, taken = [], []
-    for faster in (True, False):
-        if not faster:
-            monkeypatch.setattr(loop, "accelerate", lambda model, compute: model)
-        config = tiny(epochs=3, **{"model.width": 0.5, "optim.lr": 0.02})
-        epochs = [r for r in make_trainer(None, config).fit() if hasattr(r, "train_loss")]
+    config = tiny(epochs=3, **{"model.width": 0.5, "optim.lr": 0.02})
+    for left_out in ((), NAMES):
+        with without(*left_out):
+            trainer = make_trainer(None, config)
+        epochs = [r for r in trainer.fit() if hasattr(r, "train_loss")]
         losses.append([epoch.train_loss for epoch in epochs])
-        taken.append(set(ways))
-        ways.clear()
-    assert taken == [{"_Winograd"}, set()]
+        taken.append(set(chosen))
+        chosen.clear()
+    assert taken == [{"winograd"}, set()]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert losses[0][-1] < losses[0][0]
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
 @pytest.mark.parametrize("arch", ["resnet18", "vgg16", "densenet121", "resnext18", "speedrun"])
-def test_in_place_activations_change_no_gradient(arch, activation, monkeypatch):
+def test_in_place_activations_change_no_gradient(arch, activation):
     draw = torch.Generator().manual_seed(1)
     images = torch.randn(2, 3, 32, 32, generator=draw)
     plain = build_model(arch, activation=activation, width=0.25)
-    with monkeypatch.context() as patch:
-        patch.setattr(fast, "IN_PLACE", ())
-        kept = accelerate(copy.deepcopy(plain), FP32)
-    changed = accelerate(plain, FP32)
-    assert sum(getattr(m, "inplace", False) for m in changed.modules()) > 3
-    assert not any(getattr(m, "inplace", False) for m in kept.modules())
+    with without("in_place"):
+        kept = faster_layers(copy.deepcopy(plain))
+    changed = faster_layers(plain)
+    in_place = (InPlaceReLU, InPlaceLeakyReLU)
+    assert sum(isinstance(m, in_place) for m in changed.modules()) > 3
+    assert not any(isinstance(m, in_place) for m in kept.modules())
     slopes = []
     for network in (kept, changed):
         loss = F.cross_entropy(network(images), torch.arange(2))

@@ -9,33 +9,33 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine import fast
 from engine.device import Compute
-from engine.fast import (
-    FASTER_BF16,
-    AmxConv,
-    accelerate,
-    depthwise,
-    fused,
-    grouped,
-    side_by_side,
-    small_maps,
-)
+from engine.fast import accelerate
+from engine.fast.activations import FastCELU, FastELU
+from engine.fast.conv import depthwise
+from engine.fast.conv.layers import Bf16Conv
+from engine.fast.fusion.dense import FusedDenseBlock
+from engine.fast.fusion.layers import FusedSequential
+from engine.fast.norms import FastGroupNorm, FastInstanceNorm
 from engine.models import build_model, whitening
 from engine.training import loop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BF16 = Compute(torch.device("cpu"), "bf16")
-TOLERANCE = 0.02  # relative, of a whole tensor: some roundings of 2^-9
+TOLERANCE = 0.02  # ‖difference‖ / ‖expected‖ of a tensor; bf16 rounds by up to 2^-9
+FASTER = {Bf16Conv, FastGroupNorm, FastInstanceNorm, FastELU, FastCELU}
 
 
 @pytest.fixture(autouse=True, params=[False, True], ids=["dot products", "AMX"])
-def amx(request, monkeypatch):
+def amx(request, cpu):
     """The layers are right on any CPU; here they are used on any."""
-    for module in (fast, fused):
-        monkeypatch.setattr(module, "fastest_precision", lambda device: "bf16")
-    monkeypatch.setattr(fast, "has_amx", lambda: request.param)
+    cpu(amx=request.param, avx512_bf16=True)
     return request.param
+
+
+def faster_layers(model):
+    """The model as in inference, where nothing is fused."""
+    return accelerate(model, BF16, training=False)
 
 
 def distance(result, expected) -> float:
@@ -57,8 +57,8 @@ def check_layer(layer, shape, mean=0):
         nn.init.uniform_(parameter, -1, 1, generator=draw)
         parameter.data = parameter.data.bfloat16().float()  # what bf16 sees
     exact = copy.deepcopy(layer).double()
-    faster = accelerate(nn.Sequential(layer).to(memory_format=torch.channels_last), BF16)
-    assert type(faster[0]) in {*FASTER_BF16.values(), AmxConv}
+    faster = faster_layers(nn.Sequential(layer).to(memory_format=torch.channels_last))
+    assert type(faster[0]) in FASTER
     grad = torch.randn(exact(x.double()).shape, generator=draw).bfloat16()
     grad = grad.contiguous(memory_format=torch.channels_last)
     expected = gradients(exact, x.double(), grad.double())
@@ -72,42 +72,24 @@ def check_layer(layer, shape, mean=0):
         assert distance(result, value) < TOLERANCE
 
 
-@pytest.fixture
-def ways(monkeypatch):
-    """The names of the faster ways that were taken, in order."""
-    taken = []
-    for module, name in (
-        (side_by_side._SideBySide, "apply"),
-        (small_maps._Product, "apply"),
-        (depthwise._Depthwise, "apply"),
-        (grouped, "merge"),
-        (fast, "_pointwise"),
-    ):
-        call = getattr(module, name)
-        way = module.__name__ if name == "apply" else name
-        noted = lambda *a, call=call, way=way: taken.append(way) or call(*a)  # noqa: E731
-        monkeypatch.setattr(module, name, noted)
-    return taken
-
-
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 7, 8])
-def test_convolutions_to_small_maps(stride, bias, side, ways, amx):
+def test_convolutions_to_small_maps(stride, bias, side, chosen, amx):
     for odd in range(stride):  # maps that a stride of 2 does not halve evenly, too
         shape = (12, 128, side * stride - odd, side)
         check_layer(nn.Conv2d(128, 130, 3, stride, 1, bias=bias), shape)
     if amx:
-        assert ways == ["_SideBySide"] * stride
+        assert chosen == ["side_by_side"] * stride
     else:
-        assert ways == ["_Product"] * stride * (side <= 4)
+        assert chosen == ["im2col"] * stride * (side <= 4)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("bias", [False, True])
-def test_pointwise_convolutions(stride, bias, ways, amx):
+def test_pointwise_convolutions(stride, bias, chosen, amx):
     check_layer(nn.Conv2d(6, 10, 1, stride, bias=bias), (3, 6, 7, 8))
-    assert ways == ["_pointwise"] * amx
+    assert chosen == ["pointwise"] * amx
 
 
 @pytest.mark.parametrize("amx", [True], indirect=True)
@@ -119,7 +101,7 @@ def test_the_weight_gradient_of_very_many_positions_is_computed_in_parts(side, p
     check_layer(layer, shape)
     for name, parameter in layer.named_parameters():
         parameter.requires_grad_(name != frozen)
-    layer = accelerate(nn.Sequential(layer), BF16)
+    layer = faster_layers(nn.Sequential(layer))
     x = torch.randn(shape).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16), Calls() as calls:
         layer(x).sum().backward()
@@ -129,10 +111,10 @@ def test_the_weight_gradient_of_very_many_positions_is_computed_in_parts(side, p
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (9, 4), ((1, 5), (0, 2)), (3, "same")])
-def test_depthwise_convolutions(kernel, padding, bias, ways):
-    images = depthwise.IMAGES_AT_ONCE + 1
+def test_depthwise_convolutions(kernel, padding, bias, chosen):
+    images = depthwise.IMAGES + 1
     check_layer(nn.Conv2d(6, 6, kernel, 1, padding, groups=6, bias=bias), (images, 6, 5, 8))
-    assert ways == ["_Depthwise"]
+    assert chosen == ["depthwise"]
 
 
 @pytest.mark.parametrize(
@@ -144,9 +126,9 @@ def test_depthwise_convolutions(kernel, padding, bias, ways):
         nn.Conv2d(8, 16, 3, padding=1, groups=8),  # two filters a channel
     ],
 )
-def test_grouped_convolutions(layer, ways, amx):
+def test_grouped_convolutions(layer, chosen, amx):
     check_layer(layer, (3, layer.in_channels, 6, 5))
-    assert ways == ["merge"] * amx
+    assert chosen == ["grouped"] * amx
 
 
 @pytest.mark.parametrize(
@@ -160,21 +142,21 @@ def test_grouped_convolutions(layer, ways, amx):
         (nn.Conv2d(128, 128, 3, padding=1, groups=2), 4, 4),
     ],
 )
-def test_other_convolutions_are_pytorchs(layer, images, side, ways):
+def test_other_convolutions_are_pytorchs(layer, images, side, chosen):
     check_layer(layer, (images, layer.in_channels, side, side))
-    assert ways == []
+    assert chosen == []
 
 
-def test_images_that_do_not_fill_a_row_are_not_joined(ways):
+def test_images_that_do_not_fill_a_row_are_not_joined(chosen):
     check_layer(nn.Conv2d(128, 128, 3, padding=1), (5, 128, 4, 4))
-    assert ways == ["_Product"]
+    assert chosen == ["im2col"]
 
 
 @pytest.mark.parametrize("kernel", [2, 3])
-def test_other_depthwise_convolutions_are_merged(kernel, ways, amx):
+def test_other_depthwise_convolutions_are_merged(kernel, chosen, amx):
     """Of even kernels, or without padding."""
     check_layer(nn.Conv2d(8, 8, kernel, groups=8), (3, 8, 5, 5))
-    assert ways == ["merge"] * amx
+    assert chosen == ["grouped"] * amx
 
 
 class Calls(TorchDispatchMode):
@@ -192,7 +174,7 @@ class Calls(TorchDispatchMode):
 @pytest.mark.parametrize("amx", [True], indirect=True)
 def test_a_stride_makes_no_product_for_each_row():
     """Such products copy the weights once for each, in inference and where they are frozen."""
-    layer = accelerate(nn.Sequential(nn.Conv2d(6, 10, 1, 2)), BF16)
+    layer = faster_layers(nn.Sequential(nn.Conv2d(6, 10, 1, 2)))
     x = torch.randn(4, 6, 8, 8).contiguous(memory_format=torch.channels_last)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), Calls() as calls:
         assert layer(x).shape == (4, 10, 4, 4)
@@ -208,9 +190,9 @@ def test_a_stride_makes_no_product_for_each_row():
         nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False),
     ],
 )
-def test_no_gradient_is_made_that_nobody_asks_for(layer, ways):
+def test_no_gradient_is_made_that_nobody_asks_for(layer, chosen):
     """As for the first layer, whose images need none, and for one that is frozen."""
-    layer = accelerate(nn.Sequential(copy.deepcopy(layer)), BF16)[0]
+    layer = faster_layers(nn.Sequential(copy.deepcopy(layer)))[0]
     x = torch.randn(4, layer.in_channels, 4, 4, generator=torch.Generator().manual_seed(1))
     grad = torch.ones_like(x).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
@@ -224,7 +206,7 @@ def test_no_gradient_is_made_that_nobody_asks_for(layer, ways):
         with Calls() as of_x:
             z.backward(grad)
     assert torch.equal(layer.weight.grad, grad_weight) and torch.equal(x.grad, grad_x)
-    assert len(ways) == 3
+    assert len(chosen) == 3
     for calls, others in ((of_weight, [False, True, False]), (of_x, [True, False, False])):
         masks = [a[-1] for o, a in calls.made if o is torch.ops.aten.convolution_backward.default]
         convolutions = [o for o, _ in calls.made if o is torch.ops.aten.convolution.default]
@@ -243,7 +225,7 @@ def test_no_gradient_is_made_that_nobody_asks_for(layer, ways):
     ids=lambda choices: choices["model.arch"],
 )
 def test_a_training_that_was_cut_goes_on_to_the_bit(
-    choices, make_trainer, tiny, tmp_path, same, monkeypatch, ways
+    choices, make_trainer, tiny, tmp_path, same, monkeypatch, chosen
 ):
     monkeypatch.setattr(loop, "READ_EVERY_S", 0.0)
     config = tiny(precision="bf16", **choices, **{"optim.lr": 0.01})
@@ -260,17 +242,17 @@ def test_a_training_that_was_cut_goes_on_to_the_bit(
         ended.append(trainer.model.state_dict())
     assert same(*ended)
     is_dense = choices["model.arch"] == "densenet121"
-    assert ways or is_dense  # which has no filters that are slow without AMX
+    assert chosen or is_dense  # which has no filters that are slow without AMX
     if find_spec("numba"):
-        kind = fused.FusedDenseBlock if is_dense else fused.FusedSequential
+        kind = FusedDenseBlock if is_dense else FusedSequential
         assert any(isinstance(m, kind) for m in trainer.model.modules())
 
 
 @pytest.mark.parametrize("arch", ["convmixer256d8", "resnext10", "resnet10"])
-def test_it_can_be_compiled(arch, ways):
+def test_it_can_be_compiled(arch, chosen):
     """What torch.compile makes of it before the compiler of C++ gives the same gradients."""
     width = 0.03125 if arch == "convmixer256d8" else 0.5
-    model = accelerate(build_model(arch, width=width).train(), BF16)
+    model = faster_layers(build_model(arch, width=width).train())
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     slopes = []
     for network in (model, torch.compile(model, backend="aot_eager")):
@@ -278,7 +260,7 @@ def test_it_can_be_compiled(arch, ways):
             loss = F.cross_entropy(network(images).float(), torch.arange(4))
         slopes.append(torch.autograd.grad(loss, list(model.parameters())))
     torch.compiler.reset()
-    assert ways
+    assert chosen
     for found, expected in zip(slopes[1], slopes[0], strict=True):
         assert distance(found, expected) < TOLERANCE
 
@@ -318,7 +300,7 @@ def test_whole_networks_keep_their_names_and_answers(arch, activation, norm):
     if layer := whitening.find(plain):
         layer.fit(images)
     names = list(plain.state_dict())
-    faster = accelerate(copy.deepcopy(plain).to(memory_format=torch.channels_last), BF16)
+    faster = faster_layers(copy.deepcopy(plain).to(memory_format=torch.channels_last))
     assert list(faster.state_dict()) == names
     # Norms over few images would show rounding in their statistics, not in the layers.
     plain.eval(), faster.eval()
@@ -342,8 +324,8 @@ def test_gradients_through_a_whole_network_are_no_worse_than_bf16_makes_them(nor
     # smooth: rounding moves nothing over a kink
     plain = build_model("resnet10", activation="celu", norm=norm, width=0.5)
     last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
-    faster = accelerate(copy.deepcopy(last), BF16)
-    assert {type(m) for m in faster.modules()} & set(FASTER_BF16.values())
+    faster = faster_layers(copy.deepcopy(last))
+    assert {type(m) for m in faster.modules()} & FASTER
     slopes = []
     for network, enabled in ((plain, False), (last, True), (faster, True)):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
@@ -354,20 +336,22 @@ def test_gradients_through_a_whole_network_are_no_worse_than_bf16_makes_them(nor
 
 
 def test_activations_are_in_place_where_that_is_faster(amx):
-    model = accelerate(build_model("resnet10", width=0.25), BF16)
-    assert {m.inplace for m in model.modules() if isinstance(m, nn.ReLU)} == {not amx}
+    model = faster_layers(build_model("resnet10", width=0.25))
+    x = torch.randn(1, 3, 4, 4)
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            assert (module(x) is x) == (not amx)
 
 
 @pytest.mark.parametrize("compute", [Compute(torch.device("cpu"), "fp32"), BF16])
-def test_elsewhere_nothing_is_changed(compute, monkeypatch):
+def test_elsewhere_nothing_is_changed(compute, cpu):
     """Neither for a CPU without bf16 instructions nor for one without the kernels in fp32."""
-    monkeypatch.setattr(fast, "fastest_precision", lambda device: "fp32")
-    monkeypatch.setattr(fast, "has_onednn", lambda: False)
+    cpu(amx=False, avx512_bf16=False, kernels=False)
     for activation in ("elu", "relu"):
         model = build_model("resnet10", activation=activation, norm="group", width=0.25)
-        before = [(type(m), getattr(m, "inplace", None)) for m in model.modules()]
-        accelerate(model, compute)
-        assert [(type(m), getattr(m, "inplace", None)) for m in model.modules()] == before
+        before = [type(m) for m in model.modules()]
+        accelerate(model, compute, training=True)
+        assert [type(m) for m in model.modules()] == before
 
 
 @pytest.mark.parametrize("arch", ["resnet10", "densenet121"])

@@ -1,0 +1,1 @@
+"""Convolution algorithms for shapes at which PyTorch's kernels on a CPU are slow."""
