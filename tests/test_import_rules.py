@@ -81,6 +81,7 @@ def violations(module: str, source: str, is_package: bool = False) -> list[str]:
     ]
     if within(module, "pages") or module == "app":
         found += [f"{module} imports {name}" for name in sorted(names) if not may_use(module, name)]
+    found += [f"{module} imports {name}" for name in sorted(names) if is_inside_fast(module, name)]
     if within(module, "engine"):
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
         found += [f"{module} prints" for call in calls if name_of(call.func) == "print"]
@@ -109,6 +110,12 @@ def is_pure(name: str) -> bool:
     return listed or not (within(name, "pages") or within(name, "streamlit"))
 
 
+def is_inside_fast(module: str, name: str) -> bool:
+    """Whether `name` is a module inside engine.fast, which only engine.fast itself may import."""
+    inside = name in MODULES and name.startswith("engine.fast.")
+    return inside and not within(module, "engine.fast") and not within(module, "tests.engine.fast")
+
+
 def is_sys(value: ast.expr) -> bool:
     return isinstance(value, ast.Name) and value.id == "sys"
 
@@ -119,7 +126,8 @@ PAGES = {path.parent.name for path in (REPOSITORY / "pages" / "ui").glob("*/*.py
 
 def modules() -> dict[str, Path]:
     """Dotted name and file of every module that the rules are about."""
-    files = [*REPOSITORY.glob("engine/**/*.py"), *REPOSITORY.glob("pages/**/*.py")]
+    folders = ("engine", "pages", "bench", "scripts")
+    files = [path for folder in folders for path in REPOSITORY.glob(f"{folder}/**/*.py")]
     files += [REPOSITORY / name for name in ("train.py", "terminal.py", "app.py")]
     return {
         ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
@@ -145,6 +153,13 @@ def test_a_module_keeps_the_import_rules(module):
     assert violations(module, path.read_text("utf-8"), path.name == "__init__.py") == []
 
 
+def test_only_the_tests_of_fast_import_from_inside_it():
+    for path in (REPOSITORY / "tests").rglob("*.py"):
+        module = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+        names = imported(ast.parse(path.read_text("utf-8")), module, is_package=False)
+        assert [name for name in names if is_inside_fast(module, name)] == []
+
+
 @pytest.mark.parametrize(
     ("module", "source", "expected"),
     [
@@ -163,6 +178,9 @@ def test_a_module_keeps_the_import_rules(module):
         ("engine.errors", "from . import config", "engine.config"),
         ("engine.device", "print('hello')", "prints"),
         ("engine.device", "import sys\nsys.stdout.write('hello')", "sys.stdout"),
+        ("engine.predict", "from engine.fast.registry import swap", "engine.fast.registry"),
+        ("bench.inference", "from engine.fast import registry", "engine.fast.registry"),
+        ("scripts.sweep_convolutions", "import engine.fast.conv.im2col", "engine.fast.conv"),
         ("train", "from pages.ui import charts", "pages.ui"),
         ("train", "import streamlit", "streamlit"),
         ("pages.1_Train", "import torch.nn", "torch.nn"),
@@ -193,6 +211,8 @@ def test_the_check_sees_a_module_that_breaks_a_rule(module, source, expected):
         ("pages.1_Train", "from pages.ui.train import controls"),
         ("pages.ui.train.strip", "from pages.ui.train.controls import keep"),
         ("train", "import argparse\nfrom engine import runs\nprint('allowed here')"),
+        ("engine.predict", "from engine.fast import accelerate"),
+        ("engine.fast.registry", "from engine.fast.conv import im2col"),
         ("engine.models", "from . import vgg"),
     ],
 )

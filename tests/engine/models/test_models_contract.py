@@ -140,7 +140,7 @@ def test_an_impossible_class_count_leaves_the_classifier(num_classes):
 def test_an_accelerated_network_keeps_the_contract(arch, precision, whitened):
     plain = built(arch, whitened)
     compute = Compute(torch.device("cpu"), precision)
-    model = accelerate(copy.deepcopy(plain), compute)
+    model = accelerate(copy.deepcopy(plain), compute, training=False)
     x = images().to(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         features = model.forward_features(x)
