@@ -1,4 +1,4 @@
-"""FAULTS row 1: an empty file, text, HTML named .png: "not an image", and the session lives."""
+"""Row 1 of docs/FAULTS.md: a file that is no image."""
 
 import pytest
 

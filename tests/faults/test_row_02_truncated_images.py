@@ -1,4 +1,4 @@
-"""FAULTS row 2: a truncated image is refused; LOAD_TRUNCATED_IMAGES stays off."""
+"""Row 2 of docs/FAULTS.md: a truncated image."""
 
 import pytest
 from PIL import ImageFile

@@ -1,4 +1,4 @@
-"""FAULTS row 3: a small file of very many pixels is refused before it is decoded."""
+"""Row 3 of docs/FAULTS.md: a small file of very many pixels."""
 
 import struct
 import zlib

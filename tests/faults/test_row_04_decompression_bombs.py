@@ -1,4 +1,4 @@
-"""FAULTS row 4: what Pillow itself calls a decompression bomb is handled like any other fault."""
+"""Row 4 of docs/FAULTS.md: what Pillow itself calls a decompression bomb."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""FAULTS row 5: other formats under an image's name are refused by an allow-list."""
+"""Row 5 of docs/FAULTS.md: another format under an image's name."""
 
 import io
 

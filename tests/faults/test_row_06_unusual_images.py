@@ -1,4 +1,4 @@
-"""FAULTS row 6: unusual images are normalised, or refused with the reason."""
+"""Row 6 of docs/FAULTS.md: unusual images are converted, or refused with the reason."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""FAULTS row 7: a file's name is never a path, and is shown letter by letter."""
+"""Row 7 of docs/FAULTS.md: file names are never paths and are shown escaped."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""FAULTS row 8: too large or too many uploads give a message that tells the limit."""
+"""Row 8 of docs/FAULTS.md: uploads that are too large or too many."""
 
 from engine.predict import MAX_BYTES
 from pages.ui.classify.pictures import MAX_PICTURES

@@ -1,4 +1,4 @@
-"""FAULTS row 9: zip entries `../`, absolute, `C:\\`, links: refused, nothing written."""
+"""Row 9 of docs/FAULTS.md: zip entries `../`, absolute, `C:\\`, links."""
 
 import io
 import stat

@@ -1,4 +1,4 @@
-"""FAULTS row 10: bombs by ratio, total, count, nesting, shared offsets: stopped at a cap."""
+"""Row 10 of docs/FAULTS.md: zip bombs by ratio, total, count, nesting and shared offsets."""
 
 import copy
 import io

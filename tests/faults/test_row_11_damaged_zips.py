@@ -1,4 +1,4 @@
-"""FAULTS row 11: encrypted, bad CRC, truncated: one clear error, and no other exception."""
+"""Row 11 of docs/FAULTS.md: encrypted, truncated and damaged zips."""
 
 import io
 import zipfile

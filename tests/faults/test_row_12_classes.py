@@ -1,4 +1,4 @@
-"""FAULTS row 12: one class, an empty class, names that collide: the message names them."""
+"""Row 12 of docs/FAULTS.md: one class, an empty class, names that collide."""
 
 import io
 import zipfile

@@ -1,4 +1,4 @@
-"""FAULTS row 13: 1 corrupt image of 500 is named at the import, never in mid-epoch."""
+"""Row 13 of docs/FAULTS.md: one corrupt image of 500."""
 
 import io
 import zipfile

@@ -1,4 +1,4 @@
-"""FAULTS row 14: killed in mid-import: nothing visible, and the remains swept the next time."""
+"""Row 14 of docs/FAULTS.md: killed during an import."""
 
 import io
 import os

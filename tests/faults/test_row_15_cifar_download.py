@@ -1,4 +1,4 @@
-"""FAULTS row 15: the archive cut, of a wrong MD5, absent offline: discarded, retried, a hint."""
+"""Row 15 of docs/FAULTS.md: a CIFAR archive that is cut, wrong or out of reach."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""Row 16: settings that cannot work: exit 2, one line that names the field, no run directory."""
+"""Row 16 of docs/FAULTS.md: settings that cannot work."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Row 17: the name of an existing run is refused unless resuming; nothing is overwritten."""
+"""Row 17 of docs/FAULTS.md: the name of an existing run."""
 
 import shlex
 

@@ -1,4 +1,4 @@
-"""Row 19: truncated, empty, text or one flipped byte: the previous checkpoint, or one error."""
+"""Row 19 of docs/FAULTS.md: damaged checkpoint files."""
 
 import json
 

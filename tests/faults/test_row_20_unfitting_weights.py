@@ -1,4 +1,4 @@
-"""Row 20: other arch, shape, class count, NaN weights, newer schema: refused item by item."""
+"""Row 20 of docs/FAULTS.md: weights that do not fit the network."""
 
 import json
 

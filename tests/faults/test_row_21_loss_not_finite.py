@@ -1,4 +1,4 @@
-"""Row 21: the loss turns NaN at step k: failed with the step and advice, good weights kept."""
+"""Row 21 of docs/FAULTS.md: the loss becomes NaN at step k."""
 
 import math
 from types import SimpleNamespace

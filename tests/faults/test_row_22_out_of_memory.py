@@ -1,4 +1,4 @@
-"""Row 22: out of memory: failed with advice, and the next run of the queue starts."""
+"""Row 22 of docs/FAULTS.md: out of memory."""
 
 import sys
 

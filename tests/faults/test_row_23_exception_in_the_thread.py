@@ -1,4 +1,4 @@
-"""Row 23: an exception in a model, or sys.exit in the thread: failed, logged, the queue goes on."""
+"""Row 23 of docs/FAULTS.md: an exception in a model, or sys.exit in the training thread."""
 
 import sys
 

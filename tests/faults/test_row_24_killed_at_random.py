@@ -1,4 +1,4 @@
-"""Row 24: SIGKILL at random moments, three times: bit-identical weights, optimizer, records."""
+"""Row 24 of docs/FAULTS.md: SIGKILL at random moments, three times."""
 
 import random
 import signal

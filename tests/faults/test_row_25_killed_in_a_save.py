@@ -1,4 +1,4 @@
-"""Row 25: SIGKILL at each stage of a save: the old or the new checkpoint loads, never neither."""
+"""Row 25 of docs/FAULTS.md: SIGKILL at each stage of a save."""
 
 import os
 import signal

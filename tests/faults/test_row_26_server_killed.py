@@ -1,4 +1,4 @@
-"""Row 26: the server is killed in mid-run: shown interrupted, resumable, no orphan."""
+"""Row 26 of docs/FAULTS.md: the server is killed during a run."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""Row 27: SIGTERM and Ctrl-C: a checkpoint at the next step, then the exit."""
+"""Row 27 of docs/FAULTS.md: SIGTERM and Ctrl-C."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""Row 28: a full disk or a folder that cannot be written: old checkpoint intact, clear error."""
+"""Row 28 of docs/FAULTS.md: a full disk, or a folder that cannot be written."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Row 29: a process of torchrun dies: all are started again and go on from the checkpoint."""
+"""Row 29 of docs/FAULTS.md: one process of torchrun dies."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Row 30: a double click, or the same form submitted from two tabs, makes one run."""
+"""Row 30 of docs/FAULTS.md: a double click, or the same form from two tabs, makes one run."""
 
 from __future__ import annotations
 

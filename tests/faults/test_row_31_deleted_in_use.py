@@ -1,4 +1,4 @@
-"""Row 31: a run in training is neither deleted nor renamed; a classifier keeps its loaded copy."""
+"""Row 31 of docs/FAULTS.md: a run deleted or renamed while it trains or classifies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Row 32: of two servers, or a server and the command line, the second on a run is refused."""
+"""Row 32 of docs/FAULTS.md: two servers, or a server and the command line, on one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Row 33: caches cleared, modules reloaded, pages run again: still one worker."""
+"""Row 33 of docs/FAULTS.md: one worker after caches are cleared and modules reloaded."""
 
 from __future__ import annotations
 

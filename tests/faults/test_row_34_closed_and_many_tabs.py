@@ -1,4 +1,4 @@
-"""Row 34: a tab closed in mid-run ends nothing; fifty tabs that poll are served and forgotten."""
+"""Row 34 of docs/FAULTS.md: a tab closed during a run; fifty tabs that poll."""
 
 import gc
 import sys

@@ -1,4 +1,4 @@
-"""Row 35: previews during a training leave its result as it would have been, to the bit."""
+"""Row 35 of docs/FAULTS.md: previews leave a training's result the same to the bit."""
 
 from __future__ import annotations
 

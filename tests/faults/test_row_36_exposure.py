@@ -1,4 +1,4 @@
-"""Row 36: the server listens on this machine only, and refuses what other sites would send it."""
+"""Row 36 of docs/FAULTS.md: requests from other machines and other sites."""
 
 from __future__ import annotations
 

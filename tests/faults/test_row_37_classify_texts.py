@@ -1,4 +1,4 @@
-"""FAULTS row 37 on the Classify page: no folder of the server in a text, no formula in the CSV."""
+"""Row 37 of docs/FAULTS.md: no folder of the server in a text, no formula in the CSV."""
 
 import csv
 import io

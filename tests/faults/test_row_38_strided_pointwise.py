@@ -1,4 +1,4 @@
-"""Row 38: a 1×1 convolution with a stride corrupts memory in its weight gradient on a CPU."""
+"""Row 38 of docs/FAULTS.md: a strided 1×1 convolution corrupts memory on a CPU."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Row 39: clean train accuracy of images that come class by class."""
+"""Row 39 of docs/FAULTS.md: clean training accuracy of images sorted by class."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Row 40: test-time augmentation uses only such views as training has shown the network."""
+"""Row 40 of docs/FAULTS.md: test-time augmentation uses only views of training."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""FAULTS row 41: folders named like splits are read as splits or refused, never as classes."""
+"""Row 41 of docs/FAULTS.md: folders named like splits are splits or refused, never classes."""
 
 from __future__ import annotations
 

@@ -1,0 +1,267 @@
+"""Train an older commit and this working tree side by side and compare the results bit for bit.
+
+    python scripts/compare_training.py main~10
+    python scripts/compare_training.py main~10 --only densenet121 --only muon
+
+Use it to check that a refactoring changes no result. Both trees train the same short runs through
+`train.main`, each tree in a process of its own: fixed seed, one thread, a few steps on the built-in
+shapes, every architecture family with every augmentation and optimizer, in fp32 and bf16. Compared
+are the weights, the metrics (apart from speed), the stored config, its command line and its share
+link; the last two also for every preset. Takes some minutes.
+
+Exit code 0: everything is the same, 1: something differs or a run failed, 2: bad arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import contextlib
+import importlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+COMMON = "--dataset shapes --limit 48 --holdout 40 -b 16 -e 2 --device cpu --seed 3"
+PRECISIONS = ("fp32", "bf16")
+# One of each family: a width at which it trains in about a second, one that reaches the fast paths.
+FAMILIES = {
+    "resnet10": (0.0625, 0.5),
+    "wideresnet14": (0.0625, 0.25),
+    "resnext10": (0.0625, 0.5),
+    "vgg11": (0.0625, 0.5),
+    "densenet121": (0.125, 0.5),
+    "convmixer256d8": (0.125, 1.0),
+    "speedrun": (0.125, 1.0),
+}
+AUGMENTATIONS = {
+    "plain": "--no-crop --no-flip",
+    "crop": "--no-flip",
+    "flip": "--no-crop",
+    "crop-flip": "",
+    "alternating-flip": "--alternating-flip",
+    "crop-reflect": "--crop-reflect --crop-padding 2",
+    "erasing": "--erase-aug",
+    "mixup": "--mixup-aug",
+    "cutmix": "--cutmix-aug --cutmix-alpha 0.5",
+    "mixup-cutmix": "--mixup-aug --mixup-alpha 0.4 --cutmix-aug",
+}
+OPTIMIZERS = {
+    "sgd": "--lr 0.05 --momentum 0",
+    "nesterov": "--lr 0.05 --nesterov",
+    "adam": "--optim adam --lr 0.001",
+    "adamw": "--optim adamw --lr 0.001 --weight-decay 0.05",
+    "muon": "--optim muon --lr 0.24 --momentum 0.6 --head-lr 7 --bias-lr 440",
+}
+OTHERS = {  # of a resnet10
+    "ema": "--ema 0.9",
+    "whitening": "--whitening",
+    "progressive": "--progressive -e 3",
+    "label-smoothing": "--label-smoothing 0.1",
+    "head-bias-lr": "--head-lr 2 --bias-lr 3",
+    "tta": "--tta",
+    "no-holdout-tta": "--tta --holdout 0 -e 1",
+    "odd-batch": "--limit 37 -b 9",
+    "multi-step": "-m 1 --sche-gamma 0.3",
+    "t-max": "--sche cosine_annealing --sche-t-max 1",
+    "one-cycle": "--sche one_cycle",
+    "triangular": "--sche triangular",
+    "linear": "--sche linear",
+    "constant": "--sche constant --warmup 1",
+    "pretrained": "--pretrained {precision}-resnet10-plain",
+    **{f"norm-{name}": f"--norm {name}" for name in ("batch", "instance", "layer", "group")},
+    **{
+        f"activation-{name}": f"--activation {name}"
+        for name in ("relu", "leaky_relu", "celu", "gelu", "silu", "elu", "mish")
+    },
+}
+SPEED = ("seconds", "images_per_s")  # fields of a record that depend on the machine's load
+LINK_MODULES = ("pages.ui.train.choices", "pages.ui.choices")  # where `encode` is, newest first
+
+
+def cases(only: list[str]) -> dict[str, list[str]]:
+    """Run name → words for train.py, of the runs whose name contains every text of `only`."""
+    found = {}
+    for precision in PRECISIONS:
+        for arch, (narrow, wide) in FAMILIES.items():
+            options = {**AUGMENTATIONS, **OPTIMIZERS, "wide": f"--width {wide} -e 1"}
+            options |= OTHERS if arch == "resnet10" else {}
+            for label, words in options.items():
+                base = f"{COMMON} --arch {arch} --width {narrow} --precision {precision}"
+                words = f"{base} {words.format(precision=precision)}"
+                found[f"{precision}-{arch}-{label}"] = words.split()
+    return {name: words for name, words in found.items() if all(text in name for text in only)}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("commit", help="what to compare the working tree with")
+    parser.add_argument("--only", action="append", default=[], help="runs whose name contains it")
+    parser.add_argument("--train-into", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args(arguments)
+    chosen = cases(args.only)
+    if not chosen:
+        parser.error("no run has such a name")
+    if args.train_into:  # in a child process; args.commit is the folder of its tree
+        train_all(Path(args.commit), args.train_into, chosen)
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        trees = {"before": root / "tree", "after": REPOSITORY}
+        try:
+            unpack(args.commit, trees["before"])
+        except subprocess.CalledProcessError as error:
+            parser.error(error.stderr.decode().strip())
+        failed = run_children(trees, root, args.only)
+        differing = 0
+        for name in ("presets", *chosen):
+            lines = differences(*(results(root / tree / name) for tree in trees))
+            for line in lines:
+                print(f"{name}: {line}")
+            differing += bool(lines)
+    print(f"{len(chosen)} runs: {f'{differing} differ' if differing else 'all the same'}")
+    return 1 if differing or failed else 0
+
+
+def unpack(commit: str, folder: Path) -> None:
+    """Put the files of a commit into `folder`, outside the repository."""
+    command = ["git", "-C", str(REPOSITORY), "archive", "--format=tar", commit]
+    archive = subprocess.run(command, check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        tar.extractall(folder, filter="data")
+
+
+def run_children(trees: dict[str, Path], root: Path, only: list[str]) -> bool:
+    """Train in both trees at once; whether a process did not reach its end."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+    children = []
+    for name, tree in trees.items():
+        command = [sys.executable, __file__, str(tree), "--train-into", str(root / name)]
+        command += [word for text in only for word in ("--only", text)]
+        children.append(subprocess.Popen(command, cwd=tree, env=environment))
+    try:
+        return any([child.wait() for child in children])
+    finally:
+        for child in children:
+            child.kill()  # after Ctrl-C; nothing happens to one that has ended
+
+
+def train_all(tree: Path, folder: Path, chosen: dict[str, list[str]]) -> None:
+    """In a child process: train every run with the code in `tree`, into `folder`."""
+    sys.path[0] = str(tree)  # instead of this script's folder
+    train = importlib.import_module("train")
+    assert Path(train.__file__).parent == tree
+    importlib.import_module("torch").set_num_threads(1)
+    presets = importlib.import_module("engine.presets").PRESETS
+    describe(folder / "presets", {name: preset.config() for name, preset in presets.items()})
+    roots = ["--data-root", str(folder.parent / "data"), "--run-root", str(folder)]
+    for done, (name, words) in enumerate(chosen.items()):
+        if done % 25 == 0:
+            print(f"{folder.name}: {done} of {len(chosen)} runs", flush=True)
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            try:
+                code = train.main([*words, "--name", name, *roots])
+            except SystemExit as error:  # a flag that this tree does not know
+                code = error.code
+        if code == 0:
+            describe(folder / name, {"run": stored_config(folder / name)})
+        else:
+            print(f"{folder.name}: {name}: exit code {code}:", *output.getvalue().splitlines()[-2:])
+
+
+def stored_config(folder: Path):
+    """The RunConfig of a run's folder."""
+    config = importlib.import_module("engine.config").RunConfig
+    stored = json.loads((folder / "config.json").read_text())
+    return config.from_dict({key: stored[key] for key in config().to_dict()})
+
+
+def describe(folder: Path, configs: dict) -> None:
+    """Write JSON, command line and share link of configs."""
+    encode = link_encoder()
+    texts = {}
+    for name, config in configs.items():
+        texts[f"{name} JSON"] = config.to_json()
+        texts[f"{name} command"] = config.to_command(name)
+        texts[f"{name} link"] = encode(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "texts.json").write_text(json.dumps(texts))
+
+
+def link_encoder():
+    """The function of this tree that gives the share link's choices of a config."""
+    for name in LINK_MODULES:
+        with contextlib.suppress(ModuleNotFoundError):
+            return importlib.import_module(name).encode
+    raise ModuleNotFoundError(f"no share link: none of {', '.join(LINK_MODULES)} exists")
+
+
+def results(folder: Path) -> dict:
+    """What must not change of a finished run: texts, config, metrics and weights; else empty."""
+    found = {}
+    if not (folder / "texts.json").exists():  # written last: the run failed
+        return found
+    for path in (folder / "texts.json", folder / "config.json"):
+        if path.exists():
+            values = json.loads(path.read_text())
+            found |= {f"{path.name}: {key}": value for key, value in values.items()}
+    if (path := folder / "metrics.jsonl").exists():
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            row = {key: value for key, value in json.loads(line).items() if key not in SPEED}
+            found[f"{path.name}: line {number}"] = row
+    for path in (folder / "last.safetensors", folder / "best.safetensors"):
+        if path.exists():
+            found |= {f"{path.name}: {key}": value for key, value in tensors(path).items()}
+    return found
+
+
+def tensors(path: Path) -> dict:
+    """Name → (dtype, shape, bytes) of every tensor in a .safetensors file, and its metadata."""
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    found = {"metadata": header.pop("__metadata__", {})}
+    for name, about in header.items():
+        first, end = (start + offset for offset in about["data_offsets"])
+        found[name] = (about["dtype"], about["shape"], content[first:end])
+    return found
+
+
+def differences(before: dict, after: dict) -> list[str]:
+    """What differs between the results of two runs, a line each; or that there are none."""
+    if not before or not after:
+        missing = [name for name, found in (("before", before), ("after", after)) if not found]
+        return [f"no results {' and '.join(missing)}"]
+    lines = []
+    for key in {**before, **after}:
+        old, new = before.get(key, "absent"), after.get(key, "absent")
+        if old != new and isinstance(old, tuple) and isinstance(new, tuple):
+            lines.append(f"{key}: {distance(old, new)}")
+        elif old != new:
+            lines.append(f"{key}\n    before: {old}\n    after:  {new}")
+    return lines
+
+
+def distance(before: tuple, after: tuple) -> str:
+    """How two tensors differ."""
+    if before[:2] != after[:2]:
+        return f"{before[:2]} before, {after[:2]} after"
+    if before[0] != "F32":
+        return "other values"
+    old, new = (array.array("f", values) for values in (before[2], after[2]))
+    gaps = [abs(a - b) for a, b in zip(old, new, strict=True) if a != b]
+    return f"{len(gaps)} of {len(old)} values differ, by up to {max(gaps, default=0):.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

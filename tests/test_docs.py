@@ -1,0 +1,36 @@
+"""The documents name rows, tests and files that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+FAULTS = REPOSITORY / "docs" / "FAULTS.md"
+ROWS = re.findall(r"^\| (?:\[(\d+)\]\((\S+?)\)|(\d+)) \|(.*)$", FAULTS.read_text("utf-8"), re.M)
+TESTS = {int(path.name[9:11]): path for path in REPOSITORY.glob("tests/faults/test_row_*.py")}
+LINKED = {int(number): FAULTS.parent / target for number, target, _, _ in ROWS if number}
+WITHOUT_TEST = {int(number): text for _, _, number, text in ROWS if number}
+
+
+def test_rows_are_numbered_from_1_without_gaps():
+    numbers = [*LINKED, *WITHOUT_TEST]
+    assert len(numbers) == len(ROWS)
+    assert sorted(numbers) == list(range(1, len(ROWS) + 1))
+
+
+def test_every_test_of_a_fault_has_its_row():
+    assert {number: path.resolve() for number, path in LINKED.items()} == TESTS
+
+
+@pytest.mark.parametrize("number", TESTS)
+def test_the_file_names_its_row(number):
+    first_line = TESTS[number].read_text("utf-8").splitlines()[0]
+    assert first_line.startswith(f'"""Row {number} of docs/FAULTS.md: ')
+
+
+def test_a_row_without_a_test_says_why():
+    assert WITHOUT_TEST.keys() == {18}
+    assert all("No test: " in text for text in WITHOUT_TEST.values())
