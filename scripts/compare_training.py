@@ -1,13 +1,11 @@
 """Train an older commit and this working tree side by side and compare the results bit for bit.
 
     python scripts/compare_training.py main~10
-    python scripts/compare_training.py main~10 --only densenet121 --only muon
 
-Use it to check that a refactoring changes no result. Both trees train the same short runs through
-`train.main`, each tree in a process of its own: fixed seed, one thread, a few steps on the built-in
-shapes, every architecture family with every augmentation and optimizer, in fp32 and bf16. Compared
-are the weights, the metrics (apart from speed), the stored config, its command line and its share
-link; the last two also for every preset. Takes some minutes.
+For refactorings, which must change no result. Both trees train the same short runs by `train.main`,
+each in a process of its own: fixed seed, one thread, a few steps on the built-in shapes, every
+family of architectures with every augmentation and optimizer, in fp32 and bf16. Compared are the
+weights, the metrics (apart from speed), and the config as JSON, command line and share link.
 
 Exit code 0: everything is the same, 1: something differs or a run failed, 2: bad arguments.
 """
@@ -30,7 +28,6 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 COMMON = "--dataset shapes --limit 48 --holdout 40 -b 16 -e 2 --device cpu --seed 3"
-PRECISIONS = ("fp32", "bf16")
 # One of each family: a width at which it trains in about a second, one that reaches the fast paths.
 FAMILIES = {
     "resnet10": (0.0625, 0.5),
@@ -58,7 +55,7 @@ OPTIMIZERS = {
     "nesterov": "--lr 0.05 --nesterov",
     "adam": "--optim adam --lr 0.001",
     "adamw": "--optim adamw --lr 0.001 --weight-decay 0.05",
-    "muon": "--optim muon --lr 0.24 --momentum 0.6 --head-lr 7 --bias-lr 440",
+    "muon": "--optim muon --lr 0.24 --momentum 0.6 --head-lr 7 --bias-lr 44",
 }
 OTHERS = {  # of a resnet10
     "ema": "--ema 0.9",
@@ -76,12 +73,11 @@ OTHERS = {  # of a resnet10
     "linear": "--sche linear",
     "constant": "--sche constant --warmup 1",
     "pretrained": "--pretrained {precision}-resnet10-plain",
-    **{f"norm-{name}": f"--norm {name}" for name in ("batch", "instance", "layer", "group")},
-    **{
-        f"activation-{name}": f"--activation {name}"
-        for name in ("relu", "leaky_relu", "celu", "gelu", "silu", "elu", "mish")
-    },
 }
+NORMS = ("batch", "instance", "layer", "group")
+ACTIVATIONS = ("relu", "leaky_relu", "celu", "gelu", "silu", "elu", "mish")
+OTHERS |= {f"norm-{name}": f"--norm {name}" for name in NORMS}
+OTHERS |= {f"activation-{name}": f"--activation {name}" for name in ACTIVATIONS}
 SPEED = ("seconds", "images_per_s")  # fields of a record that depend on the machine's load
 LINK_MODULES = ("pages.ui.train.choices", "pages.ui.choices")  # where `encode` is, newest first
 
@@ -89,7 +85,7 @@ LINK_MODULES = ("pages.ui.train.choices", "pages.ui.choices")  # where `encode` 
 def cases(only: list[str]) -> dict[str, list[str]]:
     """Run name → words for train.py, of the runs whose name contains every text of `only`."""
     found = {}
-    for precision in PRECISIONS:
+    for precision in ("fp32", "bf16"):
         for arch, (narrow, wide) in FAMILIES.items():
             options = {**AUGMENTATIONS, **OPTIMIZERS, "wide": f"--width {wide} -e 1"}
             options |= OTHERS if arch == "resnet10" else {}
@@ -105,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("commit", help="what to compare the working tree with")
-    parser.add_argument("--only", action="append", default=[], help="runs whose name contains it")
+    parser.add_argument("--only", action="append", default=[], help="part of a run's name")
     parser.add_argument("--train-into", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     chosen = cases(args.only)
@@ -117,16 +113,12 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         trees = {"before": root / "tree", "after": REPOSITORY}
-        try:
-            unpack(args.commit, trees["before"])
-        except subprocess.CalledProcessError as error:
-            parser.error(error.stderr.decode().strip())
+        unpack(args.commit, trees["before"])
         failed = run_children(trees, root, args.only)
         differing = 0
         for name in ("presets", *chosen):
             lines = differences(*(results(root / tree / name) for tree in trees))
-            for line in lines:
-                print(f"{name}: {line}")
+            print(*(f"{name}: {line}\n" for line in lines), sep="", end="")
             differing += bool(lines)
     print(f"{len(chosen)} runs: {f'{differing} differ' if differing else 'all the same'}")
     return 1 if differing or failed else 0
@@ -135,19 +127,20 @@ def main(arguments: list[str] | None = None) -> int:
 def unpack(commit: str, folder: Path) -> None:
     """Put the files of a commit into `folder`, outside the repository."""
     command = ["git", "-C", str(REPOSITORY), "archive", "--format=tar", commit]
-    archive = subprocess.run(command, check=True, capture_output=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+    git = subprocess.run(command, check=False, stdout=subprocess.PIPE)
+    if git.returncode:
+        sys.exit(2)  # git has said why
+    with tarfile.open(fileobj=io.BytesIO(git.stdout)) as tar:
         tar.extractall(folder, filter="data")
 
 
 def run_children(trees: dict[str, Path], root: Path, only: list[str]) -> bool:
     """Train in both trees at once; whether a process did not reach its end."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-    children = []
+    options, children = [word for text in only for word in ("--only", text)], []
     for name, tree in trees.items():
-        command = [sys.executable, __file__, str(tree), "--train-into", str(root / name)]
-        command += [word for text in only for word in ("--only", text)]
-        children.append(subprocess.Popen(command, cwd=tree, env=environment))
+        words = [__file__, str(tree), "--train-into", str(root / name), *options]
+        children.append(subprocess.Popen([sys.executable, *words], cwd=tree, env=environment))
     try:
         return any([child.wait() for child in children])
     finally:
@@ -161,68 +154,61 @@ def train_all(tree: Path, folder: Path, chosen: dict[str, list[str]]) -> None:
     train = importlib.import_module("train")
     assert Path(train.__file__).parent == tree
     importlib.import_module("torch").set_num_threads(1)
+    new_config = importlib.import_module("engine.config").RunConfig
     presets = importlib.import_module("engine.presets").PRESETS
     describe(folder / "presets", {name: preset.config() for name, preset in presets.items()})
     roots = ["--data-root", str(folder.parent / "data"), "--run-root", str(folder)]
-    for done, (name, words) in enumerate(chosen.items()):
-        if done % 25 == 0:
-            print(f"{folder.name}: {done} of {len(chosen)} runs", flush=True)
+    for number, (name, words) in enumerate(chosen.items(), start=1):
         output = io.StringIO()
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             try:
                 code = train.main([*words, "--name", name, *roots])
             except SystemExit as error:  # a flag that this tree does not know
                 code = error.code
+        if number % 25 == 0:
+            print(f"{folder.name}: {number} of {len(chosen)} runs", flush=True)
         if code == 0:
-            describe(folder / name, {"run": stored_config(folder / name)})
+            stored = json.loads((folder / name / "config.json").read_text())
+            fields = {key: stored[key] for key in new_config().to_dict()}
+            describe(folder / name, {"run": new_config.from_dict(fields)})
         else:
             print(f"{folder.name}: {name}: exit code {code}:", *output.getvalue().splitlines()[-2:])
 
 
-def stored_config(folder: Path):
-    """The RunConfig of a run's folder."""
-    config = importlib.import_module("engine.config").RunConfig
-    stored = json.loads((folder / "config.json").read_text())
-    return config.from_dict({key: stored[key] for key in config().to_dict()})
-
-
 def describe(folder: Path, configs: dict) -> None:
-    """Write JSON, command line and share link of configs."""
-    encode = link_encoder()
+    """Write JSON, command line and share link of configs, with the code of this process's tree."""
+    found = [name for name in LINK_MODULES if Path(f"{name.replace('.', '/')}.py").exists()]
+    encode = importlib.import_module(found[0]).encode
     texts = {}
     for name, config in configs.items():
-        texts[f"{name} JSON"] = config.to_json()
+        lines = config.to_json().splitlines()
+        texts |= {f"{name} JSON, line {number}": line for number, line in enumerate(lines, 1)}
         texts[f"{name} command"] = config.to_command(name)
         texts[f"{name} link"] = encode(config)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "texts.json").write_text(json.dumps(texts))
 
 
-def link_encoder():
-    """The function of this tree that gives the share link's choices of a config."""
-    for name in LINK_MODULES:
-        with contextlib.suppress(ModuleNotFoundError):
-            return importlib.import_module(name).encode
-    raise ModuleNotFoundError(f"no share link: none of {', '.join(LINK_MODULES)} exists")
-
-
 def results(folder: Path) -> dict:
-    """What must not change of a finished run: texts, config, metrics and weights; else empty."""
-    found = {}
-    if not (folder / "texts.json").exists():  # written last: the run failed
+    """What must stay of a run: texts, config, metrics, weights. Empty for one that failed."""
+    if not (folder / "texts.json").exists():  # written last
+        return {}
+    found = json.loads((folder / "texts.json").read_text())
+    if folder.name == "presets":
         return found
-    for path in (folder / "texts.json", folder / "config.json"):
-        if path.exists():
-            values = json.loads(path.read_text())
-            found |= {f"{path.name}: {key}": value for key, value in values.items()}
-    if (path := folder / "metrics.jsonl").exists():
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
-            row = {key: value for key, value in json.loads(line).items() if key not in SPEED}
-            found[f"{path.name}: line {number}"] = row
-    for path in (folder / "last.safetensors", folder / "best.safetensors"):
-        if path.exists():
-            found |= {f"{path.name}: {key}": value for key, value in tensors(path).items()}
+    found |= metrics(folder / "metrics.jsonl")
+    config = json.loads((folder / "config.json").read_text())
+    found |= {f"config.json: {key}": value for key, value in config.items()}
+    for path in folder.glob("*.safetensors"):  # best and last
+        found |= {f"{path.name}: {key}": value for key, value in tensors(path).items()}
     return found
+
+
+def metrics(path: Path) -> dict:
+    """The records of metrics.jsonl, without fields that depend on the machine's load."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    kept = [{key: value for key, value in row.items() if key not in SPEED} for row in rows]
+    return {f"{path.name}: line {number}": row for number, row in enumerate(kept, start=1)}
 
 
 def tensors(path: Path) -> dict:
@@ -238,10 +224,9 @@ def tensors(path: Path) -> dict:
 
 
 def differences(before: dict, after: dict) -> list[str]:
-    """What differs between the results of two runs, a line each; or that there are none."""
+    """What differs between the results of two runs, a line each."""
     if not before or not after:
-        missing = [name for name, found in (("before", before), ("after", after)) if not found]
-        return [f"no results {' and '.join(missing)}"]
+        return [f"failed {'before' if after else 'after' if before else 'in both'}"]
     lines = []
     for key in {**before, **after}:
         old, new = before.get(key, "absent"), after.get(key, "absent")
@@ -254,13 +239,11 @@ def differences(before: dict, after: dict) -> list[str]:
 
 def distance(before: tuple, after: tuple) -> str:
     """How two tensors differ."""
-    if before[:2] != after[:2]:
+    if before[:2] != after[:2] or before[0] != "F32":
         return f"{before[:2]} before, {after[:2]} after"
-    if before[0] != "F32":
-        return "other values"
-    old, new = (array.array("f", values) for values in (before[2], after[2]))
-    gaps = [abs(a - b) for a, b in zip(old, new, strict=True) if a != b]
-    return f"{len(gaps)} of {len(old)} values differ, by up to {max(gaps, default=0):.3g}"
+    pairs = zip(*(array.array("f", values) for _, _, values in (before, after)), strict=True)
+    gaps = [abs(old - new) for old, new in pairs]
+    return f"{sum(map(bool, gaps))} of {len(gaps)} values differ, by up to {max(gaps):.3g}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,89 @@
+"""scripts/compare_training.py: its runs are accepted, and every difference is reported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+import train
+from scripts import compare_training
+from scripts.compare_training import cases, describe, differences, results
+
+pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_args) -> Path:
+    """A run's folder, as the script's child process leaves it."""
+    root = tmp_path_factory.mktemp("runs")
+    assert train.main(tiny_args(root, "--name", "a")) == 0
+    describe(root / "a", {"run": train.RunConfig()})
+    return root / "a"
+
+
+@pytest.fixture
+def copy(finished, tmp_path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "a"))
+
+
+def test_every_family_and_option_is_trained_in_both_precisions(command_config):
+    configs = [command_config(words) for words in cases([]).values()]
+    for path, values in {
+        "precision": {"fp32", "bf16"},
+        "optim.optimizer": set(train.OPTIMIZERS),
+        "schedule.kind": set(train.SCHEDULES),
+        "model.activation": {None, *train.ACTIVATIONS},
+        "model.norm": {None, *train.NORMS},
+    }.items():
+        assert {train.get_field(config, path) for config in configs} == values
+    families = {train.ARCHITECTURES[config.model.arch].family for config in configs}
+    assert families == {architecture.family for architecture in train.ARCHITECTURES.values()}
+
+
+def test_a_run_equals_itself_whatever_its_speed(finished, copy):
+    rows = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
+    slower = [row | {key: 9.0 for key in ("seconds", "images_per_s") if key in row} for row in rows]
+    (copy / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in slower))
+    assert differences(results(finished), results(copy)) == []
+
+
+def test_one_changed_weight_is_reported(finished, copy):
+    weights = load_file(copy / "last.safetensors")
+    name, tensor = next((k, t) for k, t in weights.items() if t.ndim == 4)
+    tensor.view(-1)[0] += 0.5
+    save_file(weights, copy / "last.safetensors", metadata=None)
+    lines = differences(results(finished), results(copy))
+    assert f"last.safetensors: {name}: 1 of {tensor.numel()} values differ, by up to 0.5" in lines
+    assert any(line.startswith("last.safetensors: metadata") for line in lines)
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("metrics.jsonl", '"step": 3', '"step": 4'),
+        ("config.json", '"batch_size": 16', '"batch_size": 17'),
+        ("texts.json", "python train.py", "python3 train.py"),
+    ],
+)
+def test_one_changed_value_is_reported(finished, copy, file, old, new):
+    content = (copy / file).read_text()
+    assert old in content
+    (copy / file).write_text(content.replace(old, new))
+    assert differences(results(finished), results(copy))
+
+
+def test_a_failed_run_is_reported_even_if_both_failed(finished, copy):
+    (copy / "texts.json").unlink()
+    assert differences(results(finished), results(copy)) == ["failed after"]
+    assert differences(results(copy), results(finished)) == ["failed before"]
+    assert differences(results(copy), results(copy)) == ["failed in both"]
+
+
+def test_the_share_link_is_found():
+    names = [Path(f"{name.replace('.', '/')}.py") for name in compare_training.LINK_MODULES]
+    assert any((compare_training.REPOSITORY / name).exists() for name in names)
