@@ -141,14 +141,7 @@ def download_progress(name: str) -> None:
     if now is None:
         st.progress(0.0, "Starting…")
         return
-    share = min(1.0, now.done / now.total) if now.total else 0.0
-    text = now.message
-    if now.unit == "bytes":
-        text += f" · {now.done / 1e6:.0f} of {(now.total or 0) / 1e6:.0f} MB"
-        if now.rate:
-            text += f" · {now.rate / 1e6:.2f} MB/s"
-            text += f" · {duration((now.total - now.done) / now.rate)} left" if now.total else ""
-    st.progress(share, text)
+    st.progress(now.fraction, now.describe())
 
 
 def next_steps() -> None:

@@ -1,4 +1,4 @@
-"""What train.py shows in a terminal, and the signals that it takes there."""
+"""Terminal output and signal handling of train.py."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import time
 from tqdm import tqdm
 
 from engine import data
-from engine.training.records import EpochRecord, Note, Progress, Record, Started
+from engine.data.progress import format_duration
+from engine.training.records import EpochRecord, Note, ProgressRecord, Record, Started
 
 PLAIN_EVERY_S = 30.0  # between progress lines when the output is not a terminal
 
 
 class Signals:
-    """Ctrl-C and SIGTERM end the run at the next step; Ctrl-C after either ends it at once.
+    """Context in which Ctrl-C or SIGTERM ends the run at the next step, Ctrl-C after that at once.
 
-    A second SIGTERM does not: supervisors send it to the process and to its launcher, which passes
-    it on.
+    A second SIGTERM does not: supervisors send it to the process and to its launcher, which
+    forwards it.
     """
 
     def __init__(self):
@@ -45,7 +46,7 @@ class Signals:
                 raise KeyboardInterrupt
             return
         self.received = number
-        # RuntimeError: the signal came in the middle of a write to the same stream.
+        # RuntimeError: the signal interrupted a write to the same stream.
         with contextlib.suppress(OSError, RuntimeError):
             tqdm.write(
                 "finishing this batch and saving; Ctrl-C again ends at once", file=sys.stderr
@@ -53,7 +54,7 @@ class Signals:
 
 
 class Display:
-    """Live progress: a bar in a terminal, plain lines elsewhere, one line an epoch in both."""
+    """Training progress: a bar in a terminal, plain lines elsewhere, and one line per epoch."""
 
     def __init__(self, epochs: int):
         self.epochs = epochs
@@ -61,7 +62,7 @@ class Display:
         self.next_line = time.monotonic() + PLAIN_EVERY_S
 
     def __call__(self, record: Record) -> None:
-        with contextlib.suppress(BrokenPipeError):  # nobody reads any more; the training goes on
+        with contextlib.suppress(BrokenPipeError):  # the reader has closed the pipe; go on training
             self._show(record)
 
     def _show(self, record: Record) -> None:
@@ -73,7 +74,7 @@ class Display:
                 dynamic_ncols=True,
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}",
             )
-        elif isinstance(record, Progress):
+        elif isinstance(record, ProgressRecord):
             self._progress(record)
         elif isinstance(record, Note):
             tqdm.write(f"note: {record.text}")
@@ -85,12 +86,12 @@ class Display:
             )
             sys.stdout.flush()
 
-    def _progress(self, now: Progress) -> None:
+    def _progress(self, now: ProgressRecord) -> None:
         if now.phase == "compiling":
             tqdm.write("compiling the network")
             sys.stdout.flush()
             return
-        left = _duration(now.eta_seconds) if now.eta_seconds is not None else "?"
+        left = format_duration(now.eta_seconds) if now.eta_seconds is not None else "?"
         text = f"loss {now.loss:.3f} acc {now.acc:.3f} {now.images_per_s:.0f} images/s, {left} left"
         if self.bar is not None:
             self.bar.set_description_str(f"epoch {now.epoch}/{self.epochs} {now.phase}")
@@ -107,10 +108,10 @@ class Display:
 
 
 class DataBar:
-    """Progress of a download or import: one line rewritten in a terminal, few lines elsewhere."""
+    """Progress of a download or import: one updated line in a terminal, few lines elsewhere."""
 
     def __init__(self):
-        self.next_line = time.monotonic() + 1  # what takes less than a second needs no line
+        self.next_line = time.monotonic() + 1  # none for what takes less than a second
 
     def __call__(self, now: data.Progress) -> None:
         ended = now.total is not None and now.done >= now.total
@@ -118,19 +119,9 @@ class DataBar:
             return
         live = sys.stderr.isatty()
         self.next_line = time.monotonic() + (0.2 if live else PLAIN_EVERY_S)
-        total = f"/{now.total}" if now.total else ""
-        text = f"{now.message} {now.done}{total} {now.unit}"
-        if now.rate:
-            text += f", {now.rate:.0f} {now.unit}/s"
-            text += f", {_duration((now.total - now.done) / now.rate)} left" if now.total else ""
+        text = now.describe()
         if live:
             columns = shutil.get_terminal_size().columns - 1
             print(f"\r{text[:columns]:<{columns}}", end="\n" if ended else "", file=sys.stderr)
         elif not ended:
             print(text, file=sys.stderr, flush=True)
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -29,9 +29,16 @@ from engine.predict import load_network, measure
 from engine.presets import PRESETS
 from engine.runs.run import RESUMABLE, Run, RunWriter, State
 from engine.settings import Setting, get_field
-from engine.training import group as distributed
 from engine.training import session
-from engine.training.group import Ended, Group
+from engine.training.group import (
+    Ended,
+    Group,
+    destroy_process_group,
+    init_process_group,
+    store_run_name,
+    stored_run_name,
+)
+from engine.training.prepare import Prepared, prepare
 from terminal import DataBar, Display, Signals
 
 FAILED = 1  # exit code
@@ -97,21 +104,21 @@ def main(arguments: list[str] | None = None) -> int:
     given = {path: tuple(v) if isinstance(v, list) else v for path, v in given.items()}
     if "schedule.milestones" in given:
         given.setdefault("schedule.kind", "multi_step")
-    group, code = distributed.join(), FAILED
+    group, code = init_process_group(), FAILED
     try:
         code = _command(args, given, group)
     except (ConfigError, DataError, RunError, CheckpointError) as error:
-        if group.leads:
+        if group.is_main:
             print(f"train.py: {_with_flag(error)}", file=sys.stderr)
-        group.end()
+        group.release()
         code = 2
     except (Cancelled, KeyboardInterrupt):
         print("train.py: ended before training began; nothing was made", file=sys.stderr)
-        group.end()
+        group.release()
         code = 130
     finally:
         if code in (0, 2):  # after a failure or Ctrl-C others may be in the middle of a step
-            distributed.leave()
+            destroy_process_group()
     return code
 
 
@@ -123,10 +130,10 @@ def _command(args: argparse.Namespace, given: dict, group: Group) -> int:
         return evaluate_run(args, given)
     if args.preset and args.resume:
         raise ConfigError("preset", "is for a new run; a resumed run keeps its own choices")
-    if not group.leads:
-        return follow(group)
-    if begun := distributed.remembered():  # a run keeps its own choices
-        return resume(begun, {}, args.run_root, group)
+    if not group.is_main:
+        return join_run(group)
+    if name := stored_run_name():  # torchrun has restarted us: the run keeps its own choices
+        return resume(name, {}, args.run_root, group)
     group.check(with_fields(_start(args), given))
     if args.resume:
         return resume(args.name, given, args.run_root, group)
@@ -137,25 +144,25 @@ def _start(args: argparse.Namespace) -> RunConfig:
     return PRESETS[args.preset].config() if args.preset else RunConfig()
 
 
-def follow(group: Group) -> int:
-    """What every process but the first does: prepare and train the run that rank 0 makes."""
+def join_run(group: Group) -> int:
+    """On every rank but 0: prepare and train the run that rank 0 creates; the exit code."""
     signals = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM"))
     for number in filter(None, signals):
-        signal.signal(number, signal.SIG_IGN)  # rank 0 gets it too, and ends with a checkpoint
+        signal.signal(number, signal.SIG_IGN)  # rank 0 handles it and saves a checkpoint
     try:
-        begun = group.agree()
-        if begun is None:
-            return 0  # there is nothing left to train
-        text, precision, folder = begun
+        job = group.broadcast_object()
+        if job is None:
+            return 0  # nothing is left to train
+        text, precision, folder = job
         config, run = RunConfig.from_json(text), Run(Path(folder))
-        config = with_fields(config, {"precision": precision})  # one for all, on whatever GPUs
+        config = with_fields(config, {"precision": precision})  # the same on every GPU
         device = group.device(config.device)
-        prepared = session.prepare(config, run.path.parent, run, device=device)
-        session.follow(run.path, prepared, group)
+        prepared = prepare(config, run.path.parent, run, device=device)
+        session.join_training(run.path, prepared, group)
     except Ended:
         return 2
     except TrainingFailed:
-        return FAILED  # rank 0 tells why
+        return FAILED  # rank 0 prints why
     except Exception as error:
         print(f"train.py: process {group.rank}: {session.explain(error)}", file=sys.stderr)
         return FAILED
@@ -169,12 +176,12 @@ def train(args: argparse.Namespace, given: dict, group: Group) -> int:
     runs.check_free(args.run_root, name)
     _warn(config)
     device = group.device(config.device)
-    prepared = session.prepare(config, args.run_root, device=device, progress=DataBar())
+    prepared = prepare(config, args.run_root, device=device, progress=DataBar())
     run = runs.create(args.run_root, name, prepared.config)
-    distributed.remember(name)
+    store_run_name(name)
     with run.hold("train.py") as writer:
         writer.begin((State.QUEUED,))
-        return _train(run, writer, prepared, group)
+        return run_session(run, writer, prepared, group)
 
 
 def resume(name: str | None, given: dict, root: Path, group: Group) -> int:
@@ -191,32 +198,29 @@ def resume(name: str | None, given: dict, root: Path, group: Group) -> int:
     with run.hold("train.py") as writer:
         if writer.status.state is State.FINISHED:
             print(f"run {run.name!r} is finished; --pretrained {run.name} starts a new one from it")
-            group.agree(None)
+            group.broadcast_object(None)
             return 0
         group.check(config)
-        before = writer.status.compute.get("processes", group.size)
-        if before != group.size:
+        before = writer.status.compute.get("processes", group.world_size)
+        if before != group.world_size:
             print(
-                f"note: trained by {before} processes before, by {group.size} now: the same "
+                f"note: trained by {before} processes before, by {group.world_size} now: the same "
                 "batches, and results that differ by rounding and in what batch norm averages over"
             )
         device = group.device(config.device)
-        prepared = session.prepare(config, root, run, device=device, progress=DataBar())
+        prepared = prepare(config, root, run, device=device, progress=DataBar())
         writer.begin((*RESUMABLE, State.QUEUED))
-        return _train(run, writer, prepared, group)
+        return run_session(run, writer, prepared, group)
 
 
-def _train(run: Run, writer: RunWriter, prepared: session.Prepared, group: Group) -> int:
-    group.agree((prepared.config.to_json(), prepared.compute.precision, str(run.path)))
+def run_session(run: Run, writer: RunWriter, prepared: Prepared, group: Group) -> int:
+    """Train with a live display and print the result; the exit code."""
+    group.broadcast_object((prepared.config.to_json(), prepared.compute.precision, str(run.path)))
     signals = Signals()
     display = Display(prepared.config.epochs)
     with contextlib.suppress(BrokenPipeError):  # see Display
         _introduce(run, prepared)
-    start = ["torchrun", f"--nproc-per-node={group.size}"] if group.size > 1 else ["python"]
-    words = [*start, "train.py", "--name", run.name, "--resume"]
-    if run.path.parent != Path("checkpoints"):
-        words += ["--run-root", str(run.path.parent)]
-    again = shlex.join(words)
+    again = _resume_command(run, group)
     try:
         with signals:
             state = session.run_training(
@@ -227,7 +231,7 @@ def _train(run: Run, writer: RunWriter, prepared: session.Prepared, group: Group
         return 130
     finally:
         display.close()
-    status = writer.status  # of a full disk the run's own file may not tell
+    status = writer.status  # on a full disk the run's own file may be older
     if state is State.FAILED:
         print(f"train.py: run {run.name!r} failed: {status.message}", file=sys.stderr)
         return FAILED
@@ -242,6 +246,15 @@ def _train(run: Run, writer: RunWriter, prepared: session.Prepared, group: Group
     if state is not State.FINISHED:
         print(f"{state} at step {status.step} of {status.steps}, saved; go on with: {again}")
     return 128 + signals.received if state is State.INTERRUPTED else 0
+
+
+def _resume_command(run: Run, group: Group) -> str:
+    processes = group.world_size
+    start = ["torchrun", f"--nproc-per-node={processes}"] if processes > 1 else ["python"]
+    words = [*start, "train.py", "--name", run.name, "--resume"]
+    if run.path.parent != Path("checkpoints"):
+        words += ["--run-root", str(run.path.parent)]
+    return shlex.join(words)
 
 
 def list_architectures() -> int:
@@ -284,7 +297,7 @@ def _views(tta: TestTimeAugmentation) -> str:
     )
 
 
-def _introduce(run: Run, prepared: session.Prepared) -> None:
+def _introduce(run: Run, prepared: Prepared) -> None:
     config, compute = prepared.config, prepared.compute
     print(
         f"run {run.name!r}: {config.model.arch}, {prepared.parameters:,} parameters, "
@@ -296,7 +309,7 @@ def _introduce(run: Run, prepared: session.Prepared) -> None:
     print(f"validation: {_validated_on(prepared)}", flush=True)
 
 
-def _validated_on(prepared: session.Prepared) -> str:
+def _validated_on(prepared: Prepared) -> str:
     count = len(prepared.splits.val_images)
     kind = "the test set" if prepared.splits.val_is_test else "held-out training images"
     return f"{kind} ({count:,} images)"

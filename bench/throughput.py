@@ -28,8 +28,9 @@ from engine.data.batches import Splits
 from engine.device import resolve
 from engine.models import build_model, whitening
 from engine.randomness import keyed_generator
-from engine.training import session
 from engine.training.loop import Trainer
+from engine.training.prepare import make_pipeline
+from engine.training.step import train_step
 
 STUDY = (
     *("resnet18", "resnet34", "wideresnet14", "resnext18", "densenet121"),
@@ -76,14 +77,15 @@ class Step:
         compute = resolve("auto", precision)
         images, labels = self.images.to(compute.device), self.labels.to(compute.device)
         splits = Splits(images, labels, images, labels, val_is_test=False)
-        pipeline = session.make_pipeline(config, info)
+        pipeline = make_pipeline(config, info)
         network = self._network()
         trainer = Trainer(config, splits, pipeline, network, compute, None)
-        chosen = torch.arange(batch_size)
+        indices = torch.arange(batch_size)
 
         def run() -> None:
-            trainer._step(chosen, epoch=1)
-            trainer._read_metrics()
+            metrics = train_step(trainer.setup, trainer.network, trainer.state, indices)
+            trainer.meter.add(metrics)
+            trainer.meter.read()
             wait_for(compute.device)
 
         return run

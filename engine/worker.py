@@ -1,4 +1,4 @@
-"""The background training threads and their queue: one thread per training device."""
+"""Background training: a queue of runs, and one daemon thread per training device."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from engine.errors import Cancelled, ConfigError, RunError
 from engine.models.summary import count_parameters
 from engine.runs.run import RESUMABLE, Run, State
 from engine.training import session
+from engine.training.prepare import prepare
 
-# A module entry without a source file: out of reach of a cleared cache, a reloaded or evicted
-# module and a file watcher, so no second worker can come to be in a process.
+# A module without a source file: cleared caches, reloads and file watchers do not replace it, so a
+# process has one worker per kind of device.
 REGISTRY = "_cifar10_playground_workers"
 EXIT_WAIT_S = 20.0  # a batch and a checkpoint of a large network on a slow CPU
 
 
 def get_worker(device: str = "auto") -> Worker:
-    """The process's worker for a kind of device (all GPUs, or the CPU), made at first use."""
+    """The process's worker for a kind of device (all GPUs, or the CPU), created at first use."""
     registry = sys.modules.setdefault(REGISTRY, _new_registry())
     chosen = resolve(device).device
     with registry.lock:
@@ -44,18 +45,18 @@ def _new_registry() -> types.ModuleType:
 
 
 class Worker:
-    """Trains queued runs in daemon threads, one for each device. Get it from get_worker.
+    """Trains queued runs in daemon threads, one per device. Get it from get_worker.
 
-    On each device one run follows another. A run whose config leaves the device open goes to the
-    first that is free.
+    Each device trains one run at a time. A run whose config says "auto" goes to the first device
+    that is free.
 
-    It keeps nothing that a crash could lose: the queue is the runs whose state is queued. Pages
-    read the runs' files; only `submit` and the commands below come here.
+    A crash loses nothing: the queue is stored as the runs whose state is queued. Pages read the
+    runs' files and call only `submit` and the commands below.
     """
 
     def __init__(self, *devices: str):
         self.devices = devices
-        self._queue: list[Path] = []  # run folders, the next one first
+        self._queue: list[Path] = []  # run folders, in order
         self._changed = threading.Condition()
         self._submitting = threading.Lock()
         self._current: dict[str, Run] = {}  # by device
@@ -67,26 +68,26 @@ class Worker:
 
     @property
     def current(self) -> Run | None:
-        """The run that is being trained or prepared; of several the one on the first device."""
+        """The run that is being prepared or trained, on the first device that is busy."""
         running = dict(self._current)
         return next((running[device] for device in self.devices if device in running), None)
 
     @property
     def idle(self) -> bool:
-        """Whether a run submitted now, for any device, would begin at once."""
+        """Whether a run submitted now, for any device, would start at once."""
         with self._changed:
             free = [device for device in self.devices if device not in self._current]
             return any(self._next(device) is None for device in free)
 
     def waiting(self) -> list[Run]:
-        """Queued runs that this worker will train, in order."""
+        """Queued runs of this worker, in order."""
         with self._changed:
             return [Run(path) for path in self._queue]
 
     def submit(self, config: RunConfig, name: str, root: Path) -> Run:
-        """Make a queued run. Raises ConfigError for what cannot work, RunError for a taken name.
+        """Create a run and queue it. Raises ConfigError, or RunError if the name is taken.
 
-        The same submission twice (a double click, a form open in two tabs) gives the same run.
+        Submitting the same again (a double click, a form open in two tabs) returns the same run.
         """
         count_parameters(**config.model.arguments)
         resolve(config.device, config.precision)
@@ -101,18 +102,18 @@ class Worker:
         return run
 
     def _is_same(self, run: Run, config: RunConfig) -> bool:
-        """Whether `run` is this very submission, still waiting or in training."""
+        """Whether `run` has this config and is still queued or running."""
         try:
             if run.status().state not in (State.QUEUED, State.RUNNING):
                 return False
             known = run.config()
         except (RunError, ConfigError):
             return False
-        # A started run knows its number of classes; the form leaves that to the data.
+        # A started run knows its number of classes; a form leaves that to the data.
         return with_fields(known, {"model.num_classes": config.model.num_classes}) == config
 
     def resume(self, run: Run) -> None:
-        """Queue a paused, stopped, failed or interrupted run, ahead of those that wait."""
+        """Queue a paused, stopped, failed or interrupted run, ahead of all others."""
         with run.hold("the app") as writer:
             state = writer.status.state
             if state not in (*RESUMABLE, State.RUNNING):  # running without a writer: interrupted
@@ -122,18 +123,18 @@ class Worker:
         self._enqueue(run, first=True)
 
     def pause(self, run: Run) -> None:
-        """Ask for a checkpoint and a free device; takes effect within one batch."""
+        """Save a checkpoint and free the device, within one batch."""
         self._request(run, "pause")
 
     def stop(self, run: Run) -> None:
-        """End a run, in whichever process it trains, within one batch; or a paused one at once."""
+        """End a run within one batch, in whichever process it trains; a paused one at once."""
         if run.status().state is State.PAUSED:
             self._end_waiting(run, State.PAUSED)
         else:
             self._request(run, "stop")
 
     def cancel(self, run: Run) -> None:
-        """Take a queued run out of the queue. Raises RunError when it has started already."""
+        """Remove a run from the queue. Raises RunError if it has started already."""
         self._end_waiting(run, State.QUEUED)
         with self._changed:
             self._queue = [path for path in self._queue if path != run.path]
@@ -151,7 +152,7 @@ class Worker:
             writer.update(state=State.STOPPED)
 
     def continue_queue(self, root: Path) -> list[Run]:
-        """Take up the queued runs that an earlier process left under `root`, oldest first."""
+        """Queue the runs under `root` that an earlier process left queued, oldest first."""
         left = []
         for run in runs.list_runs(Path(root)):
             if run.path in [current.path for current in list(self._current.values())]:
@@ -163,18 +164,22 @@ class Worker:
         added = [run for _, run in sorted(left, key=lambda pair: pair[0]) if self._enqueue(run)]
         return added
 
-    def close(self, wait: float = EXIT_WAIT_S) -> None:
-        """Checkpoint what is being trained, leave it interrupted, and end the threads."""
+    def close(self, wait: float = EXIT_WAIT_S) -> bool:
+        """Interrupt running runs, with a checkpoint, and end the threads.
+
+        wait: seconds to wait for the threads. Returns whether all of them have ended.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         end = time.monotonic() + wait
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _enqueue(self, run: Run, *, first: bool = False) -> bool:
         with self._changed:
-            # Not the current one: it may be resumed while the thread is still letting go of it.
+            # The current run may be queued: it is resumed before the thread has left it.
             if run.path in self._queue:
                 return False
             self._queue.insert(0 if first else len(self._queue), run.path)
@@ -189,43 +194,44 @@ class Worker:
                     return
                 run = self._current[device] = Run(self._queue.pop(self._next(device)))
             try:
-                self._train(run, device)
+                self._start_session(run, device)
             except BaseException as error:
-                # Even SystemExit from a model must not end the thread that the queue lives on.
-                self._note_failure(run, error)
+                # Even SystemExit from a model must not end the thread: others wait in the queue.
+                self._mark_failed(run, error)
             finally:
                 del self._current[device]
 
     def _next(self, device: str) -> int | None:
-        """Place in the queue of the first run that may be trained on `device`."""
-        for place, path in enumerate(self._queue):
+        """Index in the queue of the first run that may be trained on `device`."""
+        for index, path in enumerate(self._queue):
             if len(self.devices) == 1 or self._device_of(path) in ("auto", device):
-                return place
+                return index
         return None
 
     def _device_of(self, path: Path) -> str:
-        """The device whose thread trains a run: any, where its config leaves that open."""
+        """The device whose thread trains a run, or "auto" for any."""
         try:
             asked = Run(path).config().device
             chosen = asked if asked == "auto" else str(resolve(asked).device)
         except (RunError, ConfigError):
-            return "auto"  # whoever takes it will tell what is wrong
-        # What is none of ours (the CPU beside GPUs) has one thread too, lest two runs share it.
+            return "auto"  # any thread will report the error
+        # Another device (the CPU beside GPUs) gets one thread too, so that no two runs share it.
         return chosen if chosen in ("auto", *self.devices) else self.devices[0]
 
-    def _train(self, run: Run, device: str) -> None:
+    def _start_session(self, run: Run, device: str) -> None:
+        """Prepare and train a queued run until its session ends."""
         with run.hold("the app") as writer:
             if writer.status.state is not State.QUEUED:
                 return  # cancelled, or started by another process, since it was queued
             writer.begin((State.QUEUED,))
             try:
                 config = run.config()
-                prepared = session.prepare(
+                prepared = prepare(
                     config,
                     run.path.parent,
                     run,
                     device=device if config.device == "auto" else None,
-                    progress=lambda p: writer.update(phase=_phase(p)),
+                    progress=lambda now: writer.update(phase=now.describe()),
                     cancelled=lambda: self._asked(run) is not None,
                 )
             except Cancelled:
@@ -239,16 +245,6 @@ class Worker:
     def _asked(self, run: Run) -> str | None:
         return "interrupt" if self._closing else run.requested()
 
-    def _note_failure(self, run: Run, error: BaseException) -> None:
+    def _mark_failed(self, run: Run, error: BaseException) -> None:
         with contextlib.suppress(Exception), run.hold("the app") as writer:
             session.fail(writer, error)
-
-
-def _phase(progress) -> str:
-    """One line such as "downloading cifar10: 34 %, 1.2 MB/s"."""
-    text = progress.message
-    if progress.total:
-        text += f": {100 * progress.done // progress.total} %"
-    if progress.rate and progress.unit == "bytes":
-        text += f", {progress.rate / 1e6:.1f} MB/s"
-    return text

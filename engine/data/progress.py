@@ -17,13 +17,42 @@ LOCK_POLL_SECONDS = 0.2  # how long a cancellation may go unnoticed while waitin
 
 
 class Progress(NamedTuple):
-    """How far a preparation is: `done` of `total` (None: unknown) in `unit`, e.g. "bytes"."""
+    """Progress of a download or import: `done` of `total` (None: unknown), in `unit`s.
+
+    unit: "bytes", "images", "files", or "" for a step without a count.
+    """
 
     message: str
     done: int
     total: int | None
     unit: str
-    rate: float | None  # units per second, lately; None while unknown
+    rate: float | None  # units per second over the last seconds; None while unknown
+
+    @property
+    def fraction(self) -> float:
+        """The part that is done, 0 to 1; 0 if the total is unknown."""
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+    def describe(self) -> str:
+        """One line such as "downloading cifar10: 50 of 170 MB, 1.0 MB/s, 2:00 left"."""
+        if not self.unit:
+            return self.message
+        in_mb = self.unit == "bytes"
+        unit, scale, digits = ("MB", 1e6, 1) if in_mb else (self.unit, 1, 0)
+        of_total = f" of {self.total / scale:,.0f}" if self.total else ""
+        parts = [f"{self.done / scale:,.0f}{of_total} {unit}"]
+        if self.rate:
+            parts.append(f"{self.rate / scale:,.{digits}f} {unit}/s")
+            if self.total:
+                parts.append(f"{format_duration((self.total - self.done) / self.rate)} left")
+        return f"{self.message}: {', '.join(parts)}"
+
+
+def format_duration(seconds: float) -> str:
+    """m:ss, or h:mm:ss from an hour on."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 class Watch:

@@ -1,1 +1,1 @@
-"""Training: the loop, its optimizers, evaluation, and a session that keeps a run's files."""
+"""Training: preparation, the loop and its steps, optimizers, and sessions of a run."""

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights, which often scores better than they do."""
+"""Exponential moving average (EMA) of a model's weights, which often scores better than they."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """Averages every floating-point weight and buffer of `model` after each step.
+    """Average over steps of every floating-point parameter and buffer of `model`.
 
     Polyak and Juditsky 1992, with exponential weights: average = decay·average +
-    (1 - decay)·weights. The first steps count more, with a decay of (1 + n) / (10 + n) after n
-    steps while that is smaller, so that the random start is soon forgotten.
+    (1 - decay)·weights, decay 0 to below 1. It warms up: after n steps the decay is at most
+    (1 + n) / (10 + n), so that the random initialization is soon forgotten.
     """
 
     def __init__(self, model: nn.Module, decay: float):
@@ -23,13 +23,14 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        """Add the model's present weights to the average."""
+        weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
-        torch._foreach_lerp_(list(self.values.values()), list(self._current().values()), share)
+        torch._foreach_lerp_(list(self.values.values()), list(self._current().values()), weight)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """The model has the averaged weights inside, and its own again afterwards."""
+        """Context manager in which the model holds the averaged weights instead of its own."""
         own = {key: value.detach().clone() for key, value in self._current().items()}
         self._load(self.values)
         try:
@@ -38,7 +39,7 @@ class WeightAverage:
             self._load(own)
 
     def weights(self) -> dict[str, Tensor]:
-        """A state_dict with the averages; what is not averaged (counters) is the model's own."""
+        """State dict of the averaged model; integer buffers (counters) are the model's own."""
         return {**self.model.state_dict(), **self.values}
 
     def state_dict(self) -> dict[str, object]:

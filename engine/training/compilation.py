@@ -1,4 +1,4 @@
-"""torch.compile for a training, tried out before it is relied on."""
+"""torch.compile for training, tried on every input shape before the first step."""
 
 from __future__ import annotations
 
@@ -6,22 +6,36 @@ import torch
 from torch import nn
 
 from engine.device import Compute
+from engine.training import progressive
+from engine.training.step import Setup
 
 REASON_CHARS = 200
+
+
+def input_shapes(setup: Setup) -> list[tuple[int, int]]:
+    """(images, pixels a side) of every input that this process's model will get, sorted."""
+    count, *_, full = setup.splits.train_images.shape
+    batch_size = min(count, setup.config.batch_size)
+    sizes = progressive.sizes(full) if setup.config.progressive else [full]
+    shapes = set()
+    for images in {batch_size, count % batch_size or batch_size}:  # the last batch of an epoch
+        shard, _ = setup.group.shard(images)
+        shapes |= {(len(range(images)[shard]), size) for size in sizes}
+    return sorted(shapes)
 
 
 def attempt(
     model: nn.Module, shapes: list[tuple[int, int]], compute: Compute
 ) -> tuple[nn.Module, str]:
-    """The compiled network and "", or the network as it is and in one line why it is not compiled.
+    """(compiled model, ""), or (model, reason in one line) if compilation fails.
 
-    Compiles forward and backward for every one of `shapes` that the run will see (images, pixels a
-    side), each for itself: what one of them is computed by must not depend on which came before,
-    or a resumed run would differ. The network is left unchanged.
+    Compiles forward and backward for each of `shapes`, as (images, pixels a side), without dynamic
+    shapes: the code for one shape must not depend on which came before, or a resumed run would
+    differ. The model's state is left unchanged.
     """
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
-        torch.compiler.reset()  # earlier networks of this process count towards a limit
+        torch.compiler.reset()  # earlier models of this process count towards the recompile limit
         compiled = torch.compile(model, dynamic=False)
         for images, size in shapes:
             inputs = torch.zeros(images, 3, size, size, device=compute.device)
@@ -29,7 +43,7 @@ def attempt(
             with compute.autocast():
                 loss = compiled(inputs).float().sum()
             loss.backward()
-    except Exception as error:  # a compiler that is absent, too old, or fails, in its own words
+    except Exception as error:  # the compiler is absent, too old, or fails
         reason = " ".join(str(error).split())[:REASON_CHARS] or type(error).__name__
         return model, f"not compiled, trains all the same: {reason}"
     finally:

@@ -1,4 +1,4 @@
-"""Optimizers by name, and Muon. The loop sets each group's rate: the schedule's times `factor`."""
+"""Optimizers by name, and Muon. A step sets each group's lr to the schedule's times `factor`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from engine.device import fastest_precision
 
 NEWTON_SCHULZ_STEPS = 3
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024; see orthogonalize
-OTHERS_MOMENTUM = 0.85  # of what Muon leaves to SGD
+SGD_MOMENTUM = 0.85  # of the parameters that Muon updates by SGD
 
 
 def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """The configured optimizer over all that learns, weight decay on everything as in the study.
+    """The configured optimizer over all parameters, all with weight decay as in the study.
 
-    torch's own are fused: one pass over all weights; and in fp16 they skip a step that overflowed
-    without telling the host, which would have to wait for it.
+    torch's own are fused: one kernel for all parameters, and in fp16 a step that overflowed is
+    skipped on the device, without synchronizing with the host.
     """
     groups = parameter_groups(model, config)
     if config.optimizer == "muon":
@@ -33,16 +33,16 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimiz
             weight_decay=config.weight_decay,
             fused=True,
         )
-        return _from_rest(optimizer) if config.momentum else optimizer
+        return _init_momentum(optimizer) if config.momentum else optimizer
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
     return kind(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
-def _from_rest(optimizer: torch.optim.SGD) -> torch.optim.SGD:
-    """With a momentum of 0 to begin with, which torch takes from the first gradient instead.
+def _init_momentum(optimizer: torch.optim.SGD) -> torch.optim.SGD:
+    """Initialize momentum buffers with zeros; torch sets them to the first gradient instead.
 
-    That comes to the same, unless that step overflows in fp16: the fused kernel then writes no
-    momentum, and the next step would use whatever the memory held.
+    The result is the same unless the first step overflows in fp16: the fused kernel then leaves
+    the buffers uninitialized, and the next step would use them.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -51,9 +51,9 @@ def _from_rest(optimizer: torch.optim.SGD) -> torch.optim.SGD:
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
-    """Filters; the head; biases; scales of norms: each with the `factor` of its learning rate.
+    """Parameter groups with a `factor` on the learning rate: filters, head, biases, norm scales.
 
-    One group of everything, where the optimizer makes no difference between them.
+    A single group if the optimizer treats all parameters alike.
     """
     if config.optimizer != "muon" and config.head_lr == config.bias_lr == 1:
         return [{"params": list(model.parameters()), "factor": 1.0}]
@@ -80,15 +80,15 @@ class Muon(torch.optim.Optimizer):
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks",
     https://kellerjordan.github.io/posts/muon/, as its CIFAR-10 speedrun uses it: the filters of a
     layer, flattened to a matrix (outputs × inputs·height·width), are kept at unit norm on average,
-    which the norm behind a convolution does not notice; their Nesterov momentum is made nearly
-    orthogonal, so that `lr` is an angle and not a matter of the gradient's size. Weight decay is
-    decoupled (p -= lr·weight_decay·p) and spares the filters, whose norm is fixed anyway, and the
-    norms' scales, which it would drive to 0.
+    to which the norm after a convolution is invariant; their Nesterov momentum is orthogonalized,
+    so that `lr` is an angle, whatever the scale of the gradient. Weight decay is decoupled
+    (p -= lr·weight_decay·p) and applies neither to filters, whose norm is fixed, nor to the scales
+    of norms, which it would drive to 0.
 
-    groups: as parameter_groups makes them. lr above 0, momentum 0 to below 1.
+    groups: from parameter_groups. lr above 0, momentum 0 to below 1.
 
-    In fp16 it divides the gradients by torch.amp.GradScaler's scale itself, and takes a step that
-    overflowed back, so that the host need not wait to learn whether one did.
+    In fp16 it unscales the gradients of torch.amp.GradScaler itself and reverts a step that
+    overflowed, both on the device, without synchronizing with the host.
     """
 
     _step_supports_amp_scaling = True  # GradScaler then sets grad_scale and found_inf, as tensors
@@ -102,47 +102,48 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure=None) -> None:
         overflowed = getattr(self, "found_inf", None)
         if overflowed is None:
-            self._move()
+            self._update()
             return
-        moved = [p for group in self.param_groups for p in _with_gradient(group)]
-        scale = getattr(self, "grad_scale", None)  # None where somebody has unscaled already
+        parameters = [p for group in self.param_groups for p in _with_gradient(group)]
+        scale = getattr(self, "grad_scale", None)  # None if unscaled already
         if scale is not None:
-            torch._foreach_div_([p.grad for p in moved], scale)
-        state = [*moved, *self._momenta(moved)]
+            torch._foreach_div_([p.grad for p in parameters], scale)
+        state = [*parameters, *self._momentum_buffers(parameters)]
         before = [tensor.clone() for tensor in state]
-        self._move()
+        self._update()
         for tensor, kept in zip(state, before, strict=True):
             tensor.copy_(torch.where(overflowed > 0, kept, tensor))
 
-    def _move(self) -> None:
+    def _update(self) -> None:
         for group in self.param_groups:
-            moved = _with_gradient(group)
+            parameters = _with_gradient(group)
             if group["filters"]:
-                for parameter in moved:
-                    self._turn(parameter, group)
-            elif moved:
-                self._descend(moved, group)
+                for parameter in parameters:
+                    self._muon_step(parameter, group)
+            elif parameters:
+                self._sgd_step(parameters, group)
 
-    def _turn(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        """One step of a layer's filters, [outputs, inputs, height, width]."""
-        (momentum,) = self._momenta([parameter])
+    def _muon_step(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        """Muon step of one layer's filters [outputs, inputs, height, width]."""
+        (momentum,) = self._momentum_buffers([parameter])
         momentum.mul_(group["momentum"]).add_(parameter.grad)
         direction = parameter.grad.add(momentum, alpha=group["momentum"])
         update = orthogonalize(direction.flatten(1)).view(direction.shape)
         parameter.mul_(len(parameter) ** 0.5 / parameter.norm().clamp(min=1e-12))
         parameter.add_(update.to(parameter.dtype), alpha=-group["lr"])
 
-    def _descend(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        rate = group["lr"]
-        base = rate / group["factor"] if group["factor"] else 0.0
-        momenta, gradients = self._momenta(parameters), [p.grad for p in parameters]
-        torch._foreach_mul_(parameters, 1 - base * group["weight_decay"])
-        torch._foreach_mul_(momenta, OTHERS_MOMENTUM)
-        torch._foreach_add_(momenta, gradients)
-        torch._foreach_add_(parameters, gradients, alpha=-rate)
-        torch._foreach_add_(parameters, momenta, alpha=-rate * OTHERS_MOMENTUM)
+    def _sgd_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """SGD step with Nesterov momentum and decoupled weight decay, which ignores `factor`."""
+        lr = group["lr"]
+        base_lr = lr / group["factor"] if group["factor"] else 0.0
+        buffers, gradients = self._momentum_buffers(parameters), [p.grad for p in parameters]
+        torch._foreach_mul_(parameters, 1 - base_lr * group["weight_decay"])
+        torch._foreach_mul_(buffers, SGD_MOMENTUM)
+        torch._foreach_add_(buffers, gradients)
+        torch._foreach_add_(parameters, gradients, alpha=-lr)
+        torch._foreach_add_(parameters, buffers, alpha=-lr * SGD_MOMENTUM)
 
-    def _momenta(self, parameters: list[Tensor]) -> list[Tensor]:
+    def _momentum_buffers(self, parameters: list[Tensor]) -> list[Tensor]:
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
@@ -154,11 +155,11 @@ def _with_gradient(group: dict[str, Any]) -> list[Tensor]:
 
 
 def orthogonalize(matrix: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
-    """A matrix [n, m] with the same singular vectors and singular values near 1, of its type.
+    """Approximate the orthogonal factor of `matrix` [n, m]: its singular values become about 1.
 
     Newton–Schulz iteration with the quintic of Jordan et al. 2024 (see Muon), whose coefficients
     trade exactness for speed: after three steps most singular values are between 0.3 and 1.2.
-    Computed in bfloat16 where the hardware has it, which is enough for that.
+    Computed in bfloat16 where the hardware supports it; the result has the type of `matrix`.
     """
     a, b, c = NEWTON_SCHULZ
     x = matrix.bfloat16() if fastest_precision(matrix.device) == "bf16" else matrix.float()

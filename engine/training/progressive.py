@@ -1,7 +1,7 @@
-"""Progressive resizing: small images first, which take a fraction of the time.
+"""Progressive resizing: training on small images first, at a fraction of the cost.
 
 Howard 2018, "Training Imagenet in 3 hours for 25 minutes" (fast.ai, DAWNBench); Touvron et al.
-2019, arXiv 1906.06423, on why the last part has to be at the size of the test.
+2019, arXiv 1906.06423, on why the last part has to be at the test resolution.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from torch.nn import functional as F
 
 from engine.errors import ConfigError
 
-SIZES = ((0.35, 20), (0.6, 26))  # until this share of the run: this many pixels a side
+SIZES = ((0.35, 20), (0.6, 26))  # (fraction of the run's steps, pixels a side until then)
 
 
-def size_at(share: float, full: int) -> int:
-    """Pixels a side that a step trains on. share: of the run's steps done, 0 to 1."""
-    return next((size for until, size in SIZES if share < until and size < full), full)
+def size_at(done: float, full: int) -> int:
+    """Pixels a side of a training step's images. done: fraction of the run's steps, 0 to 1."""
+    return next((size for until, size in SIZES if done < until and size < full), full)
 
 
 def sizes(full: int) -> list[int]:
-    """Every size that a run on images of `full` pixels a side trains on, smallest first."""
+    """Every size that a run on images of `full` pixels a side uses, in ascending order."""
     return [*(size for _, size in SIZES if size < full), full]
 
 
 def cost(full: int = 32, done: float = 0.0) -> float:
-    """What is left of a run, as a part of a whole one that sees full images: pixels are cost.
+    """Cost of the rest of a run relative to a whole one on full images, by count of pixels.
 
-    done: share of the run's steps that are done, 0 to 1.
+    done: fraction of the run's steps that are done, 0 to 1.
     """
     left = 0.0
     for until, size in (*SIZES, (1.0, full)):
@@ -38,14 +38,14 @@ def cost(full: int = 32, done: float = 0.0) -> float:
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """float (B, C, H, H) -> (B, C, size, size), bilinear with antialiasing."""
+    """float [B, C, H, H] → [B, C, size, size], bilinear with antialiasing."""
     if images.shape[-1] == size:
         return images
     return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
 
 
 def check(model: nn.Module) -> None:
-    """Raises ConfigError when a network (on the meta device) cannot take the smallest size."""
+    """Raise ConfigError if `model`, on the meta device, does not accept the smallest size."""
     size = min(size for _, size in SIZES)
     try:
         model.eval()(torch.empty(2, 3, size, size, device="meta"))

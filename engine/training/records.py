@@ -1,4 +1,4 @@
-"""What `fit` yields. Step and epoch records are kept; the others only tell where it is."""
+"""Records that `fit` yields. Step and epoch records are stored; the others only inform."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch. Training figures are means over its augmented batches, as the network learned."""
+    """One epoch. Training metrics are means over its augmented batches, while weights changed."""
 
     epoch: int
     step: int
@@ -45,7 +45,7 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Started:
-    """The first thing yielded: where this sitting starts from (0, 0 for a new run)."""
+    """The first record: where this session of the run starts from (0, 0 for a new run)."""
 
     step: int
     epochs_done: int
@@ -56,8 +56,8 @@ class Started:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where the run is, a few times a second; everything before it has been yielded."""
+class ProgressRecord:
+    """Progress of the run, a few times a second; all earlier records have been yielded."""
 
     phase: str  # "compiling", "training", "validating" or "saving"
     step: int
@@ -73,9 +73,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class Note:
-    """One line for the log: what is not as the config asks, and yet no reason to fail."""
+    """One line for the log: a deviation from the config that is no reason to fail."""
 
     text: str
 
 
-Record = StepRecord | EpochRecord | Started | Progress | Note
+Record = StepRecord | EpochRecord | Started | ProgressRecord | Note

@@ -15,7 +15,7 @@ from engine.evaluate import Tally, evaluate
 from engine.predict import Predictor, load_network, to_image, to_input, top_k
 from engine.runs.checkpoint import load_weights, save_weights
 from engine.runs.run import Run
-from engine.training.session import prepare
+from engine.training.prepare import prepare
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,7 +13,7 @@ from engine.config import RunConfig, with_fields
 from engine.data import cifar
 from engine.data import load as load_data
 from engine.randomness import Purpose, keyed_generator
-from engine.training.session import make_pipeline
+from engine.training.prepare import make_pipeline
 from pages.ui import images, readings
 from pages.ui.augmentations import charts, preview
 from pages.ui.augmentations.preview import Knobs

@@ -10,7 +10,7 @@ from engine.augment import denormalize
 from engine.config import AugmentConfig, RunConfig
 from engine.errors import ConfigError, DataError
 from engine.randomness import Purpose, keyed_generator
-from engine.training.session import make_pipeline
+from engine.training.prepare import make_pipeline
 from pages.ui import choices, folders, readings
 from pages.ui.images import contact_sheet
 from pages.ui.text import markdown, plain

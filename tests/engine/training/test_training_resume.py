@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
+from engine.training.snapshot import Position
 
 from engine.runs.checkpoint import Checkpoint, describe_model, load_weights
 from engine.training import loop, snapshot
 from engine.training.records import Progress, Started, StepRecord
-from engine.training.snapshot import Position
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 

@@ -1,0 +1,151 @@
+"""Preparation of a run: its device, data, augmentation and initial weights, checked and loaded."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from engine import data
+from engine.augment import (
+    CutMix,
+    Mixup,
+    Pipeline,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    normalize,
+)
+from engine.config import RunConfig, with_fields
+from engine.data import ImageData, Progress
+from engine.data.batches import Splits, split
+from engine.device import Compute, resolve
+from engine.errors import CheckpointError, DataError
+from engine.models import build_model, build_on_meta, whitening
+from engine.models.summary import count_parameters
+from engine.randomness import Purpose, keyed_generator
+from engine.runs.checkpoint import apply_weights, describe_model, has_checkpoint, load_weights
+from engine.runs.run import Run
+from engine.training import progressive
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to start: everything that could be wrong with it has been checked."""
+
+    config: RunConfig  # with num_classes filled in
+    info: ImageData
+    splits: Splits  # on the compute device
+    pipeline: Pipeline
+    compute: Compute
+    parameters: int  # count
+    header: dict[str, str]  # of its weights' files, from describe_model
+    initial: tuple[dict[str, Tensor], dict[str, str]] | None  # weights to start from, their header
+
+    def dataset_info(self) -> dict[str, object]:
+        info = self.info
+        return {"name": info.name, "classes": info.classes, "mean": info.mean, "std": info.std}
+
+
+def prepare(
+    config: RunConfig,
+    root: Path,
+    run: Run | None = None,
+    *,
+    device: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Prepared:
+    """Resolve device, data and model. Raises ConfigError, DataError or CheckpointError.
+
+    root: the folder of runs, where `config.pretrained` may name one. run: the run, if it exists
+    already; if it has a checkpoint, initial weights are not loaded. device: overrides
+    `config.device`. progress, cancelled: of a download or import; see engine.data.load.
+    """
+    compute = resolve(device or config.device, config.precision)
+    count_parameters(**config.model.arguments)  # fails before a download does
+    if config.progressive:
+        progressive.check(build_on_meta(**config.model.arguments))
+    info = data.load(
+        config.data.dataset,
+        Path(config.data.root),
+        url=config.data.url,
+        progress=progress,
+        cancelled=cancelled,
+    )
+    resumes = run is not None and has_checkpoint(run.path)
+    known = run.dataset_info() if resumes else None
+    if known and not info.matches(known):
+        raise DataError(
+            f"the images of {info.name} are not those that run {run.name!r} began with: bring "
+            "those back, or start a new run from its weights (pretrained)"
+        )
+    config = with_fields(config, {"model.num_classes": len(info.classes)})
+    splits = split(
+        info,
+        holdout=config.data.holdout,
+        limit=config.data.limit,
+        seed=config.seed,
+        device=compute.device,
+    )
+    prepared = Prepared(
+        config=config,
+        info=info,
+        splits=splits,
+        pipeline=make_pipeline(config, info),
+        compute=compute,
+        parameters=count_parameters(**config.model.arguments),
+        header=describe_model(config.model),
+        initial=_initial_weights(config, root) if config.pretrained and not resumes else None,
+    )
+    if prepared.initial:
+        new_model(prepared)  # raises if the weights do not fit
+    return prepared
+
+
+def make_pipeline(config: RunConfig, info: ImageData) -> Pipeline:
+    """The augmentations that a config enables, with a data set's mean and std."""
+    augment = config.augment
+    return Pipeline(
+        crop=RandomCrop(augment.crop_padding, augment.crop_reflect) if augment.crop else None,
+        flip=RandomHorizontalFlip() if augment.flip else None,
+        erasing=RandomErasing() if augment.erasing else None,
+        mixup=Mixup(augment.mixup_alpha) if augment.mixup else None,
+        cutmix=CutMix(augment.cutmix_alpha) if augment.cutmix else None,
+        mean=info.mean,
+        std=info.std,
+    )
+
+
+def new_model(prepared: Prepared) -> torch.nn.Module:
+    """The model at step 0, on the CPU: initialized by the seed, or with the initial weights."""
+    model = build_model(**prepared.config.model.arguments, seed=prepared.config.seed)
+    if prepared.initial:
+        apply_weights(model, *prepared.initial, prepared.header)
+    elif layer := whitening.find(model):
+        layer.fit(normalize(_whitening_images(prepared), prepared.info.mean, prepared.info.std))
+    return model
+
+
+def _whitening_images(prepared: Prepared) -> Tensor:
+    """A random sample of training images: class folders are sorted by class."""
+    images = prepared.splits.train_images
+    generator = keyed_generator(prepared.config.seed, Purpose.WHITENING)
+    indices = torch.randperm(len(images), generator=generator)[: whitening.IMAGES]
+    return images[indices.to(images.device)].cpu()
+
+
+def _initial_weights(config: RunConfig, root: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(weights, header) of the run or file that `config.pretrained` names."""
+    given = Path(config.pretrained)
+    for path in (given, given / "last.safetensors", root / given / "last.safetensors"):
+        with contextlib.suppress(OSError):  # too long for a path
+            if path.is_file():
+                return load_weights(path)
+    raise CheckpointError(
+        f"pretrained: {config.pretrained!r} is neither a run with weights nor a .safetensors file"
+    )
