@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from engine.runs.checkpoint import CheckpointStore, describe_model
 from engine.runs.run import RESUMABLE, Run, State
 from engine.training import loop, session
 from engine.training.loop import Trainer
+from engine.training.prepare import make_pipeline, prepare
 from engine.training.records import EpochRecord, StepRecord
 from engine.worker import Worker
 
@@ -127,7 +129,7 @@ def make_trainer(tiny, noise):
         model = build_model(**m.arguments, seed=config.seed)
         store = CheckpointStore(folder, describe_model(m)) if folder else None
         compute = resolve(config.device, config.precision)
-        pipeline = session.make_pipeline(config, info)
+        pipeline = make_pipeline(config, info)
         return Trainer(config, splits, pipeline, model, compute, store)
 
     return make
@@ -215,20 +217,26 @@ def worker():
     """A worker of this test's own, not the process's."""
     worker = Worker("cpu")
     yield worker
-    worker.close()
-    assert not any(t.is_alive() for t in worker._threads), "a thread did not end"
+    assert worker.close(), "a thread did not end"
 
 
 @pytest.fixture
 def at_step(monkeypatch):
     """at_step("a", 2, action) calls action in the training thread after run a's second step."""
-    actions, step = {}, Trainer._step
+    actions, thread = {}, threading.local()
+    train, step = session.run_training, loop.train_step
 
-    def step_and_act(trainer, *args):
-        step(trainer, *args)
-        actions.pop((trainer.store.folder.name, trainer.position.step), lambda: None)()
+    def note_name(writer, *args, **options):
+        thread.name = writer.run.name
+        return train(writer, *args, **options)
 
-    monkeypatch.setattr(Trainer, "_step", step_and_act)
+    def step_and_act(*args):
+        metrics = step(*args)
+        actions.pop((thread.name, metrics.step), lambda: None)()
+        return metrics
+
+    monkeypatch.setattr(session, "run_training", note_name)
+    monkeypatch.setattr(loop, "train_step", step_and_act)
     return lambda name, number, action: actions.__setitem__((name, number), action)
 
 
@@ -247,7 +255,7 @@ def sit():
     """sit(run) trains it in this thread to its end, as train.py does: the state it is left in."""
 
     def train(run: Run, **options) -> State:
-        prepared = session.prepare(run.config(), run.path.parent, run)
+        prepared = prepare(run.config(), run.path.parent, run)
         with run.hold("test") as writer:
             writer.begin((State.QUEUED, *RESUMABLE))
             return session.run_training(writer, prepared, **options)

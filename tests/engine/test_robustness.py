@@ -12,7 +12,7 @@ import train
 from engine.config import with_fields
 from engine.errors import DataError, RunError
 from engine.runs.run import Run, State
-from engine.training import session
+from engine.training.prepare import prepare
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,7 @@ def test_images_that_changed_since_a_run_began_are_refused(stopped):
     values["dataset_info"]["mean"][0] += 0.01
     (stopped.path / "config.json").write_text(json.dumps(values))
     with pytest.raises(DataError, match="not those that run 'a' began with"):
-        session.prepare(stopped.config(), stopped.path.parent, stopped)
+        prepare(stopped.config(), stopped.path.parent, stopped)
 
 
 def test_a_checkpoint_of_another_network_is_refused_item_by_item(stopped, sit):

@@ -8,6 +8,7 @@ import torch
 from engine.errors import CheckpointError
 from engine.runs.checkpoint import CheckpointStore, load_weights, save_weights
 from engine.training import session
+from engine.training.prepare import prepare
 
 FILES = ["weights.safetensors", "state.pt", "manifest.json"]
 
@@ -93,7 +94,7 @@ def test_row_19_a_damaged_run_says_so_and_fails(make_run, tiny, one_thread):
     """Through a whole session: resumed from damage only, the run fails with the reason."""
     run = make_run()
     (run.path / "resume" / "3").mkdir(parents=True)
-    prepared = session.prepare(tiny(), run.path.parent, run)
+    prepared = prepare(tiny(), run.path.parent, run)
     with run.hold("test") as writer:
         session.run_training(writer, prepared)
     assert run.status().state == "failed"

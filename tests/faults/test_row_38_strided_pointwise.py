@@ -18,10 +18,11 @@ from engine import runs
 from engine.config import RunConfig
 from engine.runs.run import State
 from engine.training import session
+from engine.training.prepare import prepare
 run = runs.create(Path(ROOT), "narrow", RunConfig.from_json(CONFIG))
 with run.hold("test") as writer:
     writer.begin((State.QUEUED,))
-    print(session.run_training(writer, session.prepare(run.config(), Path(ROOT), run)))
+    print(session.run_training(writer, prepare(run.config(), Path(ROOT), run)))
 """
 
 

@@ -53,5 +53,5 @@ def test_training_is_the_same_but_validates_and_leaves_the_average(make_trainer,
     assert [r.train_loss for r in before] == [r.train_loss for r in after]
     assert [r.val_loss for r in before] != [r.val_loss for r in after]
     saved, _ = load_weights(tmp_path / "averaged" / "last.safetensors")
-    assert torch.equal(saved["head.2.weight"], trainer.average.values["head.2.weight"])
+    assert torch.equal(saved["head.2.weight"], trainer.state.average.values["head.2.weight"])
     assert not torch.equal(saved["head.2.weight"], averaged["head.2.weight"])

@@ -10,7 +10,7 @@ from engine.device import Compute
 from engine.models import build_model
 from engine.runs.run import State
 from engine.training import compilation
-from engine.training.records import Progress
+from engine.training.records import ProgressRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 CPU = Compute(torch.device("cpu"), "fp32")
@@ -54,7 +54,7 @@ def test_a_compiled_run_learns_the_same(make_run, tiny, sit, no_code, checkpoint
         runs[name] = make_run(name, tiny(compile=chosen, **{"optim.lr": 0.01}))
         record = phases.append if chosen else lambda r: None
         assert sit(runs[name], on_record=record) is State.FINISHED
-    assert next(r.phase for r in phases if isinstance(r, Progress)) == "compiling"
+    assert next(r.phase for r in phases if isinstance(r, ProgressRecord)) == "compiling"
     assert len(no_code) == 1
     (ours, _), (theirs, _) = (checkpoint_of(run.path) for run in runs.values())
     for key, value in ours.items():

@@ -1,4 +1,4 @@
-"""Two processes train as one does: the same batches, the same chance, the gradients' exact mean."""
+"""Two processes train as one does: the same batches and augmentation, the exact mean gradient."""
 
 import json
 
@@ -10,7 +10,7 @@ from engine.config import RunConfig
 from engine.errors import ConfigError
 from engine.runs.checkpoint import load_weights
 from engine.runs.run import Run, State
-from engine.training.group import ALONE, Group
+from engine.training.group import SINGLE_PROCESS, Group
 
 # 46 images in batches of 15: uneven parts, and a last batch of one image, of which one process has
 # none. With a smooth activation at a low learning rate no rounding grows: the two agree closely.
@@ -60,14 +60,14 @@ def test_two_processes_end_where_one_does(torchrun, tiny_args, tmp_path):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 @pytest.mark.parametrize("count", [1, 2, 4, 16, 17])
-def test_the_parts_of_a_batch_are_all_of_it_once(size, count):
-    parts = [Group(rank, size).part(count) for rank in range(size)]
-    images = [i for part, share in parts if share for i in range(count)[part]]
+def test_the_shards_of_a_batch_are_all_of_it_once(size, count):
+    shards = [Group(rank, size).shard(count) for rank in range(size)]
+    images = [i for shard, fraction in shards if fraction for i in range(count)[shard]]
     assert images == list(range(count))
-    assert sum(share for _, share in parts) == pytest.approx(1)
-    assert all(len(range(count)[part]) >= 1 for part, _ in parts)
-    for part, share in parts:
-        assert share in (0.0, pytest.approx(len(range(count)[part]) / count))
+    assert sum(fraction for _, fraction in shards) == pytest.approx(1)
+    assert all(len(range(count)[shard]) >= 1 for shard, _ in shards)
+    for shard, fraction in shards:
+        assert fraction in (0.0, pytest.approx(len(range(count)[shard]) / count))
 
 
 def test_the_validated_network_is_the_one_that_is_kept(torchrun, tiny_args, tmp_path, capsys):
@@ -104,10 +104,10 @@ def test_what_cannot_be_trained_together_is_refused(monkeypatch):
     with pytest.raises(ConfigError, match="batch_size: 1 images cannot be split over 2 processes"):
         Group(0, 2).check(one)
     Group(0, 2).check(RunConfig(batch_size=2, device="cpu"))
-    ALONE.check(one)
+    SINGLE_PROCESS.check(one)
     with pytest.raises(ConfigError, match="device: several processes cannot train on mps; use cpu"):
         Group(0, 2).check(RunConfig(device="mps"))
-    ALONE.check(RunConfig(device="mps"))
+    SINGLE_PROCESS.check(RunConfig(device="mps"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
@@ -125,7 +125,7 @@ def test_each_process_takes_a_gpu_of_its_own(monkeypatch):
     ]
     assert Group(1, 2, 1).device("cuda:0") == "cuda:1"  # as another process wrote it down
     assert Group(1, 2, 1).device("cpu") == "cpu"
-    assert ALONE.device("auto") == "auto"
+    assert SINGLE_PROCESS.device("auto") == "auto"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert Group(1, 2, 1).device("auto") == "cpu"  # where one process would take an Apple GPU
 

@@ -5,14 +5,13 @@ import math
 
 import pytest
 import torch
-from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from engine.config import OPTIMIZERS, SCHEDULES, with_fields
 from engine.evaluate import Tally, evaluate
-from engine.randomness import Purpose, keyed_generator
 from engine.schedules import learning_rate
-from engine.training import loop
-from engine.training.records import EpochRecord, Progress, Started, StepRecord
+from engine.training import loop, meter
+from engine.training.records import EpochRecord, ProgressRecord, Started, StepRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
@@ -37,7 +36,7 @@ def test_the_records_come_in_the_documented_order(make_trainer, uneven):
     assert kept == [*epoch, *((kind, step + 3) for kind, step in epoch)]
     assert [r.epoch for r in of_kind(records, StepRecord)] == [1, 1, 1, 2, 2, 2]
     assert [r.epoch for r in of_kind(records, EpochRecord)] == [1, 2]
-    phases = [r.phase for r in of_kind(records, Progress)]
+    phases = [r.phase for r in of_kind(records, ProgressRecord)]
     assert phases == ["training", "training", "training", "validating", "validating"] * 2
 
 
@@ -70,9 +69,9 @@ def test_an_epochs_validation_figures_are_those_of_its_last_weights(make_trainer
         trainer.model,
         noise.val_images,
         noise.val_labels,
-        trainer.pipeline.mean,
-        trainer.pipeline.std,
-        trainer.compute,
+        trainer.setup.pipeline.mean,
+        trainer.setup.pipeline.std,
+        trainer.setup.compute,
         tally,
     ):
         pass
@@ -88,66 +87,50 @@ def test_every_optimizer_trains_under_every_schedule(make_trainer, tiny, optimiz
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
     records = list(trainer.fit())
     for step in of_kind(records, StepRecord):
-        rate = learning_rate(trainer.config.schedule, 0.01, step.step - 1, 3, 2)
+        rate = learning_rate(trainer.setup.config.schedule, 0.01, step.step - 1, 3, 2)
         assert step.lr == rate
         assert math.isfinite(step.loss)
     assert all(not torch.equal(before[key], p) for key, p in trainer.model.named_parameters())
     assert of_kind(records, EpochRecord)[-1].epoch == 2
 
 
-class Seen:
-    """The inputs and logits of each training step, as the network saw and gave them."""
+class Syncs(TorchFunctionMode):
+    """Counts the calls that bring a tensor's values to the host, for which a GPU has to finish."""
 
-    def __init__(self, trainer):
-        self.logits = []
-        trainer.model.register_forward_hook(self.note)
+    CALLS = frozenset(
+        getattr(torch.Tensor, name)
+        for name in ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__")
+    )
+    count = 0
 
-    def note(self, model, inputs, logits):
-        if model.training:
-            self.logits.append(logits.detach().clone())
-
-
-@pytest.mark.parametrize(
-    "augment",
-    [
-        {},
-        {"augment.mixup": True, "augment.mixup_alpha": 1.0},
-        {"augment.cutmix": True},
-        {"augment.mixup": True, "augment.cutmix": True, "optim.label_smoothing": 0.1},
-        {"optim.label_smoothing": 0.2},
-    ],
-    ids=str,
-)
-def test_loss_and_accuracy_are_weighted_by_lambda_and_smoothed(make_trainer, tiny, noise, augment):
-    config = tiny(epochs=1, **augment)
-    trainer = make_trainer(config=config)
-    seen = Seen(trainer)
-    steps = of_kind(trainer.fit(), StepRecord)
-    order = loop.epoch_permutation(48, config.seed, 1)
-    for index, (step, logits) in enumerate(zip(steps, seen.logits, strict=True)):
-        chosen = order[16 * index : 16 * index + 16]
-        images, labels = noise.train_images[chosen], noise.train_labels[chosen]
-        key = keyed_generator(config.seed, Purpose.AUGMENT, 1, index)
-        _, a, b, lam = trainer.pipeline.apply(
-            images, labels, trainer.pipeline.sample(images.shape, key)
-        )
-        soft = lam * F.one_hot(a, 10) + (1 - lam) * F.one_hot(b, 10)
-        smoothing = config.optim.label_smoothing
-        expected = F.cross_entropy(logits, soft.float(), label_smoothing=smoothing)
-        assert step.loss == pytest.approx(expected.item(), rel=1e-5)
-        assert step.acc == pytest.approx(soft[range(16), logits.argmax(1)].mean().item(), rel=1e-5)
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.count += function in self.CALLS
+        return function(*args, **(kwargs or {}))
 
 
-def test_without_a_reading_in_between_an_epoch_waits_for_the_device_once(make_trainer, monkeypatch):
-    monkeypatch.setattr(loop, "READ_EVERY_S", 1e9)
+@pytest.mark.parametrize(("read_every", "syncs"), [(1e9, 1), (0.0, 3)])
+def test_an_epochs_steps_synchronize_with_the_device_once_per_reading(
+    make_trainer, tiny, monkeypatch, read_every, syncs
+):
+    """An epoch has three steps and always ends with a reading."""
+    monkeypatch.setattr(loop, "READ_EVERY_S", read_every)
     monkeypatch.setattr(loop, "SAVE_EVERY_S", 1e9)
-    records = list(make_trainer().fit())
-    assert [r.phase for r in of_kind(records, Progress)] == ["validating"] * 4
-    assert [r.step for r in of_kind(records, StepRecord)] == [1, 2, 3, 4, 5, 6]
+    steps, counts, training = [], [], True
+    with Syncs() as seen:
+        for record in make_trainer(config=tiny(**{"optim.ema": 0.9})).fit():
+            if isinstance(record, EpochRecord):
+                training, seen.count = True, 0
+            elif isinstance(record, StepRecord):
+                steps.append(record.step)
+            elif isinstance(record, ProgressRecord) and record.phase == "validating" and training:
+                training = False
+                counts.append(seen.count)
+    assert counts == [syncs, syncs]
+    assert steps == [1, 2, 3, 4, 5, 6]
 
 
 def test_step_records_are_thinned_but_each_epochs_last_is_kept(make_trainer, tiny, monkeypatch):
-    monkeypatch.setattr(loop, "MAX_STEP_RECORDS", 3)
+    monkeypatch.setattr(meter, "MAX_STEP_RECORDS", 3)
     trainer = make_trainer(config=tiny(batch_size=10))  # 5 steps an epoch
     records = list(trainer.fit())
     assert [r.step for r in of_kind(records, StepRecord)] == [4, 5, 8, 10]
@@ -191,25 +174,4 @@ def test_the_best_weights_are_those_of_the_first_epoch_with_the_best_accuracy(
     )
     list(trainer.fit())
     assert saved == [(1, 0.2), (2, 0.5)]
-    assert (trainer.position.best_acc, trainer.position.best_epoch) == (0.5, 2)
-
-
-def test_progress_tells_how_much_is_left(make_trainer):
-    records = of_kind(make_trainer().fit(), Progress)
-    assert all(r.images_per_s > 0 and r.batch_seconds == 16 / r.images_per_s for r in records)
-    assert all(r.eta_seconds == (6 - r.step) * 16 / r.images_per_s for r in records)
-    assert records[-1].eta_seconds == 0
-
-
-def test_alternating_flip_shows_every_image_both_ways_in_two_epochs(make_trainer, tiny):
-    changes = {"augment.alternating_flip": True, "augment.crop": False}
-    trainer = make_trainer(config=tiny(**changes))
-    everything = torch.arange(48)
-    images = trainer.splits.train_images
-    flips = [trainer._sample(images, everything, epoch).flip.flipped for epoch in (1, 2, 3)]
-    assert torch.equal(flips[0], ~flips[1])
-    assert torch.equal(flips[0], flips[2])
-    assert flips[0].any()
-    assert not flips[0].all()
-    some = torch.tensor([5, 40, 7])  # in whatever batch an image comes
-    assert torch.equal(trainer._sample(images[some], some, 1).flip.flipped, flips[0][some])
+    assert (trainer.state.position.best_acc, trainer.state.position.best_epoch) == (0.5, 2)

@@ -7,6 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.training.records import EpochRecord, StepRecord
+from engine.training.step import train_step
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
@@ -18,6 +19,10 @@ def train(make_trainer, tiny):
         return trainer, list(trainer.fit())
 
     return run
+
+
+def step(trainer, indices) -> None:
+    train_step(trainer.setup, trainer.network, trainer.state, indices)
 
 
 def losses(records) -> list[float]:
@@ -58,13 +63,13 @@ def test_weights_stay_fp32_and_channels_last_and_images_come_likewise(train, pre
 
 def test_fp16_skips_a_step_whose_gradients_overflow_and_lowers_its_scale(make_trainer, tiny):
     trainer = make_trainer(config=tiny(precision="fp16"))
-    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    trainer.state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
     before = trainer.model.get_parameter("head.2.weight").detach().clone()
     generator = trainer.fit()
     first = next(record for record in generator if isinstance(record, StepRecord))
     assert math.isfinite(first.loss)
     assert torch.equal(trainer.model.get_parameter("head.2.weight"), before)
-    assert trainer.scaler.get_scale() == 2.0**39
+    assert trainer.state.scaler.get_scale() == 2.0**39
     generator.close()
 
 
@@ -75,15 +80,15 @@ def test_a_first_step_that_overflows_leaves_no_trace(make_trainer, tiny, optimiz
     # What a kernel leaves unwritten is what the memory held: not by chance a 0.
     held = [torch.full_like(p, 1e9) for p in overflowed.model.parameters()]
     del held
-    overflowed.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    overflowed.state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
     statistics = {k: b.clone() for k, b in overflowed.model.named_buffers()}
-    overflowed._step(torch.arange(16), epoch=1)
+    step(overflowed, torch.arange(16))
     for name, buffer in overflowed.model.named_buffers():  # batch norm's, which saw the images
         buffer.copy_(statistics[name])
     for trainer in (overflowed, fresh):
-        trainer.position.step = 1
-        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
-        trainer._step(torch.arange(16, 32), epoch=1)
+        trainer.state.position.step = 1
+        trainer.state.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+        step(trainer, torch.arange(16, 32))
     for mine, other in zip(overflowed.model.parameters(), fresh.model.parameters(), strict=True):
         assert torch.equal(mine, other)
 
@@ -94,9 +99,9 @@ def test_the_scale_of_the_loss_does_not_scale_the_step(make_trainer, tiny, optim
     weights = []
     for scale in (1.0, 64.0):
         trainer = make_trainer(config=config)
-        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        trainer.state.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
         start = [p.detach().clone() for p in trainer.model.parameters()]
-        trainer._step(torch.arange(16), epoch=1)
+        step(trainer, torch.arange(16))
         moved = zip(trainer.model.parameters(), start, strict=True)
         weights.append(torch.cat([(now.detach() - then).flatten() for now, then in moved]))
     apart = (weights[0] - weights[1]).norm() / weights[0].norm()
@@ -106,11 +111,11 @@ def test_the_scale_of_the_loss_does_not_scale_the_step(make_trainer, tiny, optim
 def test_the_scale_is_part_of_a_checkpoint(make_trainer, tiny, tmp_path):
     config = tiny(precision="fp16")
     trainer = make_trainer(tmp_path, config)
-    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    trainer.state.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
     list(trainer.fit())
     again = make_trainer(tmp_path, config)
     next(again.fit())
-    assert again.scaler.get_scale() == 8.0
+    assert again.state.scaler.get_scale() == 8.0
 
 
 class Asked(TorchDispatchMode):
@@ -130,5 +135,5 @@ def test_a_step_asks_for_no_value(make_trainer, tiny, optimizer, precision):
     trainer = make_trainer(config=config)
     with Asked() as asked:
         for _ in range(2):
-            trainer._step(torch.arange(16), epoch=1)
+            step(trainer, torch.arange(16))
     assert not asked.count

@@ -6,7 +6,6 @@ import torch
 from engine.errors import ConfigError
 from engine.models import build_on_meta
 from engine.training import progressive
-from engine.training.records import Progress
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
@@ -48,19 +47,6 @@ def test_the_cost_is_that_of_all_steps_to_come(full, done):
     left = sum((size / full) ** 2 for size in sizes[int(10_000 * done) :]) / len(sizes)
     assert progressive.cost(full, done) == pytest.approx(left, abs=1e-3)
     assert progressive.sizes(full) == sorted(set(sizes))
-
-
-def test_the_time_left_counts_with_larger_images_to_come(make_trainer, tiny):
-    """Of 30 steps 11 see 20 pixels a side, 7 see 26 and 12 see 32; cost goes with the pixels."""
-    trainer = make_trainer(config=tiny(progressive=True, epochs=10))
-    left = []
-    for record in trainer.fit():
-        if isinstance(record, Progress) and record.phase == "training":
-            left.append(trainer._images_left() / 16)  # in steps of the size just seen
-    small, middle = 32**2 / 20**2, 32**2 / 26**2
-    assert left[0] == pytest.approx(10 + 7 * small / middle + 12 * small, rel=0.02)
-    assert left[17] == pytest.approx(12 * middle, rel=0.02)
-    assert left[29] == pytest.approx(0)
 
 
 def test_the_network_sees_them(make_trainer, tiny):

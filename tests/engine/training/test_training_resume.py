@@ -1,14 +1,11 @@
 """A closed and resumed training ends as an uninterrupted one does, to the bit."""
 
-import copy
-
 import pytest
 import torch
-from engine.training.snapshot import Position
 
-from engine.runs.checkpoint import Checkpoint, describe_model, load_weights
-from engine.training import loop, snapshot
-from engine.training.records import Progress, Started, StepRecord
+from engine.runs.checkpoint import load_weights
+from engine.training import loop
+from engine.training.records import ProgressRecord, Started, StepRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
@@ -113,56 +110,12 @@ def test_a_finished_training_resumed_has_nothing_to_do(make_trainer, recipe, who
     assert sorted(whole[1].rglob("*")) == saved
 
 
-def test_a_checkpoint_holds_all_that_a_position_has(make_trainer, recipe, tmp_path):
-    take(make_trainer(tmp_path, recipe), 6)
-    trainer = make_trainer(tmp_path, recipe)
-    state = trainer.store.load_newest().state
-    assert set(vars(Position())) <= set(state)
-    assert set(state) - set(vars(Position())) == {"average", "latest", "optimizer", "scaler"}
-
-
-@pytest.fixture(params=["sgd", "adamw"])
-def taken_up(request, make_trainer, tiny, same):
-    """taken_up(change): does a trainer restored from a changed state go on like the first one?"""
-    config = tiny(**{"optim.optimizer": request.param, "optim.lr": 0.01})
-    first, second = make_trainer(config=config), make_trainer(config=config)
-
-    def check(change) -> bool:
-        first._step(torch.arange(16), epoch=1)
-        state = copy.deepcopy(snapshot.capture(first))
-        change(state["optimizer"])
-        header = describe_model(config.model)
-        snapshot.restore(second, Checkpoint(1, first.model.state_dict(), header, state), header)
-        for trainer in (first, second):
-            trainer._step(torch.arange(16, 32), epoch=1)
-        assert all(group["fused"] for group in second.optimizer.param_groups)
-        return same(second.model.state_dict(), first.model.state_dict())
-
-    return check
-
-
-def test_a_checkpoint_of_unfused_days_is_taken_up(taken_up):
-    assert taken_up(lambda optimizer: optimizer["param_groups"][0].update(fused=None))
-
-
-def test_a_checkpoint_of_another_memory_format_is_taken_up(taken_up):
-    def change(optimizer: dict) -> None:
-        plain, last = torch.contiguous_format, torch.channels_last
-        for held in optimizer["state"].values():
-            for key, value in held.items():
-                if value.ndim == 4:
-                    other = last if value.is_contiguous() else plain
-                    held[key] = value.contiguous(memory_format=other)
-
-    assert taken_up(change)
-
-
-def test_the_time_spent_adds_up_over_the_sittings(make_trainer, recipe, tmp_path):
-    first = [r for r in take(make_trainer(tmp_path, recipe), 9) if isinstance(r, Progress)]
+def test_the_time_spent_adds_up_over_the_sessions(make_trainer, recipe, tmp_path):
+    first = [r for r in take(make_trainer(tmp_path, recipe), 9) if isinstance(r, ProgressRecord)]
     second = make_trainer(tmp_path, recipe).fit()
     started = next(second)
     assert started.seconds >= first[-1].seconds > 0
-    assert [r for r in second if isinstance(r, Progress)][-1].seconds > started.seconds
+    assert [r for r in second if isinstance(r, ProgressRecord)][-1].seconds > started.seconds
 
 
 def test_restored_weights_keep_the_memory_format(make_trainer, tiny, tmp_path):

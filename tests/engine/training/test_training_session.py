@@ -1,4 +1,4 @@
-"""A sitting: preparation refuses what cannot work, and a run's files tell what happened."""
+"""A session: preparation refuses what cannot work, and a run's files tell what happened."""
 
 import json
 import shutil
@@ -12,8 +12,8 @@ from engine.config import with_fields
 from engine.errors import CheckpointError, ConfigError, DataError
 from engine.runs.checkpoint import load_weights, save_weights
 from engine.runs.run import Run, State
-from engine.training import session
-from engine.training.records import EpochRecord, Progress, StepRecord
+from engine.training.prepare import new_model, prepare
+from engine.training.records import EpochRecord, ProgressRecord, StepRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
@@ -79,7 +79,7 @@ def test_tensorboard_shows_the_same_figures_by_epoch(finished, scalars):
 
 def test_without_held_out_images_the_test_set_validates_and_the_status_says_so(make_run, sit, tiny):
     config = tiny(**{"data.holdout": 0})
-    prepared = session.prepare(config, None)
+    prepared = prepare(config, None)
     assert prepared.splits.val_images is not None
     assert len(prepared.splits.val_images) == 200
     assert torch.equal(prepared.splits.val_images, prepared.info.test_images)
@@ -89,7 +89,7 @@ def test_without_held_out_images_the_test_set_validates_and_the_status_says_so(m
 
 
 def test_held_out_images_are_no_training_images(tiny):
-    splits = session.prepare(tiny(), None).splits
+    splits = prepare(tiny(), None).splits
     assert (len(splits.train_images), len(splits.val_images)) == (48, 40)
     assert splits.val_is_test is False
     train = {image.numpy().tobytes() for image in splits.train_images}
@@ -97,7 +97,7 @@ def test_held_out_images_are_no_training_images(tiny):
 
 
 @pytest.mark.parametrize("command", ["pause", "stop"])
-def test_a_request_in_control_json_ends_the_sitting_within_one_batch(make_run, sit, command):
+def test_a_request_in_control_json_ends_the_session_within_one_batch(make_run, sit, command):
     run, seen = make_run(), []
 
     def request(record):
@@ -139,7 +139,7 @@ def test_every_record_is_on_disk_before_a_consumer_sees_it(make_run, sit):
     def look(record):
         if isinstance(record, (StepRecord, EpochRecord)):
             assert run.records()[0][-1] == record.to_dict()
-        elif isinstance(record, Progress):
+        elif isinstance(record, ProgressRecord):
             assert (run.status().step, run.status().phase) == (record.step, record.phase)
 
     assert sit(run, on_record=look) is State.FINISHED
@@ -149,9 +149,9 @@ def test_an_extension_starts_from_the_parents_last_weights_with_a_fresh_schedule
     make_run, sit, finished, same
 ):
     config = with_fields(finished.config(), {"pretrained": "parent", "epochs": 1})
-    prepared = session.prepare(config, finished.path.parent)
+    prepared = prepare(config, finished.path.parent)
     last, _ = load_weights(finished.path / "last.safetensors")
-    assert same(dict(session.new_model(prepared).state_dict()), last)
+    assert same(dict(new_model(prepared).state_dict()), last)
     child = make_run("child", config)
     assert sit(child) is State.FINISHED
     steps = [r for r in child.records()[0] if r["kind"] == "step"]
@@ -176,20 +176,20 @@ def test_a_paused_extension_goes_on_without_its_parent(make_run, sit, finished):
 def test_weights_to_start_from_that_do_not_fit_are_refused_before_a_run(finished, tiny):
     root = finished.path.parent
     with pytest.raises(CheckpointError, match=r"arch is resnet10, the network has vgg11"):
-        session.prepare(tiny(**{"model.arch": "vgg11", "pretrained": "parent"}), root)
+        prepare(tiny(**{"model.arch": "vgg11", "pretrained": "parent"}), root)
     with pytest.raises(CheckpointError, match="pretrained: 'gone' is neither a run with weights"):
-        session.prepare(tiny(pretrained="gone"), root)
+        prepare(tiny(pretrained="gone"), root)
     weights, header = load_weights(finished.path / "last.safetensors")
     weights["head.2.bias"][0] = float("nan")
     save_weights(finished.path / "last.safetensors", weights, header)
     with pytest.raises(CheckpointError, match=r"head.2.bias holds values that are not finite"):
-        session.prepare(tiny(pretrained="parent"), root)
+        prepare(tiny(pretrained="parent"), root)
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "x" * 4000, "a/" * 500])
 def test_a_name_too_long_to_be_a_file_is_no_weights_file(tiny, tmp_path, name):
     with pytest.raises(CheckpointError, match="pretrained"):
-        session.prepare(tiny(pretrained=name), tmp_path)
+        prepare(tiny(pretrained=name), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_a_name_too_long_to_be_a_file_is_no_weights_file(tiny, tmp_path, name):
 )
 def test_preparation_refuses_what_cannot_work(tiny, tmp_path, changes, kind, words):
     with pytest.raises(kind, match=words):
-        session.prepare(tiny(**changes), tmp_path)
+        prepare(tiny(**changes), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,7 +6,7 @@ import torch
 
 from engine.config import RunConfig, with_fields
 from engine.models import whitening
-from engine.training import session
+from engine.training.prepare import new_model, prepare
 
 
 def test_the_filters_do_not_depend_on_the_first_images_alone(tmp_path, monkeypatch):
@@ -14,12 +14,12 @@ def test_the_filters_do_not_depend_on_the_first_images_alone(tmp_path, monkeypat
     monkeypatch.setattr(whitening, "IMAGES", 64)
     values = {"data.dataset": "shapes", "data.root": str(tmp_path), "data.limit": 256}
     config = with_fields(RunConfig(), {**values, "model.arch": "speedrun", "model.width": 0.25})
-    prepared = session.prepare(config, tmp_path)
+    prepared = prepare(config, tmp_path)
     images = prepared.splits.train_images.clone()
     images[:128] = 0
     splits = replace(prepared.splits, train_images=images)
     filters = [
-        whitening.find(session.new_model(replace(prepared, splits=s))).weight
+        whitening.find(new_model(replace(prepared, splits=s))).weight
         for s in (splits, replace(splits, train_images=images[:128]))
     ]
     assert not torch.allclose(*filters)
