@@ -1,9 +1,11 @@
 """What a terminal, a power cut or a changed data set must not do to a run."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -55,25 +57,30 @@ def test_a_folder_without_a_config_still_has_no_writer(tmp_path):
 
 def test_a_checkpoint_made_without_fp16_goes_on_with_it(make_trainer, tiny, tmp_path, one_thread):
     records = make_trainer(tmp_path).fit()
-    next(records), next(records)
+    step = [next(records) for _ in range(4)][-1].step
     records.close()
     trainer = make_trainer(tmp_path, with_fields(tiny(), {"precision": "fp16"}))
-    assert trainer._restore()
+    assert next(trainer.fit()).step == step > 0
 
 
 def test_a_run_resumed_while_its_thread_lets_go_of_it_is_trained(
-    worker, make_run, monkeypatch, wait_for
+    worker, tiny, tmp_path, at_step, every_step, monkeypatch, wait_for
 ):
-    run, train_it = make_run(), worker._train
+    run, hold, states = Run(tmp_path / "a"), Run.hold, []
 
-    def pause_then_resume(given, device):
-        monkeypatch.setattr(worker, "_train", train_it)
-        with given.hold("test") as writer:
-            writer.update(state=State.PAUSED)
-        worker.resume(given)  # the lock is free, and the thread not yet done with the run
+    @contextlib.contextmanager
+    def hold_then_resume(held, who):
+        with hold(held, who) as writer:
+            yield writer
+        if threading.current_thread().name == "training-cpu" and not states:
+            states.append(run.status().state)
+            worker.resume(run)  # its lock is free, and the thread has not left it yet
 
-    monkeypatch.setattr(worker, "_train", pause_then_resume)
-    worker._enqueue(run)
+    monkeypatch.setattr(Run, "hold", hold_then_resume)
+    at_step("a", 1, lambda: worker.pause(run))
+    worker.submit(tiny(), "a", tmp_path)
+    wait_for(lambda: states, "the pause")
+    assert states == [State.PAUSED]
     wait_for(lambda: run.status().state is State.FINISHED, "the resumed run to be trained")
 
 

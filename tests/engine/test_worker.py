@@ -188,16 +188,22 @@ def test_the_queue_of_an_earlier_process_is_taken_up_in_its_order(
     assert order == ["c", "a", "b"]
 
 
+def in_another_thread(function, **options) -> None:
+    thread = threading.Thread(target=function, kwargs=options)
+    thread.start()
+    thread.join()
+
+
 def test_closing_leaves_an_interrupted_run_that_a_new_worker_finishes(
     submit, worker, at_step, tmp_path, ends, checkpoint_of, same, lasting
 ):
     whole = submit("whole")
     assert ends(whole) is State.FINISHED
-    at_step("cut", 4, lambda: threading.Thread(target=worker.close).start())
-    at_step("cut", 5, lambda: worker._changed.wait_for(lambda: worker._closing, 100))
+    at_step("cut", 4, lambda: in_another_thread(worker.close, wait=0))
     run, later = submit("cut"), submit("later")
     assert ends(run) is State.INTERRUPTED
-    worker.close()
+    assert run.status().step == 4
+    assert worker.close()
     assert not run.is_alive()
     assert later.status().state is State.QUEUED
     again = Worker("cpu")
@@ -217,8 +223,8 @@ def test_a_request_during_the_preparation_is_heard(
     load = data.load
 
     def slow(*args, cancelled=None, progress=None, **options):
-        progress(data.Progress("downloading", 1, 3, "bytes", 2e6))
-        assert Run(tmp_path / "a").status().phase == "downloading: 33 %, 2.0 MB/s"
+        progress(data.Progress("downloading", 1_000_000, 3_000_000, "bytes", 2e6))
+        assert Run(tmp_path / "a").status().phase == "downloading: 1 of 3 MB, 2.0 MB/s, 0:01 left"
         assert not cancelled()
         getattr(worker, command)(Run(tmp_path / "a"))
         assert cancelled()
@@ -296,7 +302,7 @@ def test_several_devices_train_at_once_and_each_run_goes_where_it_asked(
 ):
     """Two GPUs, played by the CPU."""
     places, threads, both = {}, {}, threading.Barrier(2, timeout=60)
-    train, prepare = session.run_training, session.prepare
+    train, prepare = session.run_training, module.prepare
 
     def note_device(config, root, run, *, device=None, **options):
         places[run.name] = device or config.device
@@ -308,7 +314,7 @@ def test_several_devices_train_at_once_and_each_run_goes_where_it_asked(
             both.wait()  # passes only if the other one is being trained at the same time
         return train(writer, *args, **options)
 
-    monkeypatch.setattr(session, "prepare", note_device)
+    monkeypatch.setattr(module, "prepare", note_device)
     monkeypatch.setattr(session, "run_training", meet)
     monkeypatch.setattr(module, "resolve", lambda name, *_: SimpleNamespace(device=name))
     worker = Worker("cuda:0", "cuda:1")

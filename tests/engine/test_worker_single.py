@@ -16,14 +16,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def own_registry(monkeypatch):
+def own_registry():
     """No workers at first; those that are made are closed at the end."""
-    registry = worker_module._new_registry()
-    monkeypatch.setitem(sys.modules, REGISTRY, registry)
-    yield registry
-    for worker in registry.workers.values():
-        worker.close()
+    before = sys.modules.pop(REGISTRY, None)
+    yield
+    for worker in sys.modules.pop(REGISTRY).workers.values():
+        assert worker.close()
         atexit.unregister(worker.close)
+    if before:
+        sys.modules[REGISTRY] = before
 
 
 def training_threads() -> list[threading.Thread]:

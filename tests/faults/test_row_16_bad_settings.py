@@ -13,7 +13,6 @@ from engine.config import SETTINGS, RunConfig
 from engine.errors import DataError
 from engine.runs.run import State
 from engine.settings import get_field
-from engine.training import session
 
 
 @pytest.fixture
@@ -111,7 +110,7 @@ def judged(words: list[str]) -> RunConfig | str:
     stderr = io.StringIO()
     with (
         contextlib.redirect_stderr(stderr),
-        mock.patch.object(session, "prepare", side_effect=DataError("far enough")) as prepare,
+        mock.patch.object(train, "prepare", side_effect=DataError("far enough")) as prepare,
     ):
         try:
             code = train.main([*words, "--run-root", "/nowhere/at/all"])

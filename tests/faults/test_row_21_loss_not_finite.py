@@ -1,17 +1,16 @@
 """Row 21 of docs/FAULTS.md: the loss becomes NaN at step k."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from engine.runs.checkpoint import CheckpointStore, load_weights
 from engine.runs.run import State
 from engine.training import loop
-from engine.training.loop import Trainer
+from engine.training import step as training_step
 from engine.training.records import StepRecord
+from engine.training.step import mixed_cross_entropy
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
@@ -25,10 +24,10 @@ def spoil_loss(monkeypatch):
 
         def spoiled(*args, **options):
             calls.append(None)
-            loss = F.cross_entropy(*args, **options)
+            loss = mixed_cross_entropy(*args, **options)
             return loss * factor if len(calls) == step else loss
 
-        monkeypatch.setattr(loop, "F", SimpleNamespace(cross_entropy=spoiled))
+        monkeypatch.setattr(training_step, "mixed_cross_entropy", spoiled)
 
     return spoil
 
@@ -65,7 +64,7 @@ def test_row_21_the_failed_run_goes_on_from_the_good_checkpoint(
     sit(whole)
     spoil_loss(4, math.nan)
     assert sit(run) is State.FAILED
-    monkeypatch.setattr(loop, "F", F)
+    monkeypatch.setattr(training_step, "mixed_cross_entropy", mixed_cross_entropy)
     assert sit(run) is State.FINISHED
     assert run.status().message == ""
     assert same(checkpoint_of(run.path), checkpoint_of(whole.path))
@@ -88,16 +87,17 @@ def test_row_21_a_validation_loss_that_is_not_finite_is_never_the_best(make_run,
 
 def test_row_21_weights_that_turned_nan_after_a_good_loss_are_not_saved(make_run, sit, monkeypatch):
     """The step that overflows has a finite loss itself; a pause right after it saves."""
-    step = Trainer._step
+    step = loop.train_step
 
-    def overflow(trainer, chosen, epoch):
-        step(trainer, chosen, epoch)
-        if trainer.position.step == 4:
+    def overflow(setup, network, state, indices):
+        metrics = step(setup, network, state, indices)
+        if metrics.step == 4:
             with torch.no_grad():
-                next(trainer.model.parameters()).mul_(math.nan)
+                next(state.model.parameters()).mul_(math.nan)
+        return metrics
 
     run, seen = make_run(), []
-    monkeypatch.setattr(Trainer, "_step", overflow)
+    monkeypatch.setattr(loop, "train_step", overflow)
     state = sit(
         run,
         on_record=lambda r: seen.append(r.step) if isinstance(r, StepRecord) else None,

@@ -77,26 +77,19 @@ def test_row_23_the_run_fails_with_a_traceback_and_the_queue_goes_on(
     assert "in forward" in bad.log()
     assert kind in bad.log()
     assert not bad.is_alive()
-    assert all(thread.is_alive() for thread in worker._threads)
 
 
 def test_row_23_an_exception_while_the_network_is_built_fails_the_run_too(
-    worker, tiny, tmp_path, treacherous, wait_for, monkeypatch
+    worker, tiny, tmp_path, treacherous, wait_for, monkeypatch, make_run
 ):
     bad = tiny(**{"model.arch": treacherous(boom)})
 
     def refuse(layers, classes):
-        if submitted:
-            raise ZeroDivisionError("no blocks")
-        return Treacherous(classes, boom, 0)
+        raise ZeroDivisionError("no blocks")
 
-    submitted = []
     made = Architecture(build=refuse, family="Fake", description="", paper="")
     monkeypatch.setitem(ARCHITECTURES, "treacherous", made)
-    with monkeypatch.context() as patch:
-        patch.setattr(worker, "_enqueue", lambda run, **options: True)
-        run = worker.submit(bad, "bad", tmp_path)
-    submitted.append(True)
+    run = make_run("bad", bad)
     later = worker.submit(tiny(epochs=1), "later", tmp_path)
     worker.continue_queue(tmp_path)
     wait_for(lambda: later.status().state is State.FINISHED, "the next run")

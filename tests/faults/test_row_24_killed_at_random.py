@@ -16,21 +16,22 @@ pytestmark = [
 ]
 
 # train.py, but it reads after every step and saves after some, and takes long enough over each to
-# be hit. After the record of the epoch FATAL and before its checkpoint, it kills itself.
+# be hit. Once the record of epoch FATAL is written, before its checkpoint, it kills itself.
 CODE = """
 import os, signal, sys, time
 import train
 from engine.training import loop, session
+from engine.training.records import EpochRecord
 loop.READ_EVERY_S, loop.SAVE_EVERY_S = 0.0, 0.15
-step, note = loop.Trainer._step, session._note_epoch
-def slow(trainer, *args):
+step, run_training = loop.train_step, session.run_training
+def slow(*args):
     time.sleep(0.05)
-    step(trainer, *args)
-def note_and_die(writer, board, record):
-    note(writer, board, record)
-    if record.epoch == FATAL:
+    return step(*args)
+def die(record):
+    if isinstance(record, EpochRecord) and record.epoch == FATAL:
         os.kill(os.getpid(), signal.SIGKILL)
-loop.Trainer._step, session._note_epoch = slow, note_and_die
+loop.train_step = slow
+session.run_training = lambda *args, **options: run_training(*args, **{**options, "on_record": die})
 sys.exit(train.main(WORDS))
 """
 EPOCHS = 6  # 18 steps

@@ -12,7 +12,7 @@ import pytest
 import train
 from engine import data
 from engine.runs.run import Run, State
-from engine.training.loop import Trainer
+from engine.training import loop
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
@@ -72,16 +72,17 @@ def check_end(script: Script, number: int) -> None:
 def signal_at(monkeypatch):
     """signal_at(2, SIGINT) sends this process the signal in the training's second step."""
 
-    step = Trainer._step
+    step = loop.train_step
 
     def arrange(number: int, *signals: int) -> None:
-        def step_and_signal(trainer, *args):
-            step(trainer, *args)
-            if trainer.position.step == number:
+        def step_and_signal(*args):
+            metrics = step(*args)
+            if metrics.step == number:
                 for each in signals:
                     signal.raise_signal(each)
+            return metrics
 
-        monkeypatch.setattr(Trainer, "_step", step_and_signal)
+        monkeypatch.setattr(loop, "train_step", step_and_signal)
 
     return arrange
 

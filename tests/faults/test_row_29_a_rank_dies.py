@@ -96,14 +96,15 @@ def test_row_29_a_mistake_is_told_once(torchrun, tiny_args, tmp_path):
 
 PATCHED = """
 import train
-from engine.training.loop import CheckpointStore, Trainer
+from engine.runs.checkpoint import CheckpointStore
+from engine.training import loop
 
-step, save = Trainer._step, CheckpointStore.save
+step, save = loop.train_step, CheckpointStore.save
 
-def failing_step(self, chosen, epoch):
-    if self.position.step == 10 and self.group.leads:
+def failing_step(setup, network, state, indices):
+    if state.position.step == 10 and setup.group.is_main:
         raise MemoryError("bad_alloc")
-    step(self, chosen, epoch)
+    return step(setup, network, state, indices)
 
 def failing_save(self, number, *parts):
     if number:
@@ -134,7 +135,7 @@ def told(torchrun, tiny_args, tmp_path):
 
 def test_row_29_rank_0_that_alone_fails_in_a_step_is_not_waited_for(told):
     """The others wait for its gradients, and would not hear anything that it tells them."""
-    lines = told("Trainer._step = failing_step")
+    lines = told("loop.train_step = failing_step")
     assert any("run 'short' failed: out of memory: try a smaller" in line for line in lines)
 
 
