@@ -91,6 +91,6 @@ def test_previews_do_not_change_the_training(make_trainer, tiny, data, same, las
     assert previews.error is None
     assert previews.drawn >= len(records)
     assert same(watched.model.state_dict(), alone.model.state_dict())
-    assert same(watched.optimizer.state_dict(), alone.optimizer.state_dict())
+    assert same(watched.state.optimizer.state_dict(), alone.state.optimizer.state_dict())
     assert lasting(records) == lasting(expected)
     assert torch.equal(torch.get_rng_state(), global_state)
