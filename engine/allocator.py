@@ -1,8 +1,8 @@
-"""The C allocator's settings while a network computes, and giving the memory back afterwards.
+"""Settings of glibc's malloc during training: freed memory is kept for the next step.
 
-glibc returns every large block to the system as soon as it is freed, and asks for it again in the
-next step: the kernel then clears each page anew. A training frees and takes the same blocks in
-every step, so it keeps them. Elsewhere than in glibc all of this does nothing.
+By default glibc returns every large block to the system when it is freed. Training allocates the
+same blocks in each step, so each time the kernel would map and clear their pages anew. With other
+C libraries `kept_blocks` does nothing and `start_thread` starts an ordinary thread.
 """
 
 from __future__ import annotations
@@ -15,96 +15,99 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 
-# mallopt's parameters (malloc.h)
+# Parameters of mallopt(3), from malloc.h
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
-KEEP = 2**30
-# Where glibc's own adaptation ends (mallopt(3)); more is refused before glibc 2.35.
-LARGEST_OWN = 32 * 2**20
-PROBE = 64 * 1024  # bytes: more than a thread keeps for itself, less than gets a mapping
-TRIES = 64  # more threads than arenas; there are at most 8 a core, and seldom half of them
+KEPT_BYTES = 2**30  # blocks up to this size are kept
+# Up to which glibc raises its threshold by itself; before glibc 2.35 mallopt refuses more.
+MAX_DYNAMIC_BYTES = 32 * 2**20
+PROBE_BYTES = 64 * 1024  # too large for the thread's own cache, too small for a mapping
+MAX_THREADS = 64  # more than there are arenas: at most 8 per core, seldom half of them in use
 
 _lock = threading.Lock()
-_users = 0  # that keep blocks right now, in any thread
+_users = 0  # open `kept_blocks` contexts, in all threads
 
 
 @contextlib.contextmanager
 def kept_blocks() -> Iterator[None]:
-    """Keep freed blocks of up to 1 GiB for the next step, and give them back at the end.
+    """Context that keeps freed blocks of up to 1 GiB in the process, and returns them at the end.
 
-    Enter before the first tensor is made. The last of several at the same time gives back.
+    Enter it before the first tensor is allocated. Of several open contexts, the last one to close
+    returns the memory.
     """
     global _users
     with _lock:
         _users += 1
         if _users == 1:
-            _keep()
+            _keep_freed()
     try:
         yield
     finally:
         with _lock:
             _users -= 1
             if not _users:
-                _give_back()
+                _return_to_system()
 
 
 def start_thread(target: Callable[[], None], name: str) -> threading.Thread:
-    """Start a daemon thread that can keep blocks of any size, where there is such a thing.
+    """Start a daemon thread that allocates from glibc's main arena, and so can keep large blocks.
 
-    glibc deals its arenas out to new threads in turn, and only the main one can hold blocks of
-    more than 64 MiB. So threads are started until one is dealt that; the others then end.
+    glibc assigns its arenas to new threads in turn, and only the main arena can keep blocks above
+    64 MiB. So threads are started until one is assigned that arena; the others end at once.
     """
     settled = threading.Event()
     answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    passed_over: list[threading.Thread] = []
+    rejected: list[threading.Thread] = []
 
     def run(last: bool) -> None:
         chosen = last or _is_on_main_arena()
         answers.put(chosen)
         target() if chosen else settled.wait()
 
-    if (libc := _glibc()) is not None:
-        libc.mallopt(ARENA_MAX, 1)  # from now on there are no new ones to deal out
-    for number in range(TRIES):
-        thread = threading.Thread(target=run, args=(number == TRIES - 1,), name=name, daemon=True)
+    if (libc := glibc()) is not None:
+        libc.mallopt(ARENA_MAX, 1)  # no new arenas from now on
+    for number in range(MAX_THREADS):
+        last = number == MAX_THREADS - 1
+        thread = threading.Thread(target=run, args=(last,), name=name, daemon=True)
         thread.start()
         if answers.get():
             break
-        passed_over.append(thread)
+        rejected.append(thread)
     settled.set()
-    for other in passed_over:
+    for other in rejected:
         other.join()
     return thread
 
 
 def _is_on_main_arena() -> bool:
-    """Whether this thread's memory is below the program break, as only that arena's is."""
-    if (libc := _glibc()) is None:
+    """Whether malloc in this thread returns addresses below the program break: the main arena."""
+    if (libc := glibc()) is None:
         return True
     libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
-    block = ctypes.c_void_p(libc.malloc(PROBE))
+    block = ctypes.c_void_p(libc.malloc(PROBE_BYTES))
     try:
         return (block.value or 0) < libc.sbrk(0)
     finally:
         libc.free(block)
 
 
-def _keep() -> None:
-    if (libc := _glibc()) is None:
+def _keep_freed() -> None:
+    if (libc := glibc()) is None:
         return
-    if libc.mallopt(MMAP_THRESHOLD, KEEP) or libc.mallopt(MMAP_THRESHOLD, LARGEST_OWN):
-        libc.mallopt(TRIM_THRESHOLD, KEEP)
+    if libc.mallopt(MMAP_THRESHOLD, KEPT_BYTES) or libc.mallopt(MMAP_THRESHOLD, MAX_DYNAMIC_BYTES):
+        libc.mallopt(TRIM_THRESHOLD, KEPT_BYTES)
 
 
-def _give_back() -> None:
-    """To the system, now; and set the thresholds where those of a process at work have come to."""
-    if (libc := _glibc()) is not None:
-        libc.mallopt(MMAP_THRESHOLD, LARGEST_OWN)
-        libc.mallopt(TRIM_THRESHOLD, 2 * LARGEST_OWN)
+def _return_to_system() -> None:
+    """Return freed memory, and set the thresholds to which glibc raises them by itself."""
+    if (libc := glibc()) is not None:
+        libc.mallopt(MMAP_THRESHOLD, MAX_DYNAMIC_BYTES)
+        libc.mallopt(TRIM_THRESHOLD, 2 * MAX_DYNAMIC_BYTES)
         libc.malloc_trim(0)
 
 
 @functools.cache
-def _glibc() -> ctypes.CDLL | None:
+def glibc() -> ctypes.CDLL | None:
+    """The C library, if it is glibc and has the functions used here."""
     if platform.libc_ver()[0] != "glibc":
         return None
     try:

@@ -1,4 +1,4 @@
-"""Where and how precisely to compute: device, precision, memory format. CUDA, MPS and CPU."""
+"""Device, precision and memory format of the computation, on CUDA, MPS or a CPU."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from engine.errors import ConfigError
 
 @dataclass(frozen=True)
 class Compute:
-    """A resolved choice: what "auto" became on this machine."""
+    """Device and precision of a run, with "auto" resolved for this machine."""
 
     device: torch.device
     precision: str  # fp32, bf16 or fp16
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """channels_last where the kernels are written for it."""
+        """channels_last where the convolution kernels are faster with it, else contiguous."""
         fp32_kernels = self.device.type == "cpu" and has_onednn()
         fits = self.precision != "fp32" or fp32_kernels
         return torch.channels_last if fits else torch.contiguous_format
@@ -33,11 +33,11 @@ class Compute:
         return torch.autocast(self.device.type, dtype=dtype)
 
     def grad_scaler(self) -> torch.amp.GradScaler:
-        """Scales the loss in fp16, whose gradients underflow; passes through otherwise."""
+        """Loss scaling for fp16, whose small gradients underflow; disabled otherwise."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def describe(self) -> dict[str, str | int]:
-        """What a run records of the machine, so that its figures can be read later."""
+        """Description of the machine that a run records beside its figures."""
         if self.device.type == "cuda":
             name = torch.cuda.get_device_name(self.device)
         else:
@@ -53,15 +53,25 @@ class Compute:
 
 
 def resolve(device: str = "auto", precision: str = "auto") -> Compute:
-    """Turn the two settings into a device and precision that exist here, or raise ConfigError."""
+    """Device and precision for these two settings.
+
+    device: auto, cpu, mps, cuda or cuda:N; precision: auto, fp32, bf16 or fp16. Raises ConfigError
+    for a device that does not exist here.
+    """
     chosen = _device(device)
     if precision == "auto":
         precision = fastest_precision(chosen)
     return Compute(chosen, precision)
 
 
+def make_deterministic(device: torch.device) -> None:
+    """Restrict cuDNN, in the whole process, to deterministic algorithms: a resume needs them."""
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+
+
 def all_of(device: torch.device) -> tuple[str, ...]:
-    """Every device of this one's kind on this machine, in order: cuda:0, cuda:1 …, or cpu."""
+    """Names of all devices of this type on this machine: cuda:0, cuda:1 …; or just its own."""
     if device.type != "cuda":
         return (str(device),)
     return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
@@ -89,31 +99,23 @@ def _device(name: str) -> torch.device:
 
 
 def has_onednn() -> bool:
-    """Whether this CPU's convolutions and matrix products are oneDNN's and MKL's."""
+    """Whether PyTorch computes convolutions with oneDNN and matrix products with MKL here: x86."""
     return torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
 
 
 def has_amx() -> bool:
-    """Whether this CPU multiplies tiles of bf16 matrices in one instruction."""
+    """Whether this CPU has AMX-BF16, which multiplies tiles of bf16 matrices."""
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
-def set_cudnn_deterministic(enabled: bool) -> None:
-    """Whether cuDNN may only choose algorithms that give the same bits each time.
-
-    For the whole process. Without effect where there is no CUDA.
-    """
-    torch.backends.cudnn.deterministic = enabled
-
-
 def fastest_precision(device: torch.device) -> str:
-    """What "auto" becomes: bf16 or fp16 where the hardware has it, otherwise fp32."""
+    """Precision that "auto" means: bf16 or fp16 where the hardware computes in it, else fp32."""
     if device.type == "cuda":
-        # Of this device: torch.cuda.is_bf16_supported tells of the current one.
+        # torch.cuda.is_bf16_supported looks at the current device, not at this one.
         ampere = torch.version.hip or torch.cuda.get_device_capability(device)[0] >= 8
         return "bf16" if ampere else "fp16"
     if device.type == "cpu":
-        # Without these instructions bf16 is emulated, several times slower than fp32.
+        # Without AMX or AVX512-BF16, bf16 is emulated and several times slower than fp32.
         has_dot_products = torch.cpu.get_capabilities().get("avx512_bf16")
         return "bf16" if has_amx() or has_dot_products else "fp32"
     return "fp32"

@@ -1,6 +1,6 @@
-"""Registry of the replacements: one row each, of which the swap, the benchmark and the table read.
+"""Registry of the replacements: one row each, read by the swap, the benchmark and the table.
 
-The order is that in which a convolution tries the algorithms, fastest first.
+A convolution tries the algorithms in this order, fastest first.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ BF16 = (Target.AMX, Target.AVX512_BF16)
 class Replacement:
     """One row: what is replaced by what, and where that applies."""
 
-    name: str  # as `bench.throughput --without` takes it
-    replaces: str  # layer or pattern, for the table
-    by: str  # what is computed instead, for the table
+    name: str  # for `bench.throughput --without`
+    replaces: str  # layer or pattern, in words
+    by: str  # computation, in words
     targets: tuple[Target, ...]
-    condition: str = "any"  # on the shapes of layer and input, for the table; the layers check it
+    condition: str = "any"  # in words; the layer or algorithm checks it at each call
     layers: Mapping[type[nn.Module], type[nn.Module]] = field(default_factory=dict)  # class swaps
-    algorithm: Algorithm | None = None  # of convolutions, whose class is swapped for all of these
-    fusion: bool = False  # only in training without torch.compile, by loops that numba compiles
+    algorithm: Algorithm | None = None  # for the convolutions, which share one swapped class
+    fusion: bool = False  # loops compiled by numba: in training without torch.compile only
 
 
 def _algorithm(module) -> Algorithm:
@@ -119,7 +119,7 @@ REPLACEMENTS = (
     Replacement(
         name="instance_norm",
         replaces="InstanceNorm2d",
-        by="the same, forward too",
+        by="both passes from two sums per channel",
         targets=BF16,
         layers={nn.InstanceNorm2d: FastInstanceNorm},
     ),
@@ -143,7 +143,7 @@ REPLACEMENTS = (
         replaces="norm, activation in a Sequential",
         by="one pass, compiled",
         targets=BF16,
-        condition="norms of engine.models; activation optional",
+        condition="affine batch, group or instance norm; activations of engine.models",
         layers={nn.Sequential: FusedSequential},
         fusion=True,
     ),
@@ -152,6 +152,7 @@ REPLACEMENTS = (
         replaces="norm, addition, activation that end a residual block",
         by="one pass, compiled",
         targets=BF16,
+        condition="as norm_act",
         layers={Block: FusedBlock},
         fusion=True,
     ),
@@ -195,7 +196,7 @@ def without(*names: str) -> Iterator[None]:
 
 
 def target_of(compute: Compute) -> Target | None:
-    """What `compute` is; None where no replacement applies: GPUs, CPUs without bf16 or oneDNN."""
+    """Target that `compute` is; None on a GPU, for fp16, and on CPUs without the instructions."""
     if compute.device.type != "cpu":
         return None
     if compute.precision == "bf16" and fastest_precision(compute.device) == "bf16":
@@ -204,7 +205,7 @@ def target_of(compute: Compute) -> Target | None:
 
 
 def applicable(target: Target, *, fusion: bool) -> list[Replacement]:
-    """Rows for this target, those of fusion only if asked for, less those that are left out."""
+    """Rows for this target, except those left out by `without`; fusion: whether to include it."""
     rows = [row for row in REPLACEMENTS if target in row.targets and (fusion or not row.fusion)]
     return [row for row in rows if row.name not in _left_out.get()]
 
@@ -225,10 +226,11 @@ def swap(model: nn.Module, rows: list[Replacement], target: Target) -> None:
 
 def table() -> str:
     """The registry as a Markdown table, for README.md."""
-    header = ("name", "replaces", "by", "precision and CPU", "condition", "when")
+    targets = tuple(Target)
+    header = ("name", "replaces", "by", "condition", *(t.value for t in targets), "when")
     lines = [header, ("---",) * len(header)]
     for row in REPLACEMENTS:
-        targets = "; ".join(target.value for target in row.targets)
+        where = ("yes" if target in row.targets else "" for target in targets)
         when = "training" if row.fusion else "always"
-        lines.append((f"`{row.name}`", row.replaces, row.by, targets, row.condition, when))
+        lines.append((f"`{row.name}`", row.replaces, row.by, row.condition, *where, when))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,4 +1,4 @@
-"""Memory is kept between steps, given back after a run, and left alone where glibc is not."""
+"""Freed memory is kept between steps and returned after a run; without glibc nothing happens."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ for _ in range(20):
     torch.ones(2_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - small)
 """
-glibc = pytest.mark.skipif(allocator._glibc() is None, reason="not glibc")
+glibc = pytest.mark.skipif(allocator.glibc() is None, reason="not glibc")
 
 
 @glibc
@@ -95,11 +95,11 @@ def test_a_training_thread_keeps_blocks_of_any_size():
 
 def test_without_glibc_nothing_happens(monkeypatch):
     monkeypatch.setattr(allocator.platform, "libc_ver", lambda: ("", ""))
-    allocator._glibc.cache_clear()
+    allocator.glibc.cache_clear()
     try:
         allocator.start_thread(lambda: None, "other").join()
         with allocator.kept_blocks():
             pass
-        assert allocator._glibc() is None
+        assert allocator.glibc() is None
     finally:
-        allocator._glibc.cache_clear()
+        allocator.glibc.cache_clear()
