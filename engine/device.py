@@ -64,12 +64,6 @@ def resolve(device: str = "auto", precision: str = "auto") -> Compute:
     return Compute(chosen, precision)
 
 
-def make_deterministic(device: torch.device) -> None:
-    """Restrict cuDNN, in the whole process, to deterministic algorithms: a resume needs them."""
-    if device.type == "cuda":
-        torch.backends.cudnn.deterministic = True
-
-
 def all_of(device: torch.device) -> tuple[str, ...]:
     """Names of all devices of this type on this machine: cuda:0, cuda:1 …; or just its own."""
     if device.type != "cuda":
@@ -106,6 +100,11 @@ def has_onednn() -> bool:
 def has_amx() -> bool:
     """Whether this CPU has AMX-BF16, which multiplies tiles of bf16 matrices."""
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+def set_cudnn_deterministic(enabled: bool) -> None:
+    """Restrict cuDNN to deterministic algorithms, or not, in the whole process."""
+    torch.backends.cudnn.deterministic = enabled
 
 
 def fastest_precision(device: torch.device) -> str:

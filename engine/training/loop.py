@@ -12,7 +12,7 @@ from torch import nn
 from engine.augment import Pipeline
 from engine.config import RunConfig
 from engine.data.batches import Splits, epoch_permutation
-from engine.device import Compute, make_deterministic
+from engine.device import Compute, set_cudnn_deterministic
 from engine.errors import TrainingFailed
 from engine.evaluate import Tally, TestTimeAugmentation, evaluate
 from engine.fast import accelerate
@@ -43,7 +43,8 @@ class Trainer:
         store: CheckpointStore | None,
         group: Group = SINGLE_PROCESS,
     ):
-        make_deterministic(compute.device)
+        if compute.device.type == "cuda":
+            set_cudnn_deterministic(True)  # a resume has to reproduce the last bit
         self.setup = Setup(config, splits, pipeline, compute, group)
         self.store = store
         self.model = model.to(compute.device, memory_format=compute.memory_format).train()

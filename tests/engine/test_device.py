@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.device import Compute, make_deterministic, resolve
+from engine.device import Compute, resolve, set_cudnn_deterministic
 from engine.errors import ConfigError
 
 
@@ -110,11 +110,11 @@ def test_only_fp16_scales_the_loss(precision, scales):
     assert resolve("cpu", precision).grad_scaler().is_enabled() is scales
 
 
-@pytest.mark.parametrize(("device", "expected"), [("cuda:0", True), ("cpu", False)])
-def test_only_cuda_is_made_deterministic(device, expected, monkeypatch):
+def test_cudnn_is_made_deterministic_and_free_again(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
-    make_deterministic(torch.device(device))
-    assert torch.backends.cudnn.deterministic is expected
+    for enabled in (True, False):
+        set_cudnn_deterministic(enabled)
+        assert torch.backends.cudnn.deterministic is enabled
 
 
 def test_the_description_of_the_machine_is_plain_json():
