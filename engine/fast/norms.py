@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from engine.models.layers import InstanceNorm2d
+
 
 class FastGroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
@@ -19,7 +21,7 @@ class FastGroupNorm(nn.GroupNorm):
         return _GroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)
 
 
-class FastInstanceNorm(nn.InstanceNorm2d):
+class FastInstanceNorm(InstanceNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype is not torch.bfloat16:
             return super().forward(x)

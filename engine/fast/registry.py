@@ -23,7 +23,7 @@ from engine.fast.fusion.dense import FusedDenseBlock
 from engine.fast.fusion.layers import FusedBlock, FusedMaxPool, FusedSequential
 from engine.fast.norms import FastGroupNorm, FastInstanceNorm
 from engine.models.densenet import DenseBlock
-from engine.models.layers import IdentityConv
+from engine.models.layers import IdentityConv, InstanceNorm2d
 from engine.models.resnet import Block
 
 
@@ -121,7 +121,7 @@ REPLACEMENTS = (
         replaces="InstanceNorm2d",
         by="both passes from two sums per channel",
         targets=BF16,
-        layers={nn.InstanceNorm2d: FastInstanceNorm},
+        layers={InstanceNorm2d: FastInstanceNorm},
     ),
     Replacement(
         name="elu",

@@ -18,6 +18,7 @@ from engine.fast.fusion.dense import FusedDenseBlock
 from engine.fast.fusion.layers import FusedSequential
 from engine.fast.norms import FastGroupNorm, FastInstanceNorm
 from engine.models import build_model, whitening
+from engine.models.layers import InstanceNorm2d
 from engine.training import loop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -274,7 +275,7 @@ def test_group_norm(layer, side, mean):
 
 @pytest.mark.parametrize("side", [2, 8])
 def test_instance_norm(side):
-    check_layer(nn.InstanceNorm2d(24, affine=True), (3, 24, side, side))
+    check_layer(InstanceNorm2d(24, affine=True), (3, 24, side, side))
 
 
 @pytest.mark.parametrize("layer", [nn.ELU(), nn.CELU(), nn.ELU(alpha=0.5), nn.CELU(alpha=2.0)])

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS, build_on_meta
-from engine.models.layers import Layers
+from engine.models.layers import InstanceNorm2d, Layers
 
 ACTIVATION_TYPES = {
     "relu": nn.ReLU,
@@ -21,7 +21,7 @@ ACTIVATION_TYPES = {
 }
 NORM_TYPES = {
     "batch": nn.BatchNorm2d,
-    "instance": nn.InstanceNorm2d,
+    "instance": InstanceNorm2d,
     "layer": nn.GroupNorm,
     "group": nn.GroupNorm,
 }
