@@ -1,4 +1,4 @@
-"""Home: what this is, what is here, and where to go next."""
+"""Home: an introduction, the latest runs, the data sets, and the other pages."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ FETCHED = ("cifar10", "cifar100")
 def page() -> None:
     frame.start_page("CIFAR-10 playground")
     st.write(
-        "See how a convolutional network learns to tell small pictures apart: choose an "
-        "architecture, an activation, a norm, a width and augmentations, train it here, and watch. "
-        "Compare runs to find out which choice makes the difference, then try it on your images."
+        "See how a convolutional network learns to classify small images. Choose an architecture, "
+        "an activation, a norm, a width and augmentations, start the training and watch it. "
+        "Compare runs to find out which choice matters, then try a network on your own images."
     )
     statuses = readings.statuses()
     left, right = st.columns([3, 2], gap="large")
@@ -69,16 +69,16 @@ def run_lines(shown: list) -> None:
 def machine() -> None:
     st.subheader("This machine", anchor=False)
     st.write(f"Training uses the **{process.compute_text()}**.")
-    if resolve().device.type == "cpu" and has_nvidia_card():
+    if resolve().device.type == "cpu" and has_nvidia_gpu():
         st.warning(
-            "There is an NVIDIA card here, but the installed PyTorch cannot use it. Install the "
-            "CUDA build that fits your driver from pytorch.org, then start the app again."
+            "This machine has an NVIDIA GPU, but the installed PyTorch cannot use it. Install the "
+            "CUDA build that matches your driver (see pytorch.org), then restart the app."
         )
 
 
 @st.cache_data(show_spinner=False)
-def has_nvidia_card() -> bool:
-    """Whether the driver's own tool lists a card."""
+def has_nvidia_gpu() -> bool:
+    """Whether nvidia-smi, which comes with the driver, lists a GPU."""
     tool = shutil.which("nvidia-smi")
     if not tool:
         return False
@@ -98,7 +98,7 @@ def data_sets() -> None:
         fetch = background.current(name, folders.DATA_ROOT)
         here = name not in FETCHED or data.is_available(name, folders.DATA_ROOT)
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.badge("here" if here else "not here", color="green" if here else "gray")
+            st.badge("ready" if here else "not downloaded", color="green" if here else "gray")
             st.write(f"**{spec.title}**")
             if not here:
                 absent.append(name)
@@ -116,15 +116,15 @@ def data_sets() -> None:
         with st.expander("Use a mirror"):
             for name in absent:
                 st.text_input(
-                    f"Address of {data.DATASETS[name].title}",
+                    f"URL of {data.DATASETS[name].title}",
                     key=f"mirror_{name}",
                     placeholder=f"https://…/{name.replace('cifar', 'cifar-')}-python.tar.gz",
-                    help="Accepted only if the file is the known one, bit for bit.",
+                    help="The file is accepted only if its checksum is that of the official one.",
                     persist_state="session",
                 )
         st.caption(
-            "The official server is slow these days (up to an hour for 170 MB). The built-in "
-            "shapes need no download, and your own folder of images works as well."
+            "The official server can be slow (up to an hour for 170 MB). The built-in shapes and "
+            "your own images need no download."
         )
 
 
@@ -145,11 +145,11 @@ def download_progress(name: str) -> None:
 
 
 def next_steps() -> None:
-    st.subheader("Where to go", anchor=False)
+    st.subheader("Pages", anchor=False)
     steps = [
         ("pages/1_Train.py", "Train", "Choose a network and watch it learn."),
-        ("pages/2_Runs.py", "Runs", "Compare what was trained, side by side."),
-        ("pages/4_Augmentations.py", "Augmentations", "See what the network sees."),
+        ("pages/2_Runs.py", "Runs", "Compare runs side by side."),
+        ("pages/4_Augmentations.py", "Augmentations", "See how training changes its images."),
         ("pages/5_Classify.py", "Classify", "Try a trained network on your images."),
     ]
     for column, (target, label, text) in zip(st.columns(len(steps)), steps, strict=True):

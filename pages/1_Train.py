@@ -16,7 +16,7 @@ from pages.ui.train.start import start_box, told
 from pages.ui.train.strip import augmentation_strip
 from pages.ui.train.watching import close, queue, watched_run
 
-# On a phone Start is far below the curves that it brings. A constant: nothing goes into it.
+# On a phone the curves appear far above Start.
 SCROLL_UP = """<script>
 document.querySelector('[data-testid="stMain"]').scrollTo({ top: 0, behavior: "smooth" });
 </script>"""
@@ -43,7 +43,7 @@ def page() -> None:
         st.subheader("New run", anchor=False)
     else:
         queue(statuses)
-        st.write("Choose a network and press **Start training**: it learns while you watch.")
+        st.write("Choose a network and press **Start training** to watch it learn.")
     form()
     training = watched is not None and watched.status().state in readings.LIVE
     every = refresh.WATCHING_S if training else refresh.INTERVAL_S
@@ -83,26 +83,32 @@ def form() -> None:
 
 
 def overview(config: RunConfig, required: Requirements) -> None:
-    """What the choices mean before a single step is taken."""
+    """What the settings mean: size and cost of the network, learning rate, warnings."""
     gigabytes = required.bytes / 1e9
     memory = f"{gigabytes:,.1f} GB" if gigabytes >= 1 else f"{max(1, gigabytes * 1e3):.0f} MB"
     with st.container(horizontal=True):  # wraps where three do not fit abreast
         narrow = {"width": "content"}
         st.metric("Parameters", f"{required.parameters / 1e6:.2f} M", **narrow)
         st.metric(
-            "Multiply-adds", f"{required.costs.macs / 1e6:,.0f} M", help="For one image.", **narrow
+            "Multiply-adds",
+            f"{required.costs.macs / 1e6:,.0f} M",
+            help="Of one forward pass, for one image.",
+            **narrow,
         )
-        st.metric("Memory", memory, help="To train with this batch size.", **narrow)
+        st.metric(
+            "Memory",
+            memory,
+            help="Estimated for training with this batch size, in full precision.",
+            **narrow,
+        )
     rows = charts.curve_rows(config.schedule, config.optim, config.epochs)
-    st.vega_lite_chart(
-        rows, charts.line_spec("lr"), alt="the learning rate that the run will follow"
-    )
+    st.vega_lite_chart(rows, charts.line_spec("lr"), alt="learning rate by epoch")
     for warning in config.warnings():
         st.warning(warning[0].upper() + warning[1:])
 
 
 def own_classes(counts: list[tuple[str, int, int]]) -> None:
-    """How the folders of one's own images were read: classes, and images of each split."""
+    """How a person's own images were read: classes, and the images of each split."""
     train, test = (sum(row[column] for row in counts) for column in (1, 2))
     st.write(f"**{len(counts):,} classes**: {train:,} training images, {test:,} test images")
     st.dataframe(tables.class_table(counts), hide_index=True, key="own_classes")

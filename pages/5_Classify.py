@@ -1,4 +1,4 @@
-"""Upload pictures, or draw test images, and see what one or two trained networks make of them."""
+"""Upload pictures, or draw test images, and see how one or two trained networks classify them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def page() -> None:
 
 
 def nothing_yet() -> None:
-    """No weights anywhere: say what to do, and look again by itself."""
+    """There are no weights yet: tell what to do, and rerun the page once there are."""
     training = any(status.state in readings.LIVE for _, status in readings.statuses())
     if training:
         st.info("A network is in training. It can be tried here after its first checkpoint.")
@@ -59,7 +59,7 @@ def link(target: str, label: str) -> None:
 
 
 def choose(choices: dict[str, Choice]) -> list[Ready]:
-    """The one or two networks chosen, loaded and ready; those that cannot be loaded are named."""
+    """The chosen one or two networks, loaded; those that cannot be loaded get a message."""
     left, right = st.columns(2)
     with left:
         first = st.selectbox(
@@ -78,7 +78,7 @@ def choose(choices: dict[str, Choice]) -> list[Ready]:
             index=None,
             key="checkpoint_2",
             format_func=lambda key: choices[key].label,
-            placeholder="another network, if you like" if others else "there is only one yet",
+            placeholder="another network (optional)" if others else "no other network yet",
             disabled=not others,
             persist_state="session",
         )
@@ -88,7 +88,7 @@ def choose(choices: dict[str, Choice]) -> list[Ready]:
 
 
 def loaded(choice: Choice) -> list[Ready]:
-    """The choice itself if its network can be loaded; else nothing, and the reason on the page."""
+    """The choice with its network; empty, with a message, if it cannot be loaded."""
     try:
         ready = networks.load(choice)
         st.caption(networks.facts(choice))
@@ -113,18 +113,20 @@ def known_classes(chosen: list[Ready]) -> None:
     if len(known) > 1:
         first, second = known.values()
         if set(first).isdisjoint(second):
-            st.caption("The two know no class in common, so agreement is not counted.")
+            st.caption("The two networks have no class in common, so agreement is not counted.")
         else:
-            st.caption("The two know different classes; they agree where both name the same.")
+            st.caption(
+                "The two networks know different classes; they agree where both predict the same."
+            )
 
 
 def options() -> tuple[int, str]:
     with st.container(horizontal=True, gap="medium"):
         k = st.slider(
-            "Likeliest classes to show", 1, 10, 5, key="topk", width=260, persist_state="session"
+            "Most likely classes to show", 1, 10, 5, key="topk", width=260, persist_state="session"
         )
         fit = st.segmented_control(
-            "Not square?",
+            "If not square",
             ["crop", "pad"],
             default="crop",
             key="fit",
@@ -136,7 +138,7 @@ def options() -> tuple[int, str]:
 
 
 def own_pictures(chosen: list[Ready], k: int, fit: str, *, shown: bool) -> None:
-    # No list of types: Streamlit would end the whole page for one file with another ending.
+    # No list of types: Streamlit would end the page for a single file with another extension.
     files = st.file_uploader(
         f"PNG, JPEG, WebP or BMP pictures, up to {MAX_PICTURES} at once",
         accept_multiple_files=True,
@@ -148,9 +150,7 @@ def own_pictures(chosen: list[Ready], k: int, fit: str, *, shown: bool) -> None:
     if not shown or not files:
         return
     if len(files) > MAX_PICTURES:
-        st.warning(
-            f"{len(files)} pictures are too many at once: the first {MAX_PICTURES} were taken."
-        )
+        st.warning(f"Only the first {MAX_PICTURES} of {len(files)} pictures were classified.")
         files = files[:MAX_PICTURES]
     bar = st.empty()
     pictures, refused = read_uploads(
@@ -180,7 +180,7 @@ def draw_again() -> None:
 
 
 def results(chosen: list[Ready], pictures: list, refused: list, k: int, fit: str) -> None:
-    """Figures over all pictures, a card for each, and the CSV."""
+    """Counts over all pictures, a card for each, and the CSV file."""
     if not chosen or not (pictures or refused):
         return
     said = [ready.answers(pictures, fit, k) for ready in chosen]
@@ -200,7 +200,7 @@ def results(chosen: list[Ready], pictures: list, refused: list, k: int, fit: str
 
 
 def figures(chosen: list[Ready], rows: list) -> None:
-    """Counts that only several pictures have, a line for each network."""
+    """Counts over several pictures, a line for each network."""
     count, truths = len(rows), {picture.truth for picture, _ in rows}
     if count < 2:
         return
@@ -221,9 +221,9 @@ def figures(chosen: list[Ready], rows: list) -> None:
 
 def explain() -> None:
     st.caption(
-        f"**May be none of these classes** stands where the first choice is below "
-        f"{100 * cards.UNSURE:.0f} %. A network must spread 100 % over the classes it knows, "
-        "whatever the picture shows: a high figure is no guarantee, and a picture of something "
+        f"**May be none of these classes** marks pictures whose most likely class is below "
+        f"{100 * cards.UNSURE:.0f} %. A network distributes 100 % over the classes it knows, "
+        "whatever the picture shows. So a high probability is no guarantee: a picture of something "
         "else can get one too."
     )
 

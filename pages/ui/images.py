@@ -1,4 +1,4 @@
-"""Small images made large: every pixel stays a square, and many images become one picture."""
+"""Small images enlarged without smoothing, and several images put into one picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-LARGE, SMALL = 13, 6  # scales that `beside` puts together: two small ones and a gap make a large
+LARGE, SMALL = 13, 6  # scales of `beside`: two small images and a gap are as high as a large one
 SIZE = 32
 
 
@@ -20,7 +20,7 @@ def enlarge(image: Any, scale: int = 6) -> Image.Image:
 
 
 def contact_sheet(images: Any, columns: int = 8, scale: int = 3, gap: int = 2) -> Image.Image:
-    """N ≥ 1 images uint8 [3, H, W], row by row in one picture; what lies between is clear.
+    """N ≥ 1 images uint8 [3, H, W], row by row in one picture; gaps are transparent.
 
     scale: screen pixels along an image's pixel; gap: screen pixels between two images.
     """
@@ -29,7 +29,7 @@ def contact_sheet(images: Any, columns: int = 8, scale: int = 3, gap: int = 2) -
     columns = min(columns, count)
     rows = math.ceil(count / columns)
     step_y, step_x = height * scale + gap, width * scale + gap
-    sheet = np.zeros((rows * step_y - gap, columns * step_x - gap, 4), np.uint8)  # clear
+    sheet = np.zeros((rows * step_y - gap, columns * step_x - gap, 4), np.uint8)  # transparent
     for i, image in enumerate(pixels):
         top, left = i // columns * step_y, i % columns * step_x
         cell = sheet[top : top + height * scale, left : left + width * scale]
@@ -39,24 +39,24 @@ def contact_sheet(images: Any, columns: int = 8, scale: int = 3, gap: int = 2) -
 
 
 def beside(large: Image.Image, small: Sequence[Image.Image] = ()) -> Image.Image:
-    """A picture at scale LARGE and up to two at scale SMALL, stacked at its right.
+    """One picture: an image at scale LARGE, and up to two at scale SMALL stacked at its right.
 
-    One picture, so that the parts keep their proportions however wide it is shown.
+    One picture, so that the parts keep their proportions at any width.
     """
     gap = (LARGE - 2 * SMALL) * SIZE
-    sheet = Image.new("RGBA", ((LARGE + SMALL) * SIZE + gap, LARGE * SIZE))  # clear
-    places = [(0, 0), *((LARGE * SIZE + gap, row * (SMALL * SIZE + gap)) for row in range(2))]
+    sheet = Image.new("RGBA", ((LARGE + SMALL) * SIZE + gap, LARGE * SIZE))  # transparent
+    corners = [(0, 0), *((LARGE * SIZE + gap, row * (SMALL * SIZE + gap)) for row in range(2))]
     draw = ImageDraw.Draw(sheet)
-    for (left, top), picture in zip(places, [large, *small], strict=False):
+    for (left, top), picture in zip(corners, [large, *small], strict=False):
         sheet.paste(picture, (left, top))
-        # black padding would end nowhere on a dark page
+        # on a dark page black padding would have no visible edge
         edge = left, top, left + picture.width - 1, top + picture.height - 1
         draw.rectangle(edge, outline="#808080", width=2)
     return sheet
 
 
 def framed(picture: Image.Image, top: int, left: int, height: int, width: int) -> Image.Image:
-    """A copy with a frame, white around black to show on anything, just inside these pixels."""
+    """A copy with a frame just inside these pixels: white around black, visible on any image."""
     picture = picture.copy()
     draw = ImageDraw.Draw(picture)
     for inset, colour in ((0, "white"), (4, "black")):

@@ -1,4 +1,4 @@
-"""Watching one run: its state, its curves, and what may be asked of it."""
+"""One run, live: its state, its curves, and buttons to pause, stop, resume and extend it."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ COLOURS = {
     State.FAILED: "red",
     State.QUEUED: "gray",
 }
-TICK_S, LONG_TICK_S = 2.0, 10.0
-LONG_S = 300  # left of a run, for it to be a long one
-RECENT_STEPS = 20  # the shown train accuracy is their mean
-MIXED_NOTE = (
-    f"Of the last {RECENT_STEPS} recorded steps. Train accuracy is measured on the augmented "
-    "images that the network learns from, which are harder than the clean ones: it may well lie "
-    "below validation accuracy."
+TICK_S, LONG_TICK_S = 2.0, 10.0  # between two looks at a run
+LONG_S = 300  # remaining time from which a run is looked at less often
+RECENT_STEPS = 20  # of which the shown train accuracy is the mean
+TRAIN_NOTE = (
+    f"Mean of the last {RECENT_STEPS} recorded steps, on the augmented images that the network is "
+    "trained on. These are harder than clean ones, so train accuracy can be below validation "
+    "accuracy."
 )
 
 
 def panel(run: Run, close: Callable[[], None] | None = None) -> None:
-    """Everything about one run that is being watched, and a button to `close` it if it ended."""
+    """A run's buttons and live curves; with `close`, a button to close it once it has ended."""
     status = run.status()
     buttons(run, status, close)
     by, smoothing, log = chart_options()
@@ -46,10 +46,10 @@ def panel(run: Run, close: Callable[[], None] | None = None) -> None:
 
 
 def tick_of(status: Status) -> float | None:
-    """Seconds from one look at the run to the next; None when nothing more will come.
+    """Seconds between two looks at the run; None once it has ended.
 
-    At every tick the browser draws the whole page again, on a core that may be training: a run that
-    takes long would take longer by being watched closely (bench.ui).
+    At every tick the browser redraws the page, on a core that may be training: a long run would
+    take longer if it were looked at often (bench.ui).
     """
     if status.state not in readings.LIVE:
         return None
@@ -57,18 +57,18 @@ def tick_of(status: Status) -> float | None:
 
 
 def is_outdated(seen: tuple[State, float | None], status: Status) -> bool:
-    """Whether the page was drawn for another state, or for a much longer or shorter run."""
+    """Whether the page was drawn for another state, or for a run of another length."""
     known, tick = seen
     if status.state is not known:
         return True
     if tick is None or status.eta_seconds is None:
         return False
-    # Apart, so that an estimate that wavers does not draw the page again and again.
+    # Two thresholds, so that a wavering estimate does not redraw the page again and again.
     return status.eta_seconds > LONG_S if tick == TICK_S else status.eta_seconds < LONG_S / 2
 
 
 def live(path: str, seen: tuple[State, float | None], by: str, smoothing: float, log: bool) -> None:
-    """One look at the run's files; a fragment that ticks while the run is live."""
+    """Progress, figures and curves from the run's files; a fragment rerun while the run is live."""
     run = Run(Path(path))
     try:
         status = run.status()
@@ -102,7 +102,7 @@ def progress(run: Run, status: Status) -> None:
             text += f" · {duration(status.eta_seconds)} left"
             text += f" · {status.images_per_s:,.0f} images/s"
     elif status.state is State.QUEUED:
-        text = "Waiting for its turn"
+        text = "Waiting in the queue"
     else:
         text = f"{status.state.capitalize()} after {duration(status.seconds)}"
     st.progress(min(1.0, share), text)
@@ -113,7 +113,7 @@ def figures(status: Status, records: list[dict]) -> None:
     steps = [r for r in records if r["kind"] == "step"]
     on = "test" if status.val_is_test else "held-out"
     best = f"Best, epoch {status.best_epoch}" if status.best_epoch else "Best"
-    chosen = "Chosen on test images, so it reads too high." if status.val_is_test else None
+    chosen = "Chosen on the test images, so it is optimistic." if status.val_is_test else None
     now, highest, train, rate = st.columns(4)
     now.metric(f"Accuracy on {on} images", percent(epochs[-1]["val_acc"] if epochs else None))
     highest.metric(best, percent(status.best_acc), help=chosen)
@@ -121,7 +121,7 @@ def figures(status: Status, records: list[dict]) -> None:
     train.metric(
         "Train accuracy",
         percent(sum(recent) / len(recent) if recent else None),
-        help=MIXED_NOTE,
+        help=TRAIN_NOTE,
     )
     rate.metric("Learning rate", f"{steps[-1]['lr']:.3g}" if steps else "–")
     if status.tta_acc is not None:
@@ -129,7 +129,7 @@ def figures(status: Status, records: list[dict]) -> None:
 
 
 def clean_accuracy(run: Run) -> None:
-    """Train accuracy without augmentation, when asked for: what mixed curves cannot show."""
+    """Train accuracy without augmentation, measured on request."""
     config, weights = readings.config_of(run), run.path / "last.safetensors"
     if config is None or not weights.exists():
         return
@@ -137,13 +137,15 @@ def clean_accuracy(run: Run) -> None:
         kinds = ("crop", "flip", "erasing", "mixup", "cutmix")
         used = [name for name in kinds if getattr(config.augment, name)]
         st.write(
-            f"The network learns from changed images ({', '.join(used)}), and train accuracy is "
-            "measured on those, while it is still learning; validation uses clean images."
+            "Train accuracy is measured during the epoch, while the network is still learning, on "
+            f"augmented images ({', '.join(used)}). Validation accuracy is measured after the "
+            "epoch, on clean images."
             if used
-            else "Train accuracy is measured while the network is still learning in each epoch."
+            else "Train accuracy is measured during the epoch, while the network is still "
+            "learning; validation accuracy is measured after it."
         )
         if not data.is_available(config.data.dataset, folders.DATA_ROOT):
-            st.caption("The clean train accuracy can be measured once the data set is here.")
+            st.caption("Clean train accuracy can be measured once the data set is available.")
             return
         version, form = (str(run.path), weights.stat().st_mtime_ns), st.session_state
         asked = st.button("Measure on clean training images", key="clean")
@@ -153,7 +155,7 @@ def clean_accuracy(run: Run) -> None:
                 accuracy = readings.clean_train_accuracy(run, config.data.dataset)
             except (ValueError, OSError, RuntimeError) as error:
                 form["measured"] = None
-                st.warning(f"It cannot be measured: {markdown(plain(error))}")
+                st.warning(f"Clean train accuracy cannot be measured: {markdown(plain(error))}")
                 return
             st.write(
                 f"**{percent(accuracy)}** on up to {CLEAN_IMAGES:,} clean training "
@@ -182,7 +184,7 @@ def curves(records: list[dict], by: str, smoothing: float, log: bool) -> None:
 
 
 def chart_options() -> tuple[str, float, bool]:
-    """How the curves are drawn; outside the ticking part, so that a tick cannot reset them."""
+    """(x axis, smoothing, log loss); outside the fragment, so that a tick cannot reset them."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         by = st.segmented_control(
             "Curves by",
@@ -200,7 +202,7 @@ def chart_options() -> tuple[str, float, bool]:
             0.0,
             key="smoothing",
             width=180,
-            help="Of the train curves.",
+            help="Of the train curves; validation is drawn as measured.",
             persist_state="session",
         )
         log = st.toggle("Logarithmic loss", key="log_loss", persist_state="session")
@@ -208,7 +210,7 @@ def chart_options() -> tuple[str, float, bool]:
 
 
 def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
-    """What may be asked of the run in its state."""
+    """The run's name, its state, and the buttons that fit the state."""
     running, resumable = status.state is State.RUNNING, status.state in RESUMABLE
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.subheader(run.name, anchor=False)
@@ -232,13 +234,13 @@ def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
 
 
 def extend_form(run: Run) -> None:
-    st.caption("A new run from this one's last weights, with a fresh schedule.")
+    st.caption("Starts a new run from the last weights of this one, with a new schedule.")
     st.number_input("Epochs to add", min_value=1, value=5, step=1, key="extend_epochs")
     st.button("Extend", key="extend", type="primary", on_click=ask, args=(run, "extend"))
 
 
 def ask(run: Run, what: str) -> None:
-    """Carry out a button; a refusal becomes one line on the page."""
+    """Carry out a button: a method of the worker, or "extend"; a refusal becomes a message."""
     worker = process.worker()
     try:
         if what == "extend":
@@ -250,7 +252,7 @@ def ask(run: Run, what: str) -> None:
 
 
 def start_extension(run: Run, epochs: int) -> None:
-    """Queue a run over `epochs` more from another's last weights, and watch it."""
+    """Queue a run over `epochs` more from the last weights of `run`, and watch it."""
     config = run.config()
     milestones = tuple(m for m in config.schedule.milestones if m < epochs)
     schedule = dataclasses.replace(
@@ -259,7 +261,7 @@ def start_extension(run: Run, epochs: int) -> None:
     config = dataclasses.replace(config, epochs=epochs, schedule=schedule)
     config = with_fields(config, {"pretrained": run.name})
     if twin := live_twin(config):  # a double click
-        st.toast(f"{twin.name} is this very extension.")
+        st.toast(f"{twin.name} already extends this run by as many epochs.")
         return
     name = suggest_name(folders.RUN_ROOT, config, base=f"{run.name[:60]}-more")
     process.worker().submit(config, name, folders.RUN_ROOT)
@@ -268,12 +270,12 @@ def start_extension(run: Run, epochs: int) -> None:
 
 
 def watch(name: str | None, pin: bool = True) -> None:
-    """Show this run on the Train page; pin: even when another run trains."""
+    """Show this run on the Train page; pin: even while another run trains."""
     st.session_state["watching"], st.session_state["pinned"] = name, name if pin else None
 
 
 def live_twin(config: RunConfig) -> Run | None:
-    """The run that this session started last, if it has the same choices and is still live."""
+    """The run that this session started last, if it has the same config and is still live."""
     name, started = st.session_state.get("started", (None, None))
     run = readings.find_run(name)
     status = readings.status_of(run) if run and started == config else None

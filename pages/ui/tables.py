@@ -1,4 +1,4 @@
-"""Runs as rows, and rows as CSV that a spreadsheet cannot be tricked with."""
+"""Tables of runs and classes, and CSV whose cells no spreadsheet runs as a formula."""
 
 from __future__ import annotations
 

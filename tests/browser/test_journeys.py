@@ -202,7 +202,7 @@ def test_selected_runs_stay_selected_when_others_come_before_them(tab, server, s
     page.wait_for_timeout(2_000)  # the filtered table, drawn and at rest
     corner = page.locator(TABLE).first.bounding_box()
     page.mouse.click(corner["x"] + SELECT_ALL[0], corner["y"] + SELECT_ALL[1])
-    told = "text=These runs differ in one thing: Learning rate."
+    told = "text=These runs differ in one setting: Learning rate."
     page.wait_for_selector(told)
     write_run(server.runs, "kept-new", 3, lr=0.2)
     page.get_by_text("Only what differs").click()

@@ -50,11 +50,11 @@ class Previews:
     def _draw(self, seed: int) -> None:
         batch, labels = preview.choose_batch(self.data, seed)
         for mixing in ("mixup", "cutmix", "both"):
-            walked = preview.walk(preview.Knobs().pipeline(self.data, mixing), batch, labels, seed)
-            preview.mixed(walked)
+            traced = preview.trace(preview.Knobs().pipeline(self.data, mixing), batch, labels, seed)
+            preview.mixed(traced)
         for draw in (preview.cropped, preview.flipped, preview.erased):
-            draw(walked)
-        preview.batch_table(walked, list(self.data.classes))
+            draw(traced)
+        preview.batch_table(traced, list(self.data.classes))
         charts.area_rows(RandomErasing(p=seed % 100 / 100), 0.1)
 
 

@@ -44,14 +44,14 @@ def shapes(shapes_root):
 
 
 @pytest.fixture
-def walked(shapes):
-    """walked(mixing, seed, padding=8): a batch of shapes on its way through a pipeline."""
+def traced(shapes):
+    """traced(mixing, seed, padding=8): a batch of shapes on its way through a pipeline."""
 
-    def walk(mixing="mixup", seed=607, **knobs):
+    def trace(mixing="mixup", seed=607, **knobs):
         batch, labels = preview.choose_batch(shapes, 0)
-        return preview.walk(Knobs(**knobs).pipeline(shapes, mixing), batch, labels, seed)
+        return preview.trace(Knobs(**knobs).pipeline(shapes, mixing), batch, labels, seed)
 
-    return walk
+    return trace
 
 
 # ---------------------------------------------------------------------------- the page
@@ -207,7 +207,7 @@ def test_the_train_page_keeps_a_choice_that_is_not_here_yet(app):
     at.selectbox(key="dataset").select("cifar10").run()
     at.switch_page(PAGE).run()
     assert len(pictures(at)) == len(STEPS)
-    assert "CIFAR-10 (not here)" in at.info[0].value
+    assert "CIFAR-10 (not available)" in at.info[0].value
     at.switch_page("pages/1_Train.py").run()
     assert at.selectbox(key="dataset").value == "cifar10"
 
@@ -272,12 +272,12 @@ def test_the_sliders_start_at_the_pipeline_of_training(shapes):
 
 
 @pytest.mark.parametrize("mixing", preview.MIXING)
-def test_the_last_stage_is_what_a_runs_first_step_is_fed(walked, shapes, same, mixing):
-    walk = walked(mixing, seed=3)
+def test_the_last_stage_is_what_a_runs_first_step_is_fed(traced, shapes, same, mixing):
+    trace = traced(mixing, seed=3)
     batch, labels = preview.choose_batch(shapes, 0)
     generator = keyed_generator(3, Purpose.AUGMENT, 1, 0)
-    chance = walk.pipeline.sample(batch.shape, generator)
-    assert same(tuple(walk.last)[1:], walk.pipeline.apply(batch, labels, chance))
+    chance = trace.pipeline.sample(batch.shape, generator)
+    assert same(tuple(trace.last)[1:], trace.pipeline.apply(batch, labels, chance))
 
 
 @pytest.mark.parametrize(
@@ -289,13 +289,13 @@ def test_the_last_stage_is_what_a_runs_first_step_is_fed(walked, shapes, same, m
         ({"mixup_alpha": 2.0}, "mixup"),
     ],
 )
-def test_a_moved_slider_leaves_the_chance_of_the_other_steps(walked, same, knobs, moved):
-    before, after = walked().params._asdict(), walked(**knobs).params._asdict()
+def test_a_moved_slider_leaves_the_chance_of_the_other_steps(traced, same, knobs, moved):
+    before, after = traced().params._asdict(), traced(**knobs).params._asdict()
     assert [name for name in before if not same(before[name], after[name])] == [moved]
 
 
-def test_both_mixings_start_from_the_same_image_and_partner(walked, same):
-    mixup, cutmix = walked("mixup"), walked("cutmix")
+def test_both_mixings_start_from_the_same_image_and_partner(traced, same):
+    mixup, cutmix = traced("mixup"), traced("cutmix")
     assert same(mixup.stages["erasing"], cutmix.stages["erasing"])
     assert preview.partner_of(mixup) == preview.partner_of(cutmix)
 
@@ -311,26 +311,26 @@ def test_choosing_a_batch_leaves_the_data_set_alone(shapes):
     assert (shapes.train_labels == labels_before).all()
 
 
-def test_the_words_say_where_the_image_went(walked):
-    walk = walked()
-    before, after = walk.pixels("input")[0], walk.pixels("crop")[0]
-    assert preview.moved_text(walk) == "4 px up, 1 px right"
+def test_the_words_say_where_the_image_went(traced):
+    trace = traced()
+    before, after = trace.pixels("input")[0], trace.pixels("crop")[0]
+    assert preview.moved_text(trace) == "4 px up, 1 px right"
     assert (after[:, :-4, 1:] == before[:, 4:, :-1]).all()
     assert not after[:, -4:].any()
 
 
-def test_the_words_say_what_was_erased(walked):
-    walk = walked()
-    grey = walk.stages["erasing"].images[0] == 0
-    assert preview.erased_share(walk) == grey.all(0).float().mean()
-    assert preview.erased_text(walk) == "16.1% erased: 15 px high, 11 px wide"
+def test_the_words_say_what_was_erased(traced):
+    trace = traced()
+    grey = trace.stages["erasing"].images[0] == 0
+    assert preview.erased_share(trace) == grey.all(0).float().mean()
+    assert preview.erased_text(trace) == "16.1% erased: 15 px high, 11 px wide"
 
 
 @pytest.mark.parametrize("mixing", ["mixup", "cutmix"])
-def test_the_soft_label_is_whole(walked, shapes, mixing):
-    walk = walked(mixing)
+def test_the_soft_label_is_whole(traced, shapes, mixing):
+    trace = traced(mixing)
     for index in range(preview.BATCH):
-        parts = preview.soft_label(walk.last, list(shapes.classes), index)
+        parts = preview.soft_label(trace.last, list(shapes.classes), index)
         assert sum(share for _, share in parts) == pytest.approx(1)
         assert len({name for name, _ in parts}) == len(parts)
 

@@ -198,7 +198,7 @@ def test_a_damaged_link_is_a_config_error_or_is_cut_where_it_is_whole(link):
         assert config == with_fields(RunConfig(), {"epochs": 5})
 
 
-# The command line takes these as well, and "Use these choices in Train" brings them here.
+# The command line takes these as well, and "Use these settings in Train" brings them here.
 @pytest.mark.parametrize(
     "changes",
     [

@@ -82,7 +82,7 @@ def test_a_run_is_renamed_and_a_taken_name_refused(app, finished):
 def test_delete_asks_first(app, finished):
     finished("gone")
     at = app(PAGE, run="gone")
-    assert "cannot be brought back" in "\n".join(text.value for text in at.markdown)
+    assert "cannot be restored" in "\n".join(text.value for text in at.markdown)
     assert (folders.RUN_ROOT / "gone").exists()
     at.button(key="delete_for_good").click().run()
     assert not (folders.RUN_ROOT / "gone").exists()
@@ -155,7 +155,7 @@ def test_a_selection_stays_with_its_runs_when_their_order_changes(app, finished,
     ("changes", "told"),
     [
         ({"data.holdout": 500}, "measured on different images"),
-        ({"optim.lr": 0.01}, "differ in one thing: Learning rate"),
+        ({"optim.lr": 0.01}, "differ in one setting: Learning rate"),
     ],
 )
 def test_a_comparison_says_what_differs(app, finished, changes, told):
@@ -200,7 +200,7 @@ def test_runs_that_have_not_ended_are_told_from_those_that_have(app, finished):
     assert not at.exception
     rows = at.dataframe[1].value.set_index("n")
     assert rows["Final"][2] == "45.00 ± 7.07 %"
-    assert rows["After"][2] == "without 1 not finished"
+    assert rows["After"][2] == "excluding 1 not finished"
     assert rows["After"][1] == "epoch 2 of 9, not finished"
 
 

@@ -16,8 +16,8 @@ from engine.augment import RandomErasing
 from engine.randomness import Purpose, keyed_generator
 
 OWN, PARTNER = "this image", "its partner"
-SAMPLES = 4_000  # rectangles drawn for the distribution of areas
-BIN = 0.025  # share of the image
+SAMPLES = 4_000  # images of the histogram of erased areas
+BIN = 0.025  # bin width of the histogram, as a share of the image
 DRAWN, MARKED = "all", "this one"
 
 
@@ -42,20 +42,20 @@ def beta_rows(alpha: float, lam: float) -> pd.DataFrame:
 
 @functools.lru_cache(maxsize=64)
 def _areas(erasing: RandomErasing) -> tuple[np.ndarray, int]:
-    """Shares of SAMPLES images by erased area in steps of BIN, and how many are erased at all."""
-    chance = erasing.sample((SAMPLES, 3, 32, 32), keyed_generator(0, Purpose.AUGMENT))
-    area = (chance.height * chance.width).numpy() / (32 * 32)
+    """Histogram of the erased area of SAMPLES images in bins of BIN, and how many are erased."""
+    params = erasing.sample((SAMPLES, 3, 32, 32), keyed_generator(0, Purpose.AUGMENT))
+    area = (params.height * params.width).numpy() / (32 * 32)
     counts, _ = np.histogram(area[area > 0], bins=round(1 / BIN), range=(0, 1))
     return counts / SAMPLES, int((area > 0).sum())
 
 
 def erased_often(erasing: RandomErasing) -> int:
-    """How many of SAMPLES images are erased at all, by trial."""
+    """Number of SAMPLES random images that are erased at all."""
     return _areas(erasing)[1]
 
 
 def area_rows(erasing: RandomErasing, area: float) -> pd.DataFrame:
-    """Rows for AREA_SPEC: how often each area comes, and this image's if it was erased."""
+    """Rows for AREA_SPEC: a histogram of erased areas, and this image's if it was erased."""
     shares, _ = _areas(erasing)
     start = np.arange(len(shares)) * BIN
     rows = pd.DataFrame({"x": start, "end": start + BIN, "share": shares, "kind": DRAWN})
@@ -75,7 +75,7 @@ def _only(kind: str) -> list[dict[str, str]]:
 
 
 def _marked() -> list[dict[str, Any]]:
-    """A line at x of the one marked row, its text above it, on the side with more room."""
+    """A vertical line at the marked row, its text above it, on the side with more room."""
     color = _kinds([DRAWN, MARKED])
     text = {
         "type": "text",
@@ -138,7 +138,7 @@ BETA_SPEC: dict[str, Any] = {
                 "x": {
                     "field": "x",
                     "type": "quantitative",
-                    "title": "λ, the share of the image itself",
+                    "title": "λ, the weight of this image",
                     "scale": {"domain": [0, 1]},
                     "axis": {"tickCount": 5},
                 },

@@ -1,7 +1,7 @@
-"""What the training pipeline does to one batch, in pictures and words.
+"""One batch in the training pipeline, as pictures and texts.
 
-Pure: no `st.` call, and nothing of a run is read or changed. The randomness is keyed like that of
-a run, so the same seed keeps the same chance while a parameter moves.
+Pure: no `st.` call, and nothing of a run is read or changed. Random numbers are keyed like those of
+a run, so the same seed draws the same ones while a parameter is changed.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from engine.randomness import Purpose, keyed_generator
 from pages.ui import images
 
 BATCH = 32  # images mixed with one another and shown together
-MIXING = {"none": "None", "mixup": "Mixup", "cutmix": "CutMix", "both": "Either, by chance"}
+MIXING = {"none": "None", "mixup": "Mixup", "cutmix": "CutMix", "both": "Either, at random"}
 
 
 @dataclass(frozen=True)
 class Knobs:
-    """Every parameter of the pipeline; the defaults are those that training uses."""
+    """Every parameter of the pipeline; the defaults are those of training."""
 
     padding: int = RandomCrop.padding  # pixels
     flip_p: float = RandomHorizontalFlip.p
@@ -61,8 +61,8 @@ class Knobs:
 
 
 @dataclass(frozen=True)
-class Walk:
-    """A batch on its way through a pipeline."""
+class Trace:
+    """A batch after each stage of a pipeline."""
 
     pipeline: Pipeline
     params: PipelineParams
@@ -81,17 +81,17 @@ class Walk:
         return images.enlarge(self.pixels(name)[index], scale)
 
 
-def walk(pipeline: Pipeline, batch: Any, labels: Any, seed: int) -> Walk:
-    """Take uint8 [B, 3, 32, 32] and int64 [B] through it as a run's first step would."""
-    chance = pipeline.sample(batch.shape, keyed_generator(seed, Purpose.AUGMENT, 1, 0))
-    stages = pipeline.stages(batch, labels, chance)
-    return Walk(pipeline, chance, {stage.name: stage for stage in stages})
+def trace(pipeline: Pipeline, batch: Any, labels: Any, seed: int) -> Trace:
+    """Augment uint8 [B, 3, 32, 32] with labels int64 [B], keyed as in the first step of a run."""
+    params = pipeline.sample(batch.shape, keyed_generator(seed, Purpose.AUGMENT, 1, 0))
+    stages = pipeline.stages(batch, labels, params)
+    return Trace(pipeline, params, {stage.name: stage for stage in stages})
 
 
 def choose_batch(data: ImageData, first: int, own: Any = None) -> tuple[Any, Any]:
-    """BATCH training images (fewer if there are no more) in a fixed order, from the `first` on.
+    """At most BATCH training images in a fixed order, from the `first` on, and their labels.
 
-    An image `own`, uint8 [3, 32, 32], takes the first place, with the label len(data.classes).
+    An image `own`, uint8 [3, 32, 32], replaces the first, with the label len(data.classes).
     """
     chosen = epoch_permutation(len(data.train_labels), 0, 0).roll(-first)[:BATCH]
     batch, labels = data.train_images[chosen], data.train_labels[chosen]
@@ -109,35 +109,35 @@ def _pixels(stage: Stage, pipeline: Pipeline) -> np.ndarray:
 # ---------------------------------------------------------------------------- pictures
 
 
-def cropped(walked: Walk) -> Image.Image:
+def cropped(traced: Trace) -> Image.Image:
     """After the crop; beside it the padded image, a frame around what the crop keeps."""
-    padding, chance = walked.pipeline.crop.padding, walked.params.crop
-    padded = np.pad(walked.pixels("input")[0], ((0, 0), (padding, padding), (padding, padding)))
+    padding, params = traced.pipeline.crop.padding, traced.params.crop
+    padded = np.pad(traced.pixels("input")[0], ((0, 0), (padding, padding), (padding, padding)))
     side = images.SMALL * images.SIZE
     ratio = side / (images.SIZE + 2 * padding)
     window = images.enlarge(padded, 1).resize((side, side), Image.Resampling.NEAREST)
-    place = int(chance.top[0]), int(chance.left[0]), images.SIZE, images.SIZE
-    window = images.framed(window, *(round(ratio * value) for value in place))
-    return images.beside(walked.picture("crop"), [window])
+    box = int(params.top[0]), int(params.left[0]), images.SIZE, images.SIZE
+    window = images.framed(window, *(round(ratio * value) for value in box))
+    return images.beside(traced.picture("crop"), [window])
 
 
-def flipped(walked: Walk) -> Image.Image:
+def flipped(traced: Trace) -> Image.Image:
     """After the flip; beside it the image before."""
-    return images.beside(walked.picture("flip"), [walked.picture("crop", images.SMALL)])
+    return images.beside(traced.picture("flip"), [traced.picture("crop", images.SMALL)])
 
 
-def erased(walked: Walk) -> Image.Image:
+def erased(traced: Trace) -> Image.Image:
     """After erasing, the rectangle framed; beside it the image before."""
-    picture = _framed(walked.picture("erasing"), *_rectangle(walked.params.erasing))
-    return images.beside(picture, [walked.picture("flip", images.SMALL)])
+    picture = _framed(traced.picture("erasing"), *_rectangle(traced.params.erasing))
+    return images.beside(picture, [traced.picture("flip", images.SMALL)])
 
 
-def mixed(walked: Walk) -> Image.Image:
+def mixed(traced: Trace) -> Image.Image:
     """After Mixup, or after CutMix with its box framed; beside it the two that were mixed."""
-    picture, box = walked.picture(walked.last.name), walked.params.cutmix
+    picture, box = traced.picture(traced.last.name), traced.params.cutmix
     if box:
         picture = _framed(picture, box.top, box.left, box.bottom - box.top, box.right - box.left)
-    both = (walked.picture("erasing", images.SMALL, index) for index in (0, partner_of(walked)))
+    both = (traced.picture("erasing", images.SMALL, index) for index in (0, partner_of(traced)))
     return images.beside(picture, list(both))
 
 
@@ -150,10 +150,10 @@ def _framed(picture: Image.Image, top: int, left: int, height: int, width: int) 
 # ---------------------------------------------------------------------------- words
 
 
-def moved_text(walked: Walk, index: int = 0) -> str:
+def moved_text(traced: Trace, index: int = 0) -> str:
     """Such as "3 px down, 1 px left"."""
-    padding, chance = walked.pipeline.crop.padding, walked.params.crop
-    down, right = padding - int(chance.top[index]), padding - int(chance.left[index])
+    padding, params = traced.pipeline.crop.padding, traced.params.crop
+    down, right = padding - int(params.top[index]), padding - int(params.left[index])
     parts = []
     if down:
         parts.append(f"{abs(down)} px {'down' if down > 0 else 'up'}")
@@ -162,39 +162,41 @@ def moved_text(walked: Walk, index: int = 0) -> str:
     return ", ".join(parts) or "not moved"
 
 
-def erased_share(walked: Walk, index: int = 0) -> float:
+def erased_share(traced: Trace, index: int = 0) -> float:
     """Share of an image that was erased, 0 to 1."""
-    chance, size = walked.params.erasing, walked.stages["input"].images.shape
-    return int(chance.height[index] * chance.width[index]) / (size[2] * size[3])
+    params, size = traced.params.erasing, traced.stages["input"].images.shape
+    return int(params.height[index] * params.width[index]) / (size[2] * size[3])
 
 
-def erased_text(walked: Walk) -> str:
-    _, _, height, width = _rectangle(walked.params.erasing)
-    share = erased_share(walked)
+def erased_text(traced: Trace) -> str:
+    """Such as "16.1% erased: 15 px high, 11 px wide"."""
+    _, _, height, width = _rectangle(traced.params.erasing)
+    share = erased_share(traced)
     if not share:
         return "Not erased this time"
     return f"{share:.1%} erased: {height} px high, {width} px wide"
 
 
-def box_text(chance: CutMixParams) -> str:
-    height, width = chance.bottom - chance.top, chance.right - chance.left
+def box_text(params: CutMixParams) -> str:
+    """Such as "21.5% pasted: 14 px high, 16 px wide"."""
+    height, width = params.bottom - params.top, params.right - params.left
     if not height * width:
         return "Nothing pasted this time"
-    return f"{1 - chance.lam:.1%} pasted: {height} px high, {width} px wide"
+    return f"{1 - params.lam:.1%} pasted: {height} px high, {width} px wide"
 
 
-def _rectangle(chance: ErasingParams) -> tuple[int, int, int, int]:
-    return tuple(int(values[0]) for values in chance)
+def _rectangle(params: ErasingParams) -> tuple[int, int, int, int]:
+    return tuple(int(values[0]) for values in params)
 
 
-def partner_of(walked: Walk, index: int = 0) -> int | None:
-    """Position in the batch of the image that this one is mixed with."""
-    mixing = walked.params.mixup or walked.params.cutmix
+def partner_of(traced: Trace, index: int = 0) -> int | None:
+    """Index in the batch of the image that this one is mixed with; None without mixing."""
+    mixing = traced.params.mixup or traced.params.cutmix
     return int(mixing.order[index]) if mixing else None
 
 
 def soft_label(stage: Stage, names: list[str], index: int = 0) -> list[tuple[str, float]]:
-    """What the network is asked for: (name, share), shares sum to 1; one entry if both agree."""
+    """Target of an image as (class, share); shares sum to 1. One entry if both classes agree."""
     first, second = int(stage.targets_a[index]), int(stage.targets_b[index])
     if first == second or stage.lam == 1:
         return [(names[first], 1.0)]
@@ -202,18 +204,20 @@ def soft_label(stage: Stage, names: list[str], index: int = 0) -> list[tuple[str
 
 
 def label_text(parts: list[tuple[str, float]]) -> str:
+    """Such as "cat 70.0% + dog 30.0%"."""
     return " + ".join(f"{name} {share:.1%}" for name, share in parts)
 
 
 def channels_text(values: tuple[float, ...]) -> str:
+    """Such as "0.491, 0.482, 0.447"."""
     return ", ".join(f"{value:.3f}" for value in values)
 
 
-def batch_text(walked: Walk) -> str:
+def batch_text(traced: Trace) -> str:
     """How many images of the batch each step changed, and how it was mixed."""
-    params, stage = walked.params, walked.last
+    params, stage = traced.params, traced.last
     count = len(stage.targets_a)
-    still = sum(moved_text(walked, i) == "not moved" for i in range(count))
+    still = sum(moved_text(traced, i) == "not moved" for i in range(count))
     mirrored = int(params.flip.flipped.sum())
     hidden = int((params.erasing.height > 0).sum())
     text = (
@@ -225,22 +229,22 @@ def batch_text(walked: Walk) -> str:
         return f"{text}Mixup blends each with another: {lam} for the whole batch."
     if params.cutmix:
         return f"{text}CutMix pastes the same box into each: {lam} of every image is kept."
-    return text + "Nothing is mixed: every label stays whole."
+    return text + "Nothing is mixed: every label stays a single class."
 
 
-def batch_table(walked: Walk, names: list[str]) -> pd.DataFrame:
-    """The chance of every image in the batch, a row each, numbered from 1."""
-    stage = walked.last
+def batch_table(traced: Trace, names: list[str]) -> pd.DataFrame:
+    """Augmentation parameters of the batch: a row for each image, numbered from 1."""
+    stage = traced.last
     rows = []
     for i in range(len(stage.targets_a)):
-        partner = partner_of(walked, i)
+        partner = partner_of(traced, i)
         rows.append(
             {
                 "Image": i + 1,
                 "Class": names[int(stage.targets_a[i])],
-                "Moved": moved_text(walked, i),
-                "Mirrored": bool(walked.params.flip.flipped[i]),
-                "Erased": 100 * erased_share(walked, i),
+                "Moved": moved_text(traced, i),
+                "Mirrored": bool(traced.params.flip.flipped[i]),
+                "Erased": 100 * erased_share(traced, i),
                 "Mixed with image": None if partner is None else partner + 1,
                 "Label": label_text(soft_label(stage, names, i)),
             }

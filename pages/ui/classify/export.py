@@ -12,7 +12,7 @@ from pages.ui.text import printable
 
 
 def to_csv(results: list[tuple[Picture, list[Answer]]], refused: list, fit: str) -> bytes:
-    """A row a picture; cells that a spreadsheet would run as a formula are defused."""
+    """UTF-8 CSV, a row for each picture; cells that a spreadsheet would run are escaped."""
     rows = []
     for picture, said in results:
         row: dict[str, Any] = {"picture": picture.name, "about": picture.about, "fit": fit}
@@ -29,6 +29,6 @@ def to_csv(results: list[tuple[Picture, list[Answer]]], refused: list, fit: str)
             row["agree"] = "yes" if agree(said) else "no"
         rows.append(row)
     rows += [{"picture": name, "error": why} for name, why in refused]
-    # A line break within a cell could begin a new one, which the defusing would not see.
+    # A line break within a cell could start a new one, which to_csv would not escape.
     table = pd.DataFrame(rows).map(lambda cell: printable(cell) if isinstance(cell, str) else cell)
     return tables.to_csv(table)

@@ -1,4 +1,4 @@
-"""Networks that can classify: weights files on disk, loaded and cached, and what they answer."""
+"""Weights files that can classify, their networks, loaded and cached, and their predictions."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Choice:
 
     @property
     def label(self) -> str:
-        """The title, with a warning where the epoch was chosen by its test accuracy."""
+        """The title, marked where the epoch was chosen by its test accuracy."""
         chosen = self.kind == "best" and self.status.val_is_test
         return f"{self.title} (chosen on test data)" if chosen else self.title
 
 
 def choices() -> dict[str, Choice]:
-    """Every weights file by "run/kind": shipped ones, then own: finished first, then newest."""
+    """Weights files by "run/kind": of shipped and finished runs, then of others, newest first."""
     shipped = sorted(runs.list_runs(folders.SHIPPED), key=lambda run: run.name)
     found = {}
     for prefix, listed in (("pretrained/", shipped), ("", runs.list_runs(folders.RUN_ROOT))):
@@ -59,7 +59,7 @@ def choices() -> dict[str, Choice]:
                 name = f"{prefix}{run.name}"
                 if choice := _choice(name, run, kind):
                     found[f"{name}/{kind}"] = choice
-    # Sorting keeps the order of equals; a run stopped in its first epoch is a poor first network.
+    # A stable sort. A run that was stopped in its first epoch would be a poor first choice.
     return dict(sorted(found.items(), key=lambda item: not item[1].is_complete))
 
 
@@ -115,7 +115,7 @@ def _probabilities(version: tuple, batch: np.ndarray, _predictor: Predictor) -> 
 
 
 def facts(choice: Choice) -> str:
-    """A network in a line, for a person: what it is, what it learned, how well it did."""
+    """One line about a network: architecture, data set, accuracy."""
     config, info, status = readings.config_of(choice.run), choice.run.dataset_info(), choice.status
     parts = [config.model.arch] if config else []
     if info:
@@ -125,7 +125,7 @@ def facts(choice: Choice) -> str:
         accuracy = f"{percent(status.best_acc)} on {images} images after epoch "
         accuracy += f"{status.best_epoch}"
         if status.val_is_test:
-            accuracy += ", which was chosen by this figure, so it reads too high"
+            accuracy += ", chosen by this figure, so it is optimistic"
         parts.append(accuracy)
     elif choice.kind == "last" and status.final_acc is not None:
         parts.append(f"{percent(status.final_acc)} on {images} images after its last whole epoch")
@@ -135,7 +135,7 @@ def facts(choice: Choice) -> str:
 
 
 def dataset_title(name: str) -> str:
-    """Accuracies on re-encoded CIFAR-10 are lower than on the original, so it is named apart."""
+    """A data set's title; CIFAR-10 (JPEG) has its own, since accuracies on it are lower."""
     if name.lower() == "cifar10-jpeg":
         return "CIFAR-10 (JPEG)"
     return data.DATASETS[name].title if name in data.DATASETS else name

@@ -23,7 +23,7 @@ DRAWN = 12  # test images at once
 
 
 def read_upload(name: str, content: bytes) -> Picture:
-    """An uploaded file made ready. Raises DataError with the reason why not."""
+    """An uploaded file, decoded. Raises DataError with the reason why it is refused."""
     image = decode_image(content)
     (width, height), frames = image.info["size"], image.info["frames"]
     about = f"{width}×{height} pixels"
@@ -39,7 +39,7 @@ def read_upload(name: str, content: bytes) -> Picture:
 def read_uploads(
     files: list[Any], progress: Callable[[int, int], None]
 ) -> tuple[list[Picture], list[tuple[str, str]]]:
-    """(pictures, [(shown name, why it is refused)]), each file decoded once a session."""
+    """(pictures, [(shown name, reason for refusal)]); each file is decoded once a session."""
     kept = st.session_state.setdefault("classify_read", {})
     for gone in kept.keys() - {file.file_id for file in files}:
         del kept[gone]
@@ -56,19 +56,20 @@ def read_uploads(
 
 
 def forget_uploads() -> None:
+    """Drop the decoded uploads of this session."""
     st.session_state.pop("classify_read", None)
 
 
 def draw_tests(choice: Choice, draw: int) -> list[Picture]:
-    """Random test images of the network's own data set, the same ones for the same `draw`.
+    """Random test images of the data set that the network was trained on, seeded by `draw`.
 
-    Raises DataError when they are not on this computer; nothing is ever downloaded here.
+    Raises DataError when they are not on this computer: nothing is downloaded here.
     """
     dataset = choice.run.config().data.dataset
     if not data.is_available(dataset, folders.DATA_ROOT):
         raise DataError(
-            f"The test images of {dataset_title(Path(dataset).stem)} are not on this computer, and "
-            "this page downloads nothing. Get them on Home, or upload pictures of your own."
+            f"The test images of {dataset_title(Path(dataset).stem)} are not on this computer. "
+            "Download them on Home, or upload your own pictures."
         )
     images = readings.images(dataset)
     count = len(images.test_labels)

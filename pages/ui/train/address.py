@@ -1,4 +1,4 @@
-"""The choices and the watched run in the page's address, which a reload keeps."""
+"""Settings and the watched run in the page's address, so that a reload keeps them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import streamlit as st
 from engine.config import RunConfig
 from pages.ui import choices
 
-# Keeps what a reload would lose. Not by st.query_params, which makes an entry of the browser's
-# history of every change. Only percent-encoded text goes into it, and on no other page's address.
+# Not st.query_params, which adds an entry to the browser's history for every change. The %s takes
+# percent-encoded text only. Another page's address is left alone.
 ADDRESS = """<script>
 if (location.pathname.endsWith("/Train")) {
   const address = new URL(location);
@@ -22,7 +22,7 @@ if (location.pathname.endsWith("/Train")) {
 
 
 def remember(config: RunConfig | None) -> None:
-    """Keep choices that can be trained and the watched run in the address, for a reload."""
+    """Write the watched run, and a config that can be trained, into the address."""
     name, pinned = st.session_state.get("watching"), st.session_state.get("pinned")
     words = {"run": name if name == pinned else "", "watched": name if name != pinned else ""}
     if config:

@@ -30,7 +30,9 @@ def start_box(config: RunConfig) -> None:
     st.text_input("Name", key="run_name", on_change=name_edited, max_chars=80, **keep())
     dataset = config.data.dataset
     if dataset in data.DATASETS and not data.is_available(dataset, folders.DATA_ROOT):
-        st.info(f"{data.DATASETS[dataset].title} is not here yet: the run will download it first.")
+        st.info(
+            f"{data.DATASETS[dataset].title} is not downloaded yet: the run will download it first."
+        )
         st.page_link("app.py", label="Download it on Home")
     busy = not process.worker().idle
     label, key = ("Add to queue", "queue") if busy else ("Start training", "start")
@@ -77,7 +79,7 @@ def await_speed(config: RunConfig) -> None:
     if process.epoch_seconds(config) is not None:
         st.rerun()
     if process.worker().current is None:
-        st.caption("Measuring how fast this machine is…")
+        st.caption("Measuring the speed of this machine…")
     else:
         st.caption("The time is estimated once no other run is training.")
 
@@ -99,7 +101,7 @@ def start(config: RunConfig, suggested: str) -> None:
             config, suggested = now, suggest_name(folders.RUN_ROOT, now)
         edited = form.get("name_edited")
         if not edited and (same := live.live_twin(config)):  # a slow double click
-            st.toast(f"{same.name} is this very training; change something, or give it a name.")
+            st.toast(f"{same.name} has these very settings; change one, or enter a name.")
             return
         name = form["run_name"].strip() if edited else suggested
         at_once = process.worker().idle

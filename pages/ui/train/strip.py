@@ -1,4 +1,4 @@
-"""The thumbnails on the Train page: what the chosen augmentations do to the chosen data."""
+"""Thumbnails on the Train page: images of the chosen data set before and after augmentation."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ COUNT = 8
 
 
 def augmentation_strip() -> None:
-    """Eight training images above what the network would be shown of them."""
+    """COUNT training images above the same images, augmented."""
     try:
         config = choices.read(str(folders.DATA_ROOT))
     except ConfigError:
         return
     dataset = config.data.dataset
     if not data.is_available(dataset, folders.DATA_ROOT):
-        st.caption("Thumbnails appear once the data set is here.")
+        st.caption("A preview appears once the data set has been downloaded.")
         return
     try:
         readings.split_sizes(config)
     except (ConfigError, DataError):
-        return  # told beside Start
+        return  # the message is beside Start
     try:
         sheet = _sheet(dataset, readings.version(dataset), config.seed, config.augment)
     except DataError as error:
@@ -40,9 +40,9 @@ def augmentation_strip() -> None:
     st.image(
         sheet,
         width="stretch",
-        alt="eight training images, and the same images as the augmentations change them",
+        alt="eight training images, and the same images augmented",
     )
-    st.caption("Above the images, below what the network sees of them in one step.")
+    st.caption("Top: training images. Bottom: the same images, augmented as in one training step.")
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -51,9 +51,9 @@ def _sheet(
 ) -> Image.Image:
     info = readings.images(dataset)
     pipeline = make_pipeline(RunConfig(augment=augment), info)
-    # Spread, because class folders come class by class.
-    some = [place * (len(info.train_labels) - 1) // (COUNT - 1) for place in range(COUNT)]
-    batch, labels = info.train_images[some], info.train_labels[some]
-    chance = pipeline.sample(batch.shape, keyed_generator(seed, Purpose.AUGMENT, 1, 0))
-    seen = denormalize(pipeline.apply(batch, labels, chance)[0], info.mean, info.std)
+    # Evenly spaced, because images of class folders come class by class.
+    indices = [i * (len(info.train_labels) - 1) // (COUNT - 1) for i in range(COUNT)]
+    batch, labels = info.train_images[indices], info.train_labels[indices]
+    params = pipeline.sample(batch.shape, keyed_generator(seed, Purpose.AUGMENT, 1, 0))
+    seen = denormalize(pipeline.apply(batch, labels, params)[0], info.mean, info.std)
     return contact_sheet([*batch, *seen], columns=COUNT, scale=3)

@@ -1,4 +1,4 @@
-"""The run that the Train page shows, and the queue behind it.
+"""The run that the Train page shows, and the queue.
 
 Session state: "watching" holds the run's name (see live.watch), "closed" the names of those that
 were closed on this page.
@@ -51,7 +51,7 @@ def queue(statuses: list[tuple[Run, Status]]) -> None:
     left = [r for r in waiting if r.path not in mine and not (current and current.path == r.path)]
     if left:
         names = ", ".join(run.name for run in left[:5])
-        st.info(f"Left in the queue by an earlier session: {names}")
+        st.info(f"Left in the queue when the app was last stopped: {names}")
         if st.button("Continue queue", key="continue_queue"):
             process.worker().continue_queue(folders.RUN_ROOT)
             st.rerun()

@@ -1,0 +1,123 @@
+"""One run: its curves, configuration and log, and what may be done to it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from engine import runs
+from engine.errors import ConfigError, RunError
+from engine.runs.run import Run, State
+from pages.ui import choices, live, process, readings
+from pages.ui.text import command, duration, percent
+
+
+def details(names: list[str], chosen: list[str]) -> None:
+    """One run in full: the one selected in the table, or chosen here."""
+    st.subheader("One run", anchor=False)
+    if len(chosen) != 1:
+        st.session_state["opened_from_table"] = None
+    elif st.session_state.get("opened_from_table") != chosen[0]:
+        st.session_state["opened_from_table"] = chosen[0]
+        st.session_state["run"] = chosen[0]
+    name = st.selectbox(
+        "Run",
+        names,
+        index=None,
+        key="run",
+        bind="query-params",
+        placeholder="Choose a run, or select one row above",
+    )
+    run = readings.find_run(name)
+    if run is None:
+        return
+    live.panel(run)
+    actions(run)
+    note(run)
+    config = readings.config_of(run)
+    if config:
+        with st.expander("Configuration"):
+            st.code(command(config, run.name), language="bash", wrap_lines=True)
+            st.json(config.to_dict(), expanded=1)
+    with st.expander("Log"):
+        st.code(
+            run.log()[-20_000:] or "Nothing has been logged yet.", language=None, wrap_lines=True
+        )
+
+
+def actions(run: Run) -> None:
+    """Buttons: settings to Train, downloads, rename, delete."""
+    status = run.status()
+    config = readings.config_of(run)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if config and st.button("Use these settings in Train", key="clone"):
+            st.switch_page("pages/1_Train.py", query_params={"choices": choices.encode(config)})
+        downloads(run)
+        if status.state is State.RUNNING:
+            st.caption("A run can be renamed or deleted once it has ended.")
+            return
+        with st.popover("Rename"):
+            key = f"new_name_{run.name}"
+            st.text_input("New name", value=run.name, key=key, max_chars=80)
+            st.button("Rename", key="rename", on_click=rename, args=(run, key))
+        with st.popover("Delete", key=f"delete_{run.name}"):  # closed for the next run
+            st.write(
+                f"**{run.name}**: {percent(status.final_acc)} after "
+                f"{duration(status.seconds)} of training. Deleted weights and records cannot be "
+                "restored."
+            )
+            st.button("Delete permanently", key="delete_for_good", on_click=delete, args=(run,))
+    if problem := st.session_state.pop("run_problem", None):
+        st.error(problem)
+
+
+def downloads(run: Run) -> None:
+    """Buttons for the files of a run; each is read at the click."""
+    for label, file in (("weights", "last.safetensors"), ("config", "config.json")):
+        path = run.path / file
+        if path.exists():
+            st.download_button(
+                f"Download {label}",
+                data=path.read_bytes,
+                file_name=f"{run.name}-{file}",
+                on_click="ignore",
+                key=f"download_{label}",
+            )
+
+
+def note(run: Run) -> None:
+    key = f"note_{run.name}"
+    st.text_area(
+        "Note",
+        value=run.note(),
+        key=key,
+        height=80,
+        max_chars=10_000,
+        on_change=lambda: run.set_note(st.session_state[key]),
+        placeholder="What you wanted to find out, and what you observed",
+    )
+
+
+def rename(run: Run, key: str) -> None:
+    """Give the run the name that was typed; a refusal becomes a message."""
+    try:
+        renamed = runs.rename(run, st.session_state[key].strip())
+    except (ConfigError, RunError, OSError) as error:
+        st.session_state["run_problem"] = str(error)
+    else:
+        st.session_state["run"] = renamed.name
+
+
+def delete(run: Run) -> None:
+    """Delete the run, after taking it out of the queue; a refusal becomes a message."""
+    try:
+        if run.status().state is State.QUEUED:
+            process.worker().cancel(run)
+        runs.delete(run)
+    except RunError as error:
+        st.session_state["run_problem"] = str(error)
+    except OSError:
+        st.session_state["run_problem"] = (
+            "This run could not be deleted: one of its files is in use."
+        )
+    else:
+        st.session_state["run"] = None
