@@ -149,7 +149,7 @@ def test_best_is_called_chosen_on_test_data_unless_images_were_held_out(page, ne
     with run.hold("a test") as writer:
         writer.update(val_is_test=True)
     app = page()
-    assert "75.00 % on test images after epoch 4, which was chosen" in captions(app)
+    assert "75.00 % on test images after epoch 4, chosen by this figure" in captions(app)
     app.selectbox(key="checkpoint").set_value("a/last").run()
     assert "50.00 % on test images after its last whole epoch" in captions(app)
 
