@@ -70,16 +70,17 @@ def is_available(dataset: str, root: Path) -> bool:
 
 
 def version(dataset: str) -> tuple[int, ...]:
-    """What changes when a person's own images change; () for a data set of DATASETS.
+    """A value that changes when a zip file changes, or files in a folder are added or removed.
 
-    Modification times (ns) and sizes of a zip, or of every folder within a folder: adding or
-    removing a file changes its folder's time. () as well for what cannot be read.
+    Modification times (ns) and sizes of the zip, or of the folder and all folders below: adding or
+    removing a file changes the time of its folder. () for a data set of DATASETS, and for a path
+    that cannot be read.
     """
     if dataset in DATASETS:
         return ()
     try:
         path = _path(dataset)
-        folders = sorted(Path(folder) for folder, _, _ in os.walk(path))  # of a zip none
+        folders = sorted(Path(folder) for folder, _, _ in os.walk(path))  # none for a zip
         stats = [each.stat() for each in (path, *folders)]
     except (DataError, OSError):
         return ()

@@ -1,4 +1,4 @@
-"""Fetching a data set beside everything else: once, watched, cancelled, tried again."""
+"""Loading on background threads: started once, with progress, cancellation and retries."""
 
 import threading
 
@@ -12,7 +12,7 @@ JOIN_S = 60
 
 
 class Loads:
-    """Stands for data.load: each call waits for its turn to end as it was told."""
+    """Replaces data.load: each call waits for `go`, then ends with `outcome`."""
 
     def __init__(self):
         self.calls: list[dict] = []

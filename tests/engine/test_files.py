@@ -1,4 +1,4 @@
-"""Replacing files whole: the order of the system calls, and what an error leaves behind."""
+"""Atomic replacement: the order of the system calls, and the state after an error."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from engine.files import replace, write_atomic
 
 @pytest.fixture
 def calls(monkeypatch) -> list[str]:
-    """The order of fsync (of files and folders) and replace."""
+    """The calls of os.fsync (of files and folders) and os.replace, in order."""
     seen = []
     fsync, move = os.fsync, os.replace
 
@@ -47,7 +47,7 @@ def test_a_durable_write_syncs_the_file_before_and_the_folder_after_the_rename(t
     assert calls == ["sync file", "replace", "sync folder"]
 
 
-def test_a_progress_write_waits_for_no_disk(tmp_path, calls):
+def test_a_write_that_is_not_durable_does_not_sync(tmp_path, calls):
     write_atomic(tmp_path / "a", "x", durable=False)
     assert calls == ["replace"]
 
@@ -68,7 +68,7 @@ def test_an_error_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch, br
 
 
 def windows(refusals: int, moved: list):
-    """An `os` in which replacing is refused so many times, as while a reader has the file open."""
+    """A fake `os` whose replace fails `refusals` times, as while a reader has the file open."""
 
     def move(source, target):
         if len(moved) < refusals:

@@ -1,4 +1,4 @@
-"""The learning rate: PyTorch's own schedulers as the reference, and properties of any schedule."""
+"""Learning rates against PyTorch's schedulers, and properties of all schedules."""
 
 import itertools
 import math
@@ -15,8 +15,8 @@ PEAK = 0.4
 EPOCHS, STEPS = 30, 7  # 7 steps an epoch: divides nothing evenly
 
 
-def of_pytorch(make, steps: int) -> list[float]:
-    """The rate before each of `steps` steps of a torch.optim.lr_scheduler."""
+def pytorch_rates(make, steps: int) -> list[float]:
+    """The learning rate of each of `steps` steps with a scheduler of torch.optim."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
     scheduler = make(optimizer)
     rates = []
@@ -34,7 +34,7 @@ def epoch_starts(schedule: ScheduleConfig) -> list[float]:
 @pytest.mark.parametrize("t_max", [None, EPOCHS, 12, 45])
 def test_cosine_annealing_at_epoch_starts_is_pytorchs(t_max):
     ours = epoch_starts(ScheduleConfig(t_max=t_max))
-    theirs = of_pytorch(
+    theirs = pytorch_rates(
         lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, t_max or EPOCHS), EPOCHS
     )
     assert ours == pytest.approx(theirs, abs=1e-9)
@@ -44,7 +44,7 @@ def test_cosine_annealing_at_epoch_starts_is_pytorchs(t_max):
 @pytest.mark.parametrize("gamma", [0.1, 0.5, 1.0])
 def test_multi_step_at_epoch_starts_is_pytorchs(milestones, gamma):
     ours = epoch_starts(ScheduleConfig("multi_step", milestones, gamma))
-    theirs = of_pytorch(
+    theirs = pytorch_rates(
         lambda o: torch.optim.lr_scheduler.MultiStepLR(o, milestones, gamma), EPOCHS
     )
     assert ours == pytest.approx(theirs, rel=1e-9)
@@ -62,7 +62,7 @@ def test_one_cycle_follows_pytorchs_within_a_step():
     ours = [
         learning_rate(ScheduleConfig("one_cycle"), PEAK, s, STEPS, EPOCHS) for s in range(total)
     ]
-    theirs = of_pytorch(
+    theirs = pytorch_rates(
         lambda o: torch.optim.lr_scheduler.OneCycleLR(o, PEAK, total_steps=total), total - 1
     )
     assert ours[0] == pytest.approx(PEAK / 25) == theirs[0]
@@ -140,7 +140,7 @@ def test_any_rate_is_from_0_to_the_peak_and_depends_on_the_step_alone(
     step = data.draw(st.integers(0, per_epoch * epochs - 1))
     rate = learning_rate(schedule, peak, step, per_epoch, epochs)
     assert 0 <= rate <= peak * (1 + 1e-9)
-    learning_rate(schedule, peak, 0, per_epoch, epochs)  # asking for another step changes nothing
+    learning_rate(schedule, peak, 0, per_epoch, epochs)  # no state: another step changes nothing
     assert learning_rate(schedule, peak, step, per_epoch, epochs) == rate
 
 

@@ -4,7 +4,7 @@ import torch
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """These tensors are tiny: on a busy machine threads that wait for each other cost the most."""
+    """One thread: for tensors this small, synchronizing threads costs more than it saves."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""Random erasing against torchvision's, which follows the same paper."""
+"""Random erasing against torchvision's."""
 
 import pytest
 import scipy.stats
@@ -14,7 +14,7 @@ COUNT = 4000
 def reference_rectangles(height, width, scale, ratio):
     """(COUNT, 4) of top, left, height, width from torchvision; rows of 0 for nothing erased."""
     image, rows = torch.zeros(3, height, width), []
-    with torch.random.fork_rng(devices=[]):  # torchvision draws from the global state
+    with torch.random.fork_rng(devices=[]):  # torchvision uses the global generator
         torch.manual_seed(6)
         for _ in range(COUNT):
             top, left, h, w, value = Reference.get_params(image, scale, ratio, [0.0])
@@ -28,7 +28,7 @@ def reference_rectangles(height, width, scale, ratio):
     [
         (32, 32, (0.02, 0.33), (0.3, 3.3)),
         (24, 40, (0.02, 0.33), (0.3, 3.3)),
-        (32, 32, (0.5, 1.0), (0.2, 5.0)),  # most first tries do not fit
+        (32, 32, (0.5, 1.0), (0.2, 5.0)),  # most first attempts do not fit
         (32, 32, (0.93, 1.0), (0.5, 2.0)),  # often none of the ten fits
     ],
 )

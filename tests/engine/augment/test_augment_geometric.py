@@ -1,4 +1,4 @@
-"""Crop and flip against one-image-at-a-time references."""
+"""Random crop and flip against references that loop over images and pixels."""
 
 import pytest
 import scipy.stats
@@ -32,7 +32,7 @@ def test_crop_equals_the_slow_reference(dtype, padding, height, width):
     images = numbered(6, dtype, height, width)
     crop = RandomCrop(padding)
     params = crop.sample(images.shape, torch.Generator().manual_seed(3))
-    # the two extreme corners must be among those compared
+    # Include both extreme offsets.
     top = params.top.clone().index_fill_(0, torch.tensor([0]), 0)
     top[1] = 2 * padding
     params = CropParams(top, params.left)
@@ -88,7 +88,7 @@ def test_impossible_values_name_their_field(field, make):
 
 
 def test_a_reflecting_crop_pads_as_torch_does():
-    images = torch.randint(256, (3, 3, 8, 8), dtype=torch.uint8)
+    images = numbered(3, torch.uint8, 8, 8)
     crop, far = RandomCrop(4, reflect=True), torch.tensor([0, 8, 5])
     padded = torch.nn.functional.pad(images.float(), [4] * 4, mode="reflect").byte()
     result = crop.apply(images, CropParams(far, far))

@@ -44,7 +44,7 @@ def test_the_partners_are_a_permutation_and_change(mixing):
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (12, 20)])
 def test_cutmix_keeps_the_share_lambda(height, width):
-    """Image i is filled with i, so that every pixel tells where it comes from."""
+    """Image i has the constant value i, so that every pixel identifies its source."""
     images = torch.arange(8.0)[:, None, None, None].expand(8, 3, height, width)
     cutmix, generator = CutMix(), torch.Generator().manual_seed(4)
     lams = set()

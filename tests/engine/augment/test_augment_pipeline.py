@@ -1,4 +1,4 @@
-"""The order of the steps, and what holds for all of them: pure, seeded, on any device."""
+"""The order of the steps, and properties of all steps: pure, seeded, on any device."""
 
 import dataclasses
 import random
@@ -38,7 +38,7 @@ def labels():
 
 
 def params_with(step, pipeline=ALL):
-    """Params of the first seed for which chance chose `step`."""
+    """Params of the first seed for which `step` is used."""
     drawn = (pipeline.sample(SHAPE, seeded(seed)) for seed in range(100))
     return next(params for params in drawn if getattr(params, step) is not None)
 
@@ -69,7 +69,7 @@ def test_each_step_is_pure(step):
     result = first[0] if isinstance(first, tuple) else first
     assert not torch.equal(result, images)
     assert torch.equal(images, before)
-    result.zero_()  # nor may the result be a view of the input
+    result.zero_()  # the result is not a view of the input
     assert torch.equal(images, before)
 
 
@@ -145,7 +145,7 @@ def test_with_nothing_on_the_images_are_only_normalized():
     assert torch.equal(images, normalize(pixels(), MEAN, STD))
 
 
-def test_mixup_and_cutmix_take_turns_with_equal_chance():
+def test_mixup_and_cutmix_are_equally_likely():
     generator = seeded(9)
     drawn = [ALL.sample((2, 3, 8, 8), generator) for _ in range(2000)]
     assert all((params.mixup is None) != (params.cutmix is None) for params in drawn)
@@ -154,8 +154,8 @@ def test_mixup_and_cutmix_take_turns_with_equal_chance():
 
 
 @pytest.mark.parametrize("mixing", ["mixup", "cutmix"])
-def test_any_device_without_waiting_for_it(mixing):
-    """The meta device has no values: reading one back, as `.item()` would, raises."""
+def test_any_device_without_a_synchronization(mixing):
+    """On the meta device any synchronization, such as `.item()`, raises."""
     images, targets = pixels().to("meta"), labels().to("meta")
     mixed, targets_a, targets_b, _ = ALL.apply(images, targets, params_with(mixing))
     assert mixed.shape == SHAPE

@@ -1,3 +1,5 @@
+"""Splits and epoch orders: disjoint, complete, and functions of the seed."""
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from engine.errors import ConfigError
 
 @pytest.fixture
 def data():
-    """50 training images; the first pixel of each tells which one it is."""
+    """50 training images; the first pixel of each is its index."""
     images = torch.zeros(50, 3, 32, 32, dtype=torch.uint8)
     images[:, 0, 0, 0] = torch.arange(50)
     test = torch.full((7, 3, 32, 32), 200, dtype=torch.uint8)
@@ -86,7 +88,7 @@ def test_epoch_permutation_is_a_permutation_keyed_by_seed_and_epoch():
     first = epoch_permutation(100, 0, 0)
     assert first.dtype == torch.int64
     assert sorted(first.tolist()) == list(range(100))
-    torch.rand(3)  # the global stream moves on, the order does not
+    torch.rand(3)  # the global generator does not matter
     assert torch.equal(first, epoch_permutation(100, 0, 0))
     assert not torch.equal(first, epoch_permutation(100, 0, 1))
     assert not torch.equal(first, epoch_permutation(100, 1, 0))

@@ -1,4 +1,4 @@
-"""The layout of the CIFAR archives, on a tiny archive of the same shape."""
+"""Loading of the CIFAR archives, with a small archive of the same layout."""
 
 import dataclasses
 import hashlib
@@ -32,7 +32,7 @@ def tar(members):
 
 
 def batch(count, first, label_key):
-    """Row i is all of value first + i, but for its three first pixels in red, green and blue."""
+    """Row i has the constant value first + i, except for the first pixel of each channel."""
     data = np.repeat(np.arange(first, first + count, dtype=np.uint8)[:, None], 3072, axis=1)
     data[:, 0], data[:, 1024], data[:, 2048] = 201, 202, 203
     labels = [(first + i) % 10 for i in range(count)]
@@ -41,7 +41,7 @@ def batch(count, first, label_key):
 
 @pytest.fixture(params=["CIFAR10", "CIFAR100"])
 def tiny(request, monkeypatch):
-    """The spec of a tiny archive in place of the real one's, and the archive's bytes."""
+    """The spec of a small archive, which replaces the real one, and the content of the archive."""
     real = getattr(cifar, request.param)
     files = {
         name: batch(4, 4 * index, real.label_key)
@@ -111,7 +111,7 @@ def test_a_foreign_pickle_is_never_opened(tiny, tmp_path):
 
 
 def test_an_archive_of_the_right_md5_with_other_files_is_refused(tiny, tmp_path, monkeypatch):
-    """What else it holds stays in it, whatever its name."""
+    """Its other members are not extracted."""
     spec, _ = tiny
     evil = pickle.dumps(Evil())
     members = {f"{spec.folder}/{name}": evil for name in spec.files}
@@ -151,7 +151,7 @@ def test_names_and_md5s_are_torchvision_s(name):
 
 
 def test_a_pickle_of_python_2_is_read(tmp_path):
-    """As in the real files: the array's bytes and the keys are Python 2 strings."""
+    """As in the real files, keys and array data are Python 2 strings."""
     pixels = bytes(range(256)) * 12
     content = (
         b"\x80\x02}q\x01(U\x04dataq\x02cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\n"

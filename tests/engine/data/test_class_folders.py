@@ -1,3 +1,5 @@
+"""Class folders and zips: layouts, classes, cache, progress and errors."""
+
 import io
 import os
 import zipfile
@@ -12,7 +14,7 @@ from engine.errors import Cancelled, DataError
 
 
 def png(value):
-    """A 32×32 image of one grey, by which the tests tell images apart."""
+    """A 32×32 image of one gray value, which identifies it."""
     file = io.BytesIO()
     Image.fromarray(np.full((32, 32, 3), value, np.uint8)).save(file, "PNG")
     return file.getvalue()
@@ -43,7 +45,7 @@ def make_zip(path, entries):
 
 @pytest.fixture(params=["folder", "zip"])
 def make(request, tmp_path):
-    """Writes entries as a folder or a zip, and gives its path."""
+    """make(entries) writes a folder or a zip and returns its path."""
     if request.param == "folder":
         return lambda entries: make_folder(tmp_path / "pets", entries)
     return lambda entries: make_zip(tmp_path / "pets.zip", entries)
@@ -59,9 +61,9 @@ def test_train_and_test_folders(make, tmp_path):
     assert values(data.train_images) == [1, 2, 3] and data.train_labels.tolist() == [0, 0, 1]
     assert values(data.test_images) == [4, 5] and data.test_labels.tolist() == [0, 1]
     assert data.train_images.dtype == torch.uint8 and data.train_labels.dtype == torch.int64
-    greys = np.array([1, 2, 3]) / 255
-    assert data.mean == pytest.approx([greys.mean()] * 3)
-    assert data.std == pytest.approx([1 / 255] * 3)  # the smallest std that is given out
+    grays = np.array([1, 2, 3]) / 255
+    assert data.mean == pytest.approx([grays.mean()] * 3)
+    assert data.std == pytest.approx([1 / 255] * 3)  # MIN_STD
 
 
 @pytest.mark.parametrize("top", ["", "pets/", "a/b/"])
@@ -99,8 +101,8 @@ def test_a_folder_and_a_zip_of_it_split_alike(tmp_path):
     assert torch.equal(first.test_images, second.test_images)
 
 
-def test_litter_and_notes_do_not_count(make, tmp_path):
-    litter = {
+def test_system_files_and_notes_are_ignored(make, tmp_path):
+    ignored = {
         "__MACOSX/train/cat/._1.png": b"x",
         "train/.DS_Store": b"x",
         "train/cat/.DS_Store": b"x",
@@ -112,7 +114,7 @@ def test_litter_and_notes_do_not_count(make, tmp_path):
         "LICENSE": b"x",
         "train/cat/boxes.txt": b"x",
     }
-    data = load(str(make(SPLIT | litter)), tmp_path / "root")
+    data = load(str(make(SPLIT | ignored)), tmp_path / "root")
     assert data.classes == ("cat", "dog") and values(data.train_images) == [1, 2, 3]
 
 

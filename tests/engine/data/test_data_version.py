@@ -1,4 +1,4 @@
-"""data.version: what tells that a person's own images changed."""
+"""data.version changes when the images of the user change."""
 
 import os
 import zipfile

@@ -1,3 +1,5 @@
+"""The cache of decoded images: exact, verified, recreated when damaged."""
+
 import errno
 
 import pytest
@@ -29,7 +31,7 @@ def same(a, b):
 
 @pytest.fixture
 def file(tmp_path):
-    """A cache file that is whole."""
+    """A valid cache file."""
     cache.cached(tmp_path, "key", make_data, Watch())
     return tmp_path / "cache" / "key.safetensors"
 
@@ -90,7 +92,7 @@ def test_a_damaged_file_is_made_again(file, tmp_path, damage):
 
 def test_loaded_tensors_do_not_hold_the_file(file, tmp_path):
     data = cache.cached(tmp_path, "key", never, Watch())
-    empty(file)  # would crash a reader of a mapped file
+    empty(file)  # would crash a reader of the memory map
     assert int(data.train_images.sum()) == 7 * 6 * 3 * 32 * 32
 
 

@@ -1,3 +1,5 @@
+"""Decoding of image files: pixels, sizes, modes, orientation and errors."""
+
 import io
 
 import numpy as np
@@ -36,15 +38,15 @@ def test_every_format_and_size_becomes_32x32(kind, size):
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_the_centre_of_the_longer_side_is_kept(turned):
+def test_the_center_of_the_longer_side_is_kept(turned):
     pixels = np.zeros((64, 192, 3), np.uint8)
-    pixels[:, 56:136] = 255  # the middle third is white, and what the filter sees beside it
+    pixels[:, 56:136] = 255  # white: the middle third, and the support of the filter around it
     image = Image.fromarray(pixels.swapaxes(0, 1) if turned else pixels)
     assert images.decode(encoded(image)).min() == 255
 
 
 def test_shrinking_averages():
-    """A fine checkerboard becomes grey; without antialiasing it stays black and white."""
+    """A fine checkerboard becomes gray; without antialiasing it stays black and white."""
     board = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)
     decoded = images.decode(encoded(Image.fromarray(board)))
     assert np.abs(decoded.astype(int) - 127).max() <= 12
@@ -54,7 +56,7 @@ def test_exif_rotation_is_applied():
     pixels = np.zeros((32, 32, 3), np.uint8)
     pixels[:16] = 255  # the upper half is white
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by a quarter to the right
+    exif[0x0112] = 6  # rotate by 90° clockwise for display
     decoded = images.decode(encoded(Image.fromarray(pixels), "PNG", exif=exif))
     assert decoded[:, :, 16:].min() == 255 and decoded[:, :, :16].max() == 0
 
@@ -78,19 +80,19 @@ def test_transparency_becomes_white(content):
     assert images.decode(content).min() == 255
 
 
-def test_half_transparent_black_over_white_is_grey():
+def test_half_transparent_black_over_white_is_gray():
     decoded = images.decode(encoded(Image.new("RGBA", (32, 32), (0, 0, 0, 128))))
     assert np.abs(decoded.astype(int) - 127).max() <= 1
 
 
-def test_16_bit_grey_is_scaled_not_clipped():
+def test_16_bit_gray_is_scaled_not_clipped():
     ramp = np.linspace(0, 65535, 1024).astype(np.uint16).reshape(32, 32)
     decoded = images.decode(encoded(Image.fromarray(ramp)))
     assert np.array_equal(decoded[0], (ramp >> 8).astype(np.uint8))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "CMYK"])
-def test_other_colour_modes_are_normalised(mode):
+def test_other_color_modes_are_normalized(mode):
     content = encoded(
         Image.new("RGB", (40, 40), "white").convert(mode), "JPEG" if mode == "CMYK" else "PNG"
     )

@@ -1,3 +1,5 @@
+"""Keyed generators: a function of the key, different for different keys."""
+
 import itertools
 
 import pytest
@@ -28,7 +30,7 @@ def test_different_keys_differ(first, second):
 
 
 def test_keys_that_a_plain_seed_sequence_would_merge_differ():
-    # Padding with zeros, and a large integer beside the two words that it splits into.
+    # Zero padding, and large integers next to the words that they are split into.
     keys = [(), (0,), (0, 0), (1,), (1, 0), (0, 1), (5, 7 * 2**32 + 1), (5 + 2**32, 7), (5, 1, 7)]
     for first, second in itertools.combinations(keys, 2):
         assert numbers(*first) != numbers(*second), (first, second)
@@ -41,11 +43,14 @@ def test_a_part_out_of_range_is_refused(part):
 
 
 def test_the_purposes_are_numbered_apart_and_for_good():
-    assert [(p.name, p.value) for p in Purpose][:5] == [
+    assert [(p.name, p.value) for p in Purpose][:8] == [
         ("PERMUTATION", 1),
         ("AUGMENT", 2),
         ("SPLIT", 3),
         ("SHAPES", 4),
         ("FLIP", 5),
+        ("WHITENING", 6),
+        ("SAMPLE", 7),
+        ("CLASSIFIER", 8),
     ]
     assert len({p.value for p in Purpose}) == len(Purpose.__members__)

@@ -11,7 +11,7 @@ from engine.errors import Cancelled
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only moves when the test says so."""
+    """A clock that the test advances."""
 
     class Clock:
         now = 100.0

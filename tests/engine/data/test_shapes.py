@@ -1,3 +1,5 @@
+"""The built-in data set: reproducible, balanced, and not separable by color."""
+
 import threading
 
 import numpy as np
@@ -57,12 +59,12 @@ def test_no_image_comes_twice_and_seeds_differ(small):
     assert not torch.equal(other, small.train_images[:100])
 
 
-def test_colour_does_not_give_the_class_away(small):
-    """A class's mean colour is no farther from the others' than chance puts it."""
-    colours = small.train_images.double().mean((2, 3))
+def test_the_mean_color_does_not_depend_on_the_class(small):
+    """Up to sampling error."""
+    colors = small.train_images.double().mean((2, 3))
     for label in range(10):
-        mean = colours[small.train_labels == label].mean(0)
-        assert (mean - colours.mean(0)).abs().max() < 35  # of 255; about four standard errors
+        mean = colors[small.train_labels == label].mean(0)
+        assert (mean - colors.mean(0)).abs().max() < 35  # of 255; about four standard errors
 
 
 @pytest.mark.parametrize("name", OUTLINES)

@@ -1,4 +1,4 @@
-"""Every architecture builds, runs and learns, at the sizes the papers give."""
+"""Every architecture builds, runs and has gradients; parameter counts are those of the papers."""
 
 import pytest
 import torch
@@ -45,11 +45,11 @@ def images_and_labels(batch=2):
     return torch.randn(batch, 3, 32, 32, generator=generator), torch.arange(batch)
 
 
-def check_learns(model, num_classes, **autocast):
-    """One forward and backward pass: right shape, all finite, every weight has its gradient."""
+def check_gradients(model, num_classes, **autocast):
+    """One forward and backward pass: shape, finite values, a gradient for every weight."""
     images, labels = images_and_labels()
     if layer := whitening.find(model):
-        layer.fit(images)  # until then it shows the network nothing
+        layer.fit(images)  # its filters are zero until then
     with torch.autocast("cpu", torch.bfloat16, **autocast):
         logits = model(images)
         loss = F.cross_entropy(logits, labels)
@@ -59,7 +59,7 @@ def check_learns(model, num_classes, **autocast):
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-        if parameter.ndim > 1:  # a bias right before a norm rightly has a gradient of 0
+        if parameter.ndim > 1:  # the gradient of a bias in front of a norm is 0
             assert parameter.grad.any(), name
 
 
@@ -76,7 +76,7 @@ def test_parameter_count(arch, count):
 
 @pytest.mark.parametrize("arch", ["resnet18", "resnext18", "vgg16", "convmixer256d8"])
 def test_runs_at_full_width(arch):
-    check_learns(build_model(arch), 10, enabled=False)
+    check_gradients(build_model(arch), 10, enabled=False)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
@@ -86,24 +86,24 @@ def test_runs_with_other_choices(arch):
     activation = list(ACTIVATIONS)[1 + index % (len(ACTIVATIONS) - 1)]
     norm = ("layer", "group")[index % 2]
     model = build_model(arch, 7, activation, norm, width=(0.25, 0.3)[index % 2])
-    check_learns(model, 7, enabled=False)
+    check_gradients(model, 7, enabled=False)
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("arch", ["resnet10", "resnext50", "vgg11", "densenet121"])
 def test_runs_channels_last_under_bfloat16(arch, norm):
     model = build_model(arch, norm=norm, width=0.25).to(memory_format=torch.channels_last)
-    check_learns(model, 10, enabled=True)
+    check_gradients(model, 10, enabled=True)
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "group"])  # see the next test for instance
 def test_convmixer_runs_channels_last_under_bfloat16(norm):
     model = build_model("convmixer256d8", norm=norm, width=0.5)
-    check_learns(model.to(memory_format=torch.channels_last), 10, enabled=True)
+    check_gradients(model.to(memory_format=torch.channels_last), 10, enabled=True)
 
 
-def test_convmixer_with_instance_norm_is_blind():
-    """Inherent: its last layer is the norm, and an instance norm averages to its own bias."""
+def test_convmixer_with_instance_norm_ignores_its_input():
+    """Inherent: the norm is its last layer, and the mean of an instance norm is its bias."""
     model = build_model("convmixer256d8", norm="instance", width=0.25)
     first, second = model(images_and_labels()[0])
     torch.testing.assert_close(first, second, rtol=0, atol=1e-4)
@@ -120,7 +120,7 @@ def test_memory_format_does_not_change_the_result():
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("width", [0.1, 0.77, 1.5])
-def test_any_width_gives_a_network_that_fits_together(arch, width):
+def test_every_width_builds_a_consistent_network(arch, width):
     model = build_on_meta(arch, width=width)
     assert model(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 10)
 
@@ -170,7 +170,7 @@ def test_registering_a_name_twice_raises():
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_every_architecture_says_what_it_is(arch):
+def test_every_architecture_has_a_description(arch):
     architecture = ARCHITECTURES[arch]
     assert architecture.family
     assert architecture.description

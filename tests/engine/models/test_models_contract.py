@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.device import Compute
+from engine.device import Compute, fastest_precision
 from engine.errors import ConfigError
 from engine.fast import accelerate
 from engine.models import ARCHITECTURES, ImageClassifier, build_model, build_on_meta, whitening
@@ -132,6 +132,16 @@ def test_an_impossible_class_count_leaves_the_classifier(num_classes):
     with pytest.raises(ConfigError, match=r"model\.num_classes: .* not a whole number above 0"):
         model.reset_classifier(num_classes)
     assert model.get_classifier() is old
+
+
+def test_the_activation_behind_the_whitening_is_fused():
+    compute = Compute(torch.device("cpu"), "bf16")
+    model = build_model("resnet10", width=0.125, activation="gelu", whitening=True)
+    accelerate(model, compute, training=True)
+    assert type(model.activation) is type(model.network.stem)
+    assert (type(model.activation) is nn.Sequential) == (
+        fastest_precision(compute.device) != "bf16"
+    )
 
 
 @pytest.mark.parametrize("whitened", [False, True])

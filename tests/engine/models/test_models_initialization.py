@@ -1,4 +1,4 @@
-"""Weights come from the seed alone, by PyTorch's own scheme, and no layer is left out."""
+"""Weights depend on the seed alone, follow PyTorch's default scheme, and are all initialized."""
 
 import math
 import random
@@ -54,7 +54,7 @@ def test_every_parameter_and_buffer_is_set(norm):
         assert not (value == 77).any(), name
 
 
-def test_the_scheme_is_that_of_pytorch():
+def test_the_scheme_is_pytorchs_default():
     """Uniform within ±1/√fan_in, as nn.Conv2d and nn.Linear document; norms are the identity."""
     model = build_model("vgg11")
     for module in model.modules():

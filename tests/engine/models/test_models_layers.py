@@ -1,4 +1,4 @@
-"""The chosen activation and norm are the only ones in a network, and all of them are used."""
+"""A network contains no activations and norms but the chosen ones, and calls each of them."""
 
 from collections import Counter
 
@@ -43,7 +43,7 @@ NONLINEAR_OPS = set(ACTIVATION_TYPES) | {"hardtanh", "sigmoid", "tanh", "clamp",
 
 
 class OpCounter(TorchDispatchMode):
-    """Counts what is really computed, so that a functional call cannot hide."""
+    """Counts dispatched operators, functional calls included."""
 
     def __init__(self):
         super().__init__()
@@ -55,7 +55,7 @@ class OpCounter(TorchDispatchMode):
 
 
 def parts(model):
-    """The modules of `model` that neither contain others nor are pools, convolutions and such."""
+    """Leaf modules of `model` other than those of STRUCTURE: its activations and norms."""
     leaves = [m for m in model.modules() if not any(m.children())]
     return [m for m in leaves if type(m).__name__ not in STRUCTURE]
 

@@ -1,4 +1,4 @@
-"""Costs against numbers worked out by hand, PyTorch's own counter, and a real forward pass."""
+"""Costs against numbers derived by hand, PyTorch's FLOP counter and a real forward pass."""
 
 import pytest
 import torch
@@ -12,10 +12,10 @@ from engine.models.summary import LayerRow, count_parameters, summarize
 ONE_OF_EACH_FAMILY = {a.family: name for name, a in reversed(ARCHITECTURES.items())}.values()
 
 
-def really_kept(model, batch_size):
-    """Bytes that autograd holds after a real forward pass, without parameters and buffers."""
+def saved_bytes(model, batch_size):
+    """Bytes that autograd has saved after a forward pass, without parameters and buffers."""
     owned = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
-    storages = []  # held, so that no address is used twice
+    storages = []  # kept alive, so that no address is reused
 
     def keep(tensor):
         storages.append(tensor.untyped_storage())
@@ -80,12 +80,12 @@ def test_macs_agree_with_the_counter_of_pytorch(arch):
 )
 def test_memory_is_what_a_real_forward_pass_keeps(arch, activation, norm):
     model = build_model(arch, 10, activation, norm, width=0.25)
-    assert summarize(model, batch_size=4).activation_bytes == really_kept(model, 4)
+    assert summarize(model, batch_size=4).activation_bytes == saved_bytes(model, 4)
 
 
 def test_memory_of_a_densenet_is_what_a_real_forward_pass_keeps():
     model = build_model("densenet121", width=0.25)
-    assert summarize(model, batch_size=2).activation_bytes == really_kept(model, 2)
+    assert summarize(model, batch_size=2).activation_bytes == saved_bytes(model, 2)
 
 
 def test_memory_grows_linearly_with_the_batch():
@@ -93,7 +93,7 @@ def test_memory_grows_linearly_with_the_batch():
     two, three, nine = (summarize(model, batch_size=b).activation_bytes for b in (2, 3, 9))
     assert three > two
     assert nine - two == 7 * (three - two)
-    # besides that only each batch norm's mean and deviation, 4 bytes each per channel
+    # The rest are mean and rstd of each batch norm, 4 bytes each per channel.
     channels = sum(m.num_features for m in model.modules() if isinstance(m, nn.BatchNorm2d))
     assert two - 2 * (three - two) == 8 * channels
 

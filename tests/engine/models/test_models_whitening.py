@@ -9,7 +9,7 @@ from engine.models.whitening import CHANNELS, Whitening
 
 
 def correlated_images():
-    """Smooth, with channels that go together, as photographs are."""
+    """Spatially smooth images with correlated channels, as in photographs."""
     noise = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     smooth = torch.nn.functional.avg_pool2d(noise, 3, 1, 1)
     return smooth + smooth.mean(1, keepdim=True)
@@ -25,7 +25,7 @@ def test_its_output_is_white():
     off_diagonal = covariance - covariance.diag().diag()
     assert off_diagonal.abs().max() < 1e-3
     assert (covariance.diag() <= 1 + 1e-3).all()
-    assert covariance.diag().max() > 0.95  # the smallest are held down, so as not to show noise
+    assert covariance.diag().max() > 0.95  # EPSILON reduces the smallest
 
 
 def test_the_second_half_is_the_negative_of_the_first():
@@ -41,7 +41,7 @@ def test_shape(same, side):
     assert Whitening(same=same)(torch.zeros(2, 3, 32, 32)).shape == (2, CHANNELS, side, side)
 
 
-def test_its_filters_do_not_learn_but_are_saved():
+def test_its_filters_are_a_buffer():
     layer = Whitening(same=True)
     assert not list(layer.parameters())
     assert {name for name, _ in layer.named_buffers()} == {"weight"}
