@@ -265,8 +265,8 @@ def list_architectures() -> int:
 
 def evaluate_run(args: argparse.Namespace, given: dict) -> int:
     """Print a checkpoint's accuracy on the test images of its own or another data set."""
-    places = (args.run_root / args.evaluate, Path(args.evaluate))
-    path = next((p for p in places if args.evaluate and _exists(p)), None)
+    candidates = (args.run_root / args.evaluate, Path(args.evaluate))
+    path = next((p for p in candidates if args.evaluate and _exists(p)), None)
     if path is None:
         raise RunError(f"there is no run or weights file {args.evaluate!r} in {args.run_root}")
     checked = with_fields(RunConfig(), given)

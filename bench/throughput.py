@@ -25,7 +25,7 @@ from bench import report
 from engine import allocator
 from engine.config import PRECISIONS, ModelConfig, RunConfig, with_fields
 from engine.data.batches import Splits
-from engine.device import resolve
+from engine.device import resolve, set_cudnn_deterministic
 from engine.models import build_model, whitening
 from engine.randomness import keyed_generator
 from engine.training.loop import Trainer
@@ -122,9 +122,9 @@ def measure(name: str, args: argparse.Namespace, **choices) -> report.Row:
     values: list[float] = []
     baselines: list[float] = []
     for _ in range(args.repeats):
-        torch.backends.cudnn.deterministic = False  # ours has set it, for the whole process
+        set_cudnn_deterministic(False)  # ours has enabled it, for the whole process
         baselines += report.rates([plain], batch_size, 1)[0]
-        torch.backends.cudnn.deterministic = True
+        set_cudnn_deterministic(True)
         with allocator.kept_blocks():  # as in a session
             # In its first steps a run still takes memory from the system.
             values += report.rates([ours], batch_size, 1, warmups=WARM_UPS)[0]

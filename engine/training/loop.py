@@ -156,7 +156,7 @@ class Trainer:
         group.broadcast_object()
 
     def _report(self, phase: str) -> Iterator[Record]:
-        """Read the metrics and yield what they tell."""
+        """Read the metrics; yield the step records, then the progress."""
         self.meter.read()
         yield from self.meter.records()
         yield self.meter.progress(phase)

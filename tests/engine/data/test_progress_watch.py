@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from engine.data import progress
-from engine.data.progress import Watch, hold
+from engine.data.progress import Progress, Watch, format_duration, hold
 from engine.errors import Cancelled
 
 
@@ -83,3 +83,38 @@ def test_a_lock_waits_for_another_process_and_says_so(tmp_path):
 
         with hold(tmp_path / "lock", Watch(seen), "waiting for the other"):
             assert waited.is_set()
+
+
+@pytest.mark.parametrize(
+    ("now", "line", "fraction"),
+    [
+        (Progress("connecting to x", 0, None, "", None), "connecting to x", 0),
+        (
+            Progress("listing a", 1200, None, "files", 300.4),
+            "listing a: 1,200 files, 300 files/s",
+            0,
+        ),
+        (
+            Progress("importing a", 1200, 4800, "images", 40.0),
+            "importing a: 1,200 of 4,800 images, 40 images/s, 1:30 left",
+            0.25,
+        ),
+        (
+            Progress("downloading a", 17_000_000, 170_000_000, "bytes", 2_500_000.0),
+            "downloading a: 17 of 170 MB, 2.5 MB/s, 1:01 left",
+            0.1,
+        ),
+        (Progress("drawing shapes", 0, 9, "images", None), "drawing shapes: 0 of 9 images", 0),
+    ],
+    ids=lambda value: getattr(value, "message", None),
+)
+def test_progress_is_one_line_and_a_fraction(now, line, fraction):
+    assert now.describe() == line
+    assert now.fraction == fraction
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (605, "10:05"), (7265, "2:01:05")]
+)
+def test_durations_are_minutes_and_seconds_and_hours_if_there_are_any(seconds, text):
+    assert format_duration(seconds) == text

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from engine.config import OPTIMIZERS, SCHEDULES, with_fields
+from engine.config import with_fields
 from engine.evaluate import Tally, evaluate
+from engine.recipe import OPTIMIZERS, SCHEDULES
 from engine.schedules import learning_rate
 from engine.training import loop, meter
 from engine.training.records import EpochRecord, ProgressRecord, Started, StepRecord
