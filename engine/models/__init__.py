@@ -49,7 +49,7 @@ To add one, write engine/models/<family>.py (vgg.py is the shortest example):
    `Head(channels, num_classes)` to `self.head`, define `forward_features`, and name `cam_layer`.
 2. Make a table {name: Architecture(...)} of its variants, and add it to the call above.
 
-Command line, form, checks and documentation read this table. The tests in tests/engine/models run
+Command line, form and checks read this table. The tests in tests/engine/models run
 over all of it; tests/engine/models/test_models_build.py also lists the names by family.
 """
 
