@@ -12,7 +12,7 @@ from engine.data import background
 from engine.device import resolve
 from engine.runs.run import State
 from pages.ui import folders, frame, live, process, readings, refresh
-from pages.ui.text import duration, percent
+from pages.ui.text import percent, time_left
 
 LATEST = 5
 FETCHED = ("cifar10", "cifar100")
@@ -58,8 +58,7 @@ def run_lines(shown: list) -> None:
             target = "pages/1_Train.py" if status.state in readings.LIVE else "pages/2_Runs.py"
             st.page_link(target, label=run.name, query_params={"run": run.name})
             if status.state is State.RUNNING and status.steps:
-                eta = status.eta_seconds
-                left = f", {duration(eta)} left" if eta is not None else ""
+                left = f", {time_left(status)}" if status.eta_seconds is not None else ""
                 st.caption(f"epoch {status.epoch} of {status.epochs}{left}")
             elif status.final_acc is not None:
                 on = "test" if status.val_is_test else "held-out"

@@ -92,6 +92,7 @@ class Display:
             sys.stdout.flush()
             return
         left = format_duration(now.eta_seconds) if now.eta_seconds is not None else "?"
+        left = left if now.eta_settled else f"about {left}"
         text = f"loss {now.loss:.3f} acc {now.acc:.3f} {now.images_per_s:.0f} images/s, {left} left"
         if self.bar is not None:
             self.bar.set_description_str(f"epoch {now.epoch}/{self.epochs} {now.phase}")

@@ -59,6 +59,7 @@ class Status:
     images_per_s: float = 0.0
     batch_seconds: float = 0.0
     eta_seconds: float | None = None
+    eta_settled: bool = True  # False: a first guess
     seconds: float = 0.0  # training time of all sessions
     final_acc: float | None = None  # validation accuracy after the last finished epoch
     tta_acc: float | None = None  # final_acc with test-time augmentation, if asked for

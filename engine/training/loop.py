@@ -197,6 +197,8 @@ class Trainer:
         position.loss_sum = position.acc_sum = position.epoch_seconds = 0.0
         position.images = 0
         position.epochs_done = epoch
+        meter.exclude_time()
+        meter.pace.end_epoch()
         yield record
         meter.exclude_time()
 

@@ -1,4 +1,4 @@
-"""Metrics of training steps: buffered on the device, read now and then; speed and time left."""
+"""Metrics of training steps: buffered on the device, read now and then."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 import torch
 
 from engine.errors import TrainingFailed
+from engine.evaluate import TestTimeAugmentation
 from engine.training import progressive
+from engine.training.pace import SETTLED_SHARE, Pace
 from engine.training.records import ProgressRecord, StepRecord
 from engine.training.state import TrainState
 from engine.training.step import Setup, StepMetrics
@@ -31,11 +33,13 @@ class Meter:
         self.setup, self.state, self.clock = setup, state, clock
         self.record_every = math.ceil(setup.steps / MAX_STEP_RECORDS)
         self.images_per_s = 0.0  # over the last reading
+        self.pace = Pace(evaluated=len(setup.splits.val_images))
         self._buffer: list[StepMetrics] = []
         self.start()
 
     def start(self) -> None:
-        """Count time from now on."""
+        """Count time from now on, and the steps of this session."""
+        self._first_step = self.state.position.step
         self.last_read = self._last_tick = self.clock()
 
     def tick(self) -> None:
@@ -46,8 +50,10 @@ class Meter:
         self._last_tick = now
 
     def exclude_time(self) -> None:
-        """Leave the time since the last reading out of the speed that the next one measures."""
-        self.last_read = self.clock()
+        """Count the time since the last reading as overhead, not into the speed of steps."""
+        now = self.clock()
+        self.pace.add_overhead(now - self.last_read)
+        self.last_read = now
 
     def add(self, metrics: StepMetrics) -> None:
         self._buffer.append(metrics)
@@ -64,7 +70,9 @@ class Meter:
         values = self.setup.group.all_reduce(values).tolist()
         now = self.clock()
         images = sum(metrics.images for metrics in self._buffer)
-        self.images_per_s = images / max(1e-9, now - self.last_read)
+        seconds = max(1e-9, now - self.last_read)
+        self.images_per_s = images / seconds
+        self.pace.add_steps(self._cost(self._buffer), seconds)
         self.last_read = now
         for metrics, (loss, acc) in zip(self._buffer, values, strict=True):
             self._count(metrics, loss, acc)
@@ -102,9 +110,10 @@ class Meter:
             yield self.state.position.pending.popleft()
 
     def progress(self, phase: str) -> ProgressRecord:
-        position = self.state.position
+        """Where the run is. Speed and time left are averages over the session; see Pace."""
+        setup, position = self.setup, self.state.position
         loss, acc, lr = position.latest
-        speed = self.images_per_s
+        speed = self.pace.cost_per_s / self._image_cost(max(1, position.step))
         return ProgressRecord(
             phase=phase,
             step=position.step,
@@ -113,18 +122,44 @@ class Meter:
             acc=acc,
             lr=lr,
             images_per_s=speed,
-            batch_seconds=self.setup.config.batch_size / speed if speed else 0.0,
-            eta_seconds=self._images_left() / speed if speed else None,
+            batch_seconds=setup.config.batch_size / speed if speed else 0.0,
+            eta_seconds=self._seconds_left(),
+            eta_settled=self._is_settled(),
             seconds=position.seconds,
         )
 
-    def _images_left(self) -> float:
-        """Images left to train on, as a count of images of the present size."""
-        setup, step = self.setup, self.state.position.step
-        batch_size = setup.config.batch_size
+    def _seconds_left(self) -> float | None:
+        config, position = self.setup.config, self.state.position
+        images = len(self.setup.splits.val_images)
+        augmentation = TestTimeAugmentation.like_training(config.augment)
+        return self.pace.seconds_left(
+            self._cost_left(),
+            config.epochs - position.epochs_done,
+            waited=self.clock() - self.last_read,
+            evaluated=images * augmentation.count if config.tta else 0,
+        )
+
+    def _is_settled(self) -> bool:
+        done = self.state.position.step - self._first_step
+        return done >= SETTLED_SHARE * (self.setup.steps - self._first_step)
+
+    def _image_cost(self, step: int) -> float:
+        """Cost of an image in this step, from 1, in images of full size."""
+        if not self.setup.config.progressive:
+            return 1.0
+        full = self.setup.splits.train_images.shape[-1]
+        return (progressive.size_at((step - 1) / self.setup.steps, full) / full) ** 2
+
+    def _cost(self, metrics: list[StepMetrics]) -> float:
+        return sum(m.images * self._image_cost(m.step) for m in metrics)
+
+    def _cost_left(self) -> float:
+        """Images left to train on, in images of full size."""
+        setup, position = self.setup, self.state.position
+        count = len(setup.splits.train_images)
         if not setup.config.progressive:
-            return (setup.steps - step) * batch_size
+            done = (position.step % setup.steps_per_epoch) * setup.config.batch_size
+            whole = setup.config.epochs - position.step // setup.steps_per_epoch
+            return whole * count - min(done, count)
         full = setup.splits.train_images.shape[-1]
-        present = progressive.size_at(max(0, step - 1) / setup.steps, full)  # just measured
-        left = progressive.cost(full, step / setup.steps)
-        return setup.steps * batch_size * left * (full / present) ** 2
+        return setup.config.epochs * count * progressive.cost(full, position.step / setup.steps)

@@ -65,9 +65,10 @@ class ProgressRecord:
     loss: float
     acc: float
     lr: float
-    images_per_s: float
+    images_per_s: float  # averaged over recent steps
     batch_seconds: float
-    eta_seconds: float | None
+    eta_seconds: float | None  # time left, with validation; None before the first steps
+    eta_settled: bool  # whether enough was measured for the time left to be relied on
     seconds: float  # spent on this run so far
 
 

@@ -210,6 +210,7 @@ class RunFiles:
             images_per_s=progress.images_per_s,
             batch_seconds=progress.batch_seconds,
             eta_seconds=progress.eta_seconds,
+            eta_settled=progress.eta_settled,
             seconds=progress.seconds,
         )
 

