@@ -1,11 +1,11 @@
-"""A preset as train.py runs it, from several seeds: its accuracy on the test images, and its time.
+"""Test accuracy and training time of a preset over several seeds, each trained by train.py.
 
     python -m bench.accuracy cifar10-jpeg.zip [--preset speedrun] [--seeds 0 1 2] [FLAGS]
 
-Time is that of the whole training, with the validation after each epoch and the test-time
-augmentation at the end, and that of its steps alone; reading the data set is part of neither.
-Other flags are those of train.py.
-Figures are means; their range is beside them.
+Prints means with their range, without a baseline: accuracy with and without test-time augmentation,
+in percent; time of the whole training, with validation after each epoch and test-time augmentation
+at the end; time of its steps alone. Reading the data set counts for neither. FLAGS are those of
+train.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def trained(args: argparse.Namespace, seed: int, root: Path) -> Run:
-    """Train one seed to the end, in a process of its own."""
+    """The finished run of one seed, trained in a process of its own."""
     name = f"{args.preset}-{seed}"
     words = ["--preset", args.preset, "--dataset", args.dataset, "--data-root", args.data_root]
     words += [*args.flags, "--seed", seed, "--name", name, "--run-root", root, "--tta"]
@@ -37,7 +37,7 @@ def trained(args: argparse.Namespace, seed: int, root: Path) -> Run:
 
 
 def seconds_in_steps(run: Run) -> float:
-    """By the speeds that were noted at the steps; a last, smaller batch counts as a whole one."""
+    """Seconds of the run's steps, from the recorded images/s. Counts every batch as a full one."""
     seconds, before, batch_size = 0.0, 0, run.config().batch_size
     for record in run.records()[0]:
         if record["kind"] == "step":
@@ -48,11 +48,11 @@ def seconds_in_steps(run: Run) -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = report.parser(__doc__, repeats=False)
-    parser.add_argument("dataset", help="as train.py takes it")
+    parser.add_argument("dataset", help="--dataset of train.py")
     parser.add_argument("--preset", choices=PRESETS, default="speedrun")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--data-root", default="data", help="folder of decoded caches")
-    parser.add_argument("--run-root", type=Path, help="keep the runs here (default: throw away)")
+    parser.add_argument("--data-root", default="data", help="--data-root of train.py")
+    parser.add_argument("--run-root", type=Path, help="keep the runs in this folder")
     args, args.flags = parser.parse_known_args(arguments)
     return report.publish(rows(args), args.json)
 

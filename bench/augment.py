@@ -1,8 +1,8 @@
-"""The study's augmentation, a batch at a time, against torchvision an image at a time.
+"""Augmentation of whole batches, in images/s, against torchvision's per-image transforms.
 
-Crop, flip, normalize, erasing. Both begin with what their data set holds in memory (uint8 tensors;
-PIL images) and end with a float batch for the network, on the CPU. Also, where there is no GPU: its
-share of a ResNet-18 step.
+Both crop, flip, normalize and erase, on the CPU, from what their data set holds in memory (app:
+uint8 tensors; baseline: PIL images) to a float batch. Also printed, where there is no GPU: the
+augmentation's share of a training step of --arch, in percent.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 def make_images(count: int) -> torch.Tensor:
-    """uint8 [count, 3, 32, 32] of noise: no step looks at what is on an image."""
+    """Noise, uint8 (count, 3, 32, 32): no transform depends on the content."""
     return torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=keyed_generator(1))
 
 
 def batched(images: torch.Tensor, batch_size: int):
-    """Goes through all images once, as the training loop does."""
+    """Callable that augments all images once, as the training loop does."""
     pipeline = Pipeline(MEAN, STD, RandomCrop(), RandomHorizontalFlip(), RandomErasing())
     labels = torch.zeros(len(images), dtype=torch.long)
     order = torch.randperm(len(images), generator=keyed_generator(2))
@@ -49,7 +49,7 @@ def batched(images: torch.Tensor, batch_size: int):
 
 
 def per_image(images: torch.Tensor, batch_size: int):
-    """The usual pipeline of a torchvision data set, in this process."""
+    """Callable that does the same with torchvision, in this process."""
     pictures = [Image.fromarray(i) for i in np.ascontiguousarray(images.permute(0, 2, 3, 1))]
     steps = transforms.Compose(
         [
@@ -72,28 +72,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser = report.parser(__doc__)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--arch", default="resnet18", help="whose step it is a part of")
+    parser.add_argument("--arch", default="resnet18", help="network of the training step")
     args = parser.parse_args(arguments)
     return report.publish(rows(args), args.json)
 
 
 def rows(args: argparse.Namespace) -> Iterator[report.Row]:
     images = make_images(args.images)
-    fast, slow = batched(images, args.batch_size), per_image(images, args.batch_size)
-    ours, theirs = [], []
+    app, baseline = batched(images, args.batch_size), per_image(images, args.batch_size)
+    values, baselines = [], []
     for _ in range(args.repeats):
-        theirs += report.rates([slow], args.images, 1)[0]
-        with allocator.kept_blocks():  # as in a session
-            ours += report.rates([fast], args.images, 1)[0]
-    yield report.compare("crop, flip, normalize, erasing", "images/s", ours, theirs)
+        baselines += report.rates([baseline], args.images, 1)[0]
+        with allocator.kept_blocks():  # as in a training session
+            values += report.rates([app], args.images, 1)[0]
+    yield report.compare("crop, flip, normalize, erasing", "images/s", values, baselines)
 
     if resolve().device.type != "cpu":
-        return  # there the step takes the GPU's time, and so does the augmentation
-    step = Step(args.arch, args.batch_size, "auto")
+        return  # a share of the CPU's time says nothing about a step on a GPU
+    step = Step(args.arch, args.batch_size, precision="auto")
     with allocator.kept_blocks():
         (steps,) = report.rates([step], args.batch_size, args.repeats, warmups=2)
-    shares = [100 * whole / part for whole, part in zip(steps, ours, strict=True)]
-    yield report.alone(f"part of a {args.arch} step that augments", "%", shares)
+    shares = [100 * whole / part for whole, part in zip(steps, values, strict=True)]
+    yield report.alone(f"augmentation in a {args.arch} step", "%", shares)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Classifying 10,000 images with the app's own code, against plain fp32 eager PyTorch.
+"""Inference of the app, in images/s, against plain fp32 PyTorch.
 
-The baseline runs the same network in fp32, NCHW, in batches of 500, on the same device. Ours is
-what `--evaluate` and validation use in the precision that "auto" means here. Also: how long the
-Classify page's predictor takes for one upload, from the file's bytes to the answer, with the
-network loaded.
+Baseline: the same network in fp32, NCHW and eager mode, in batches of 500. App: what `--evaluate`
+and validation run, in the precision that "auto" means here. Both classify --images images on the
+same device; the largest difference of their logits is printed in percent of the logits' standard
+deviation. Also printed: milliseconds of the Classify page's predictor for one upload, from the
+bytes of the file to the answer, with the network loaded.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 def untuned(arch: str) -> torch.nn.Module:
-    """As build_model makes it: seeded, fp32, NCHW; its norms have seen some noise."""
+    """Network of the baseline: fp32, NCHW, with running statistics of one batch of noise."""
     model = build_model(**ModelConfig(arch).arguments)
     noise = torch.randn(64, 3, 32, 32, generator=keyed_generator(1))
-    if layer := whitening.find(model):  # its filters are 0 until it has seen images
+    if layer := whitening.find(model):  # its filters are zero until they are fitted
         layer.fit(noise)
     with torch.no_grad():
         model.train()(noise)
@@ -60,7 +61,7 @@ def plain(model: torch.nn.Module, images: torch.Tensor, device: torch.device):
     return run
 
 
-def ours(model: torch.nn.Module, images: torch.Tensor, compute: Compute):
+def app(model: torch.nn.Module, images: torch.Tensor, compute: Compute):
     on_device = images.to(compute.device)
 
     def run() -> torch.Tensor:
@@ -102,16 +103,16 @@ def rows(args: argparse.Namespace) -> Iterator[report.Row]:
     images = torch.randint(256, (args.images, 3, 32, 32), dtype=torch.uint8, generator=draw)
     for arch in args.arch:
         base = plain(untuned(arch), images, compute.device)
-        fast = ours(tuned(arch, compute), images, compute)
+        tested = app(tuned(arch, compute), images, compute)
         values, baselines = [], []
         for _ in range(args.repeats):
             baselines += report.rates([base], args.images, 1, warmups=0)[0]
             with allocator.kept_blocks():  # as in engine.predict.measure
-                values += report.rates([fast], args.images, 1, warmups=0)[0]
+                values += report.rates([tested], args.images, 1, warmups=0)[0]
         yield report.compare(f"{arch}, {compute.precision}", "images/s", values, baselines)
-        logits, exact = fast(), base()
-        apart = ((logits - exact).abs().max() / exact.std()).item()
-        yield report.alone(f"{arch}: largest error of a logit, of their spread", "%", [100 * apart])
+        logits, exact = tested(), base()
+        error = ((logits - exact).abs().max() / exact.std()).item()
+        yield report.alone(f"{arch}: largest logit error, of their std", "%", [100 * error])
     times = upload_seconds(args.arch[0], max(10, args.repeats))
     milliseconds = [1000 * seconds for seconds in times]
     yield report.alone(f"{args.arch[0]}: one upload of 1920×1080", "ms", milliseconds)

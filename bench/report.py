@@ -1,4 +1,4 @@
-"""What all benchmarks share: interleaved timing, a table on the terminal, a JSON file."""
+"""Timing, terminal output and JSON file of all benchmarks."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ import torch
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. value and baseline are medians; spread is the ratio's range over repeats."""
+    """One figure: medians of the repeats, and their range."""
 
     name: str
     value: float
-    baseline: float | None  # None: the figure stands alone, against a limit named in `name`
-    ratio: float | None
+    baseline: float | None  # None: nothing is compared
+    ratio: float | None  # median of value / baseline, repeat by repeat
     unit: str
-    n: int
-    spread: tuple[float, float]  # of the ratio; of the value where there is no baseline
+    n: int  # repeats
+    spread: tuple[float, float]  # range of the ratio; of the value without a baseline
 
 
 def compare(name: str, unit: str, values: Sequence[float], baselines: Sequence[float]) -> Row:
-    """Repeats of a figure beside those of its baseline, taken in turn."""
+    """Row of a figure and its baseline, measured in turn: one of each per repeat."""
     ratios = [value / base for value, base in zip(values, baselines, strict=True)]
     middle = statistics.median
     spread = (min(ratios), max(ratios))
@@ -39,7 +39,7 @@ def compare(name: str, unit: str, values: Sequence[float], baselines: Sequence[f
 
 
 def alone(name: str, unit: str, values: Sequence[float], value: float | None = None) -> Row:
-    """Repeats of a figure without a baseline; `value` if it is not their median."""
+    """Row of a figure without baseline. value: shown in place of the median."""
     shown = statistics.median(values) if value is None else value
     return Row(name, shown, None, None, unit, len(values), (min(values), max(values)))
 
@@ -47,9 +47,9 @@ def alone(name: str, unit: str, values: Sequence[float], value: float | None = N
 def rates(
     candidates: Sequence[Callable[[], Any]], images: int, repeats: int, warmups: int = 1
 ) -> list[list[float]]:
-    """Images a second of each candidate, `repeats` times, in turn, so that drift hits all alike.
+    """Images/s of each candidate in each repeat; in turn, so that drift affects all alike.
 
-    images: how many one call works through. The first calls of each are not counted.
+    images: number that one call processes. warmups: untimed calls of each before the first repeat.
     """
     for candidate in candidates:
         for _ in range(warmups):
@@ -64,6 +64,7 @@ def rates(
 
 
 def machine() -> dict[str, Any]:
+    """Description of this machine, for the JSON file."""
     return {
         "cpu": torch.cpu.get_capabilities().get("cpu_name") or platform.processor(),
         "amx": bool(torch.cpu.get_capabilities().get("amx_bf16")),
@@ -78,23 +79,23 @@ def machine() -> dict[str, Any]:
 
 
 def parser(description: str, *, repeats: bool = True) -> argparse.ArgumentParser:
-    """With what benchmarks take: --json and, unless they count otherwise, --repeats."""
+    """Argument parser with --json and, unless repeats is False, --repeats."""
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    made.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     if repeats:
-        made.add_argument("--repeats", type=int, default=3, help="measurements of each (default 3)")
+        made.add_argument("--repeats", type=int, default=3, help="repeats (default 3)")
     return made
 
 
 def publish(rows: Iterable[Row], file: Path | None) -> int:
-    """Print each row as soon as it is measured; all go to the JSON file, if one is asked for."""
+    """Print each row as soon as it is measured, and write all to the JSON file; exit code 0."""
     introduce()
-    kept = []
+    measured = []
     for row in rows:
-        kept.append(row)
+        measured.append(row)
         show(row)
     if file is not None:
-        content = {"machine": machine(), "rows": [dataclasses.asdict(row) for row in kept]}
+        content = {"machine": machine(), "rows": [dataclasses.asdict(row) for row in measured]}
         file.write_text(json.dumps(content, indent=2) + "\n")
     return 0
 
@@ -110,6 +111,7 @@ def show(row: Row) -> None:
 
 
 def introduce() -> None:
+    """Print the machine that the rows below are of."""
     about = machine()
     special = [name for name in ("amx", "avx512_bf16") if about[name]]
     print(

@@ -1,4 +1,4 @@
-"""The app on a port of this computer, and a Chromium to look at it with."""
+"""The app on a local port, and a headless Chromium."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-READY = "[data-testid=stApp][data-test-script-state=notRunning]"  # the page's script has run
-# Every selector of the list matches something that takes room, with the text if one is given.
-SEEN = """wanted => wanted.every(([selector, text]) =>
+READY = "[data-testid=stApp][data-test-script-state=notRunning]"  # no script is running
+# Whether each selector matches a visible element that contains the text beside it.
+VISIBLE = """wanted => wanted.every(([selector, text]) =>
   [...document.querySelectorAll(selector)].some(
     found => found.getClientRects().length && found.textContent.includes(text)))"""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
@@ -27,15 +27,15 @@ START_S = 60
 
 @contextlib.contextmanager
 def serving(runs: Path, data: Path) -> Iterator[str]:
-    """The app on these folders; its address. Raises SystemExit when it does not answer."""
+    """URL of the app on these folders. Raises SystemExit if it is not up within START_S seconds."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    places = {"PLAYGROUND_RUN_ROOT": str(runs), "PLAYGROUND_DATA_ROOT": str(data)}
+    environment = {"PLAYGROUND_RUN_ROOT": str(runs), "PLAYGROUND_DATA_ROOT": str(data)}
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
     command += ["--server.port", str(port)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | places, **quiet)
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | environment, **quiet)
     url = f"http://127.0.0.1:{port}"
     try:
         _wait_for(url)
@@ -57,12 +57,12 @@ def _wait_for(url: str) -> None:
 
 
 def wait_drawn(page: Page, selector: str, text: str = "") -> None:
-    """Until something that matches is there, with that text in it, and the page is at rest.
+    """Wait until a visible element matches, contains the text, and no script is running.
 
-    Looked for at every frame: Playwright's own waits come to look twice a second only.
+    Polls at every frame: Playwright's own waits poll twice a second.
     """
     wanted = [[selector, text], [READY, ""]]
-    page.wait_for_function(SEEN, arg=wanted, polling="raf", timeout=60_000)
+    page.wait_for_function(VISIBLE, arg=wanted, polling="raf", timeout=60_000)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,12 @@
-"""The app's training step against plain fp32 PyTorch, for every network of the study.
+"""Training step of the app, in images/s, against plain fp32 PyTorch, for each network of the study.
 
-The baseline is what most repositories do: the same network in fp32, NCHW, eager, torch's SGD with
-momentum, on a batch that is ready. Ours is the engine's own step in the precision that "auto" means
-here (or --precision), augmentation and metrics included. Both take turns in one process, on the
-same device; once in a thread of its own, as under the app, and once in the main thread. Each such
-pair has a process of its own: the memory and the threads that an earlier network left behind change
-the speed of the next, of the baseline most.
+Baseline: the same network in fp32, NCHW and eager mode, with torch.optim.SGD and momentum, on a
+batch that is ready on the device. App: the engine's own training step in --precision, including
+augmentation and metrics; --without leaves a replacement of engine/fast out of it.
+
+Both are timed in turn, in one process and on the same device: first in a training thread, as under
+the app, then in the main thread. Each pair has a process of its own, as the memory and threads that
+an earlier network leaves behind change the speed of the next, mostly of the baseline.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from types import SimpleNamespace
 
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench import report
-from engine import allocator
+from engine import allocator, fast
 from engine.config import PRECISIONS, ModelConfig, RunConfig, with_fields
 from engine.data.batches import Splits
 from engine.device import resolve, set_cudnn_deterministic
@@ -37,40 +38,49 @@ STUDY = (
     *("vgg16", "convmixer256d16"),
 )
 PLAIN = "plain"
-KERNELS = 8  # that a profile shows
-WARM_UPS = 4
+KERNELS = 8  # rows of a profile
+WARMUPS = 4  # steps, in which a run still allocates memory from the system
 
 
 class Step:
-    """One training step of a network at each call, on a batch of noise."""
+    """Callable that does one training step of a network, on a batch of noise.
+
+    precision: that of the app's step; PLAIN for the baseline. without: names of replacements.
+    """
 
     def __init__(
         self,
         arch: str,
         batch_size: int,
-        how: str,
+        precision: str,
         activation: str | None = None,
         norm: str | None = None,
+        without: Sequence[str] = (),
     ):
         self.model = ModelConfig(arch, activation, norm, num_classes=10)
         draw = keyed_generator(1)
         self.images = torch.randint(256, (batch_size, 3, 32, 32), dtype=torch.uint8, generator=draw)
         self.labels = torch.randint(10, (batch_size,), generator=draw)
-        self.run = self._plain() if how == PLAIN else self._ours(how, batch_size)
+        self.network = self._network()
+        if precision == PLAIN:
+            self.run = self._plain()
+        else:
+            with fast.without(*without):
+                self.run = self._app(precision, batch_size)
 
     def __call__(self) -> None:
         self.run()
 
     def _network(self) -> nn.Module:
         network = build_model(**self.model.arguments)
-        if layer := whitening.find(network):  # its filters are 0 until it has seen images
+        if layer := whitening.find(network):  # its filters are zero until they are fitted
             layer.fit(self._inputs())
         return network
 
     def _inputs(self) -> Tensor:
         return (self.images.float() / 255 - 0.5) / 0.25
 
-    def _ours(self, precision: str, batch_size: int) -> Callable[[], None]:
+    def _app(self, precision: str, batch_size: int) -> Callable[[], None]:
         config = RunConfig(self.model, batch_size=batch_size, precision=precision)
         config = with_fields(config, {"optim.lr": 0.01})
         info = SimpleNamespace(mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -78,8 +88,7 @@ class Step:
         images, labels = self.images.to(compute.device), self.labels.to(compute.device)
         splits = Splits(images, labels, images, labels, val_is_test=False)
         pipeline = make_pipeline(config, info)
-        network = self._network()
-        trainer = Trainer(config, splits, pipeline, network, compute, None)
+        trainer = Trainer(config, splits, pipeline, self.network, compute, None)
         indices = torch.arange(batch_size)
 
         def run() -> None:
@@ -92,7 +101,7 @@ class Step:
 
     def _plain(self) -> Callable[[], None]:
         device = resolve().device
-        network = self._network().to(device)
+        network = self.network.to(device)
         optimizer = torch.optim.SGD(
             network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, foreach=False
         )
@@ -110,32 +119,37 @@ class Step:
 
 
 def wait_for(device: torch.device) -> None:
-    """Until a GPU has done what it was given."""
+    """Synchronize with a GPU; a CPU has nothing pending."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def measure(name: str, args: argparse.Namespace, **choices) -> report.Row:
     batch_size = args.batch_size
-    plain = Step(batch_size=batch_size, how=PLAIN, **choices)
-    ours = Step(batch_size=batch_size, how=args.precision, **choices)
+    plain = Step(batch_size=batch_size, precision=PLAIN, **choices)
+    app = app_step(args, **choices)
     values: list[float] = []
     baselines: list[float] = []
     for _ in range(args.repeats):
-        set_cudnn_deterministic(False)  # ours has enabled it, for the whole process
+        set_cudnn_deterministic(False)  # the Trainer enables it for the whole process
         baselines += report.rates([plain], batch_size, 1)[0]
         set_cudnn_deterministic(True)
-        with allocator.kept_blocks():  # as in a session
-            # In its first steps a run still takes memory from the system.
-            values += report.rates([ours], batch_size, 1, warmups=WARM_UPS)[0]
+        with allocator.kept_blocks():  # as in a training session
+            values += report.rates([app], batch_size, 1, warmups=WARMUPS)[0]
     return report.compare(name, "images/s", values, baselines)
 
 
+def app_step(args: argparse.Namespace, **choices) -> Step:
+    return Step(
+        batch_size=args.batch_size, precision=args.precision, without=args.without, **choices
+    )
+
+
 def profile(name: str, args: argparse.Namespace, **choices) -> Iterator[report.Row]:
-    """The kernels that take most of one step of ours, on the CPU."""
-    step = Step(batch_size=args.batch_size, how=args.precision, **choices)
+    """Share of each of the slowest kernels in the CPU time of one step of the app."""
+    step = app_step(args, **choices)
     with allocator.kept_blocks():
-        for _ in range(WARM_UPS):
+        for _ in range(WARMUPS):
             step()
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
             step()
@@ -156,12 +170,21 @@ def measure_in_thread(name: str, args: argparse.Namespace, **choices) -> report.
 def main(arguments: list[str] | None = None) -> int:
     parser = report.parser(__doc__)
     parser.add_argument("--arch", nargs="+", default=STUDY, metavar="ARCH")
-    parser.add_argument("--activations", nargs="*", default=[], help="of the first network, too")
-    parser.add_argument("--norms", nargs="*", default=[], help="of the first network, too")
+    parser.add_argument("--activations", nargs="*", default=[], help="with the first --arch")
+    parser.add_argument("--norms", nargs="*", default=[], help="with the first --arch")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of ours")
-    parser.add_argument("--profile", action="store_true", help="where the time goes, instead")
-    parser.add_argument("--main-only", action="store_true", help="not in a thread as well")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the app")
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        choices=fast.NAMES,
+        metavar="NAME",
+        help="leave this replacement out of the app's network (may be repeated): "
+        + ", ".join(fast.NAMES),
+    )
+    parser.add_argument("--profile", action="store_true", help="the slowest kernels instead")
+    parser.add_argument("--main-only", action="store_true", help="skip the training thread")
     args = parser.parse_args(arguments)
     return report.publish(rows(args), args.json)
 
@@ -175,12 +198,12 @@ def rows(args: argparse.Namespace) -> Iterator[report.Row]:
         for name, choices in tasks:
             yield from profile(name, args, **choices)
         return
-    ways = [measure] if args.main_only else [measure_in_thread, measure]
+    measures = [measure] if args.main_only else [measure_in_thread, measure]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as processes:
-        for way in ways:
+        for function in measures:
             for name, choices in tasks:
-                yield processes.submit(way, name, args, **choices).result()
+                yield processes.submit(function, name, args, **choices).result()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""What the app costs: training beside a live tab, page switches, long lists and many curves.
+"""Training speed under the app, and response times of its pages, in a headless Chromium.
 
     python -m bench.ui [--only training switches lists]
 
-training: images/s of a run that the server trains while a browser watches it, against the same run
-from the command line; both take turns. switches: from a click in the sidebar until the new page is
-drawn and at rest, while both cores train. lists: from that click to the table of 1,000 runs, and
-from selecting 20 of them to their curves of 250 epochs. Needs requirements-dev.txt and a chromium.
+training: images/s of a run that the server trains with one live tab open, against the same run from
+the command line; both in turn. switches: seconds from a click in the sidebar until the new page is
+drawn and no script is running, while a run trains on every core. lists: seconds from that click to
+the table of 1,000 runs, and from selecting 20 of them to their curves of 250 epochs. The last two
+have no baseline. Needs requirements-dev.txt and Chromium.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from engine.runs.run import Run, State
 
 PARTS = ("training", "switches", "lists")
 PAGES = ("Runs", "Augmentations", "Classify", "Train")
-PATIENCE_S = 300
+TIMEOUT_S = 300
 EPOCHS, OVERLAID = 250, 20
 SIZE = {"width": 1400, "height": 1000}
 TABLE = "[class*='st-key-runs_table'] canvas"
-SELECT_ALL = (18, 18)  # the box at the head of a table whose rows can be selected
+SELECT_ALL = (18, 18)  # pixels from the table's corner to its select-all checkbox
 
 
 def config_of(arch: str, data_root: Path) -> RunConfig:
@@ -43,7 +44,7 @@ def config_of(arch: str, data_root: Path) -> RunConfig:
 
 
 def measured(run: Run, seconds: float) -> float:
-    """Images a second of a run in training: what it does in `seconds`, once it is under way."""
+    """Images/s of a run in training, over `seconds`, from its fifth step on."""
     wait_until(lambda: (run.path / "status.json").exists() and run.status().step >= 5, "the run")
     start, begin = next_step(run)
     time.sleep(seconds)
@@ -52,17 +53,17 @@ def measured(run: Run, seconds: float) -> float:
 
 
 def next_step(run: Run) -> tuple[int, float]:
-    """Steps done and the time, as soon as one more is told: a step may take most of a second."""
+    """Number of steps done and time, as soon as the status shows another step."""
     before = run.status().step
     wait_until(lambda: run.status().step > before, "the next step")
     return run.status().step, time.perf_counter()
 
 
 def wait_until(condition, what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + TIMEOUT_S
     while not condition():
         if time.monotonic() > end:
-            raise SystemExit(f"bench.ui: waited {PATIENCE_S} s in vain for {what}")
+            raise SystemExit(f"bench.ui: {what} did not come within {TIMEOUT_S} s")
         time.sleep(0.02)
 
 
@@ -85,7 +86,7 @@ def from_terminal(config: RunConfig, root: Path, name: str, seconds: float) -> f
 
 
 def start_in_app(page: Page, url: str, config: RunConfig, root: Path, name: str) -> Run:
-    """Queue a run and let the Train page take it up, as after a restart of the server."""
+    """Queue a run and continue the queue on the Train page, as after a restart of the server."""
     run = runs.create(root, name, config)
     page.goto(f"{url}/Train")
     page.locator(".st-key-continue_queue button").click()
@@ -106,7 +107,7 @@ def training(arch: str, repeats: int, seconds: float, folder: Path) -> list[repo
             page.wait_for_selector(".st-key-live_accuracy", timeout=60_000)
             live.append(measured(run, seconds))
             stop(run)
-            page.goto("about:blank")  # or it would watch the run from the terminal, too
+            page.goto("about:blank")  # or it would poll the next run of the command line
     return [report.compare(f"{arch} with one live tab", "images/s", live, terminal)]
 
 
@@ -178,7 +179,7 @@ def lists(count: int, repeats: int, folder: Path) -> list[report.Row]:
 
 
 def list_and_overlay(page: Page, url: str) -> tuple[float, float]:
-    """Seconds from a click on Runs to the table; and from the selection of rows to their curves."""
+    """Seconds from a click on Runs to the table, and from selecting rows to their curves."""
     page.goto(url)
     page.wait_for_selector(READY, timeout=60_000)
     start = time.perf_counter()
@@ -187,7 +188,7 @@ def list_and_overlay(page: Page, url: str) -> tuple[float, float]:
     listed = time.perf_counter() - start
     page.get_by_label("Filter").fill("long")
     page.get_by_label("Filter").press("Enter")
-    page.wait_for_timeout(2_000)  # the filtered table, drawn and at rest
+    page.wait_for_timeout(2_000)  # until the filtered table is drawn
     corner = page.locator(TABLE).first.bounding_box()
     start = time.perf_counter()
     page.mouse.click(corner["x"] + SELECT_ALL[0], corner["y"] + SELECT_ALL[1])

@@ -1,8 +1,9 @@
-"""Every benchmark runs to its end at a tiny size, and its JSON is as documented. No speed here."""
+"""Every benchmark runs at a tiny size and writes the documented JSON. Speed is not checked."""
 
 import json
 
 import pytest
+import torch
 
 from bench import accuracy, augment, inference, report, throughput, ui
 from engine.runs.run import Run
@@ -24,10 +25,18 @@ RUNS = {
         ["--arch", "speedrun", "--batch-size", "4", "--profile"],
         None,
     ),
+    "without": (
+        throughput,
+        [
+            *("--arch", "speedrun", "--batch-size", "4", "--main-only"),
+            *("--without", "norm_act", "--without", "im2col"),
+        ],
+        ["speedrun"],
+    ),
     "augment": (
         augment,
         ["--images", "20", "--batch-size", "8", "--arch", "speedrun"],
-        ["crop, flip, normalize, erasing", "part of a speedrun step that augments"],
+        ["crop, flip, normalize, erasing", "augmentation in a speedrun step"],
     ),
     "inference": (
         inference,
@@ -64,6 +73,15 @@ def test_it_runs_and_writes_its_rows(name, tmp_path, capsys, request):
     check(content["rows"], told)
     if names:
         assert [row["name"] for row in content["rows"]] == names
+
+
+def test_a_replacement_is_left_out_of_the_step(monkeypatch):
+    for library in (torch.backends.mkldnn, torch.backends.mkl):
+        monkeypatch.setattr(library, "is_available", lambda: True)
+    for without, expected in (((), "InPlaceReLU"), (("in_place",), "ReLU")):
+        step = throughput.Step("resnet10", 2, precision="fp32", without=without)
+        names = {type(module).__name__ for module in step.network.modules()}
+        assert names & {"InPlaceReLU", "ReLU"} == {expected}
 
 
 def test_a_preset_is_trained_from_every_seed(shapes_root, tmp_path, capsys):
