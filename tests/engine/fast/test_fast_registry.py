@@ -13,7 +13,7 @@ from engine.fast import NAMES, accelerate, without
 from engine.fast.conv.layers import FastConv
 from engine.fast.registry import REPLACEMENTS, Target, target_of
 from engine.models.densenet import DenseBlock, DenseLayer
-from engine.models.layers import IdentityConv, Layers
+from engine.models.layers import IdentityConv, InstanceNorm2d, Layers
 from engine.models.resnet import Block
 
 ENGINE = Path(fast.__file__).parents[1]
@@ -34,7 +34,7 @@ def every_layer():
     body = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
     blocks = [Block(parts, body, 4, 4, 1), DenseBlock(DenseLayer(parts, 4, 4))]
     layers = [nn.ELU(), nn.CELU(), nn.ReLU(), nn.LeakyReLU(), nn.MaxPool2d(2), nn.Sequential()]
-    norms = [nn.GroupNorm(2, 4), nn.InstanceNorm2d(4)]
+    norms = [nn.GroupNorm(2, 4), InstanceNorm2d(4)]
     return nn.ModuleList([nn.Conv2d(3, 4, 3), IdentityConv(4, 4), *layers, *norms, *blocks])
 
 
