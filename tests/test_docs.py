@@ -1,4 +1,4 @@
-"""The documents name rows, tests and files that exist."""
+"""The documents name files and tests that exist, and every test of a fault has its row."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+DOCUMENTS = [f"docs/{path.name}" for path in REPOSITORY.glob("docs/*.md")]
+# A path in a document begins with one of these folders, or is one of these files.
+FOLDERS = ("engine", "pages", "tests", "scripts", "bench", "docs", "checkpoints/pretrained")
+FILES = (r"app\.py", r"train\.py", r"terminal\.py", r"README\.md")
 FAULTS = REPOSITORY / "docs" / "FAULTS.md"
 ROWS = re.findall(r"^\| (?:\[(\d+)\]\((\S+?)\)|(\d+)) \|(.*)$", FAULTS.read_text("utf-8"), re.M)
 TESTS = {int(path.name[9:11]): path for path in REPOSITORY.glob("tests/faults/test_row_*.py")}
@@ -34,3 +38,11 @@ def test_the_file_names_its_row(number):
 def test_a_row_without_a_test_says_why():
     assert WITHOUT_TEST.keys() == {18}
     assert all("No test: " in text for text in WITHOUT_TEST.values())
+
+
+@pytest.mark.parametrize("document", ["README.md", "bench/README.md", *DOCUMENTS])
+def test_every_path_that_a_document_names_exists(document):
+    text = (REPOSITORY / document).read_text("utf-8")
+    named = re.findall(rf"\b(?:(?:{'|'.join(FOLDERS)})/[\w./-]*[\w/]|{'|'.join(FILES)})\b/?", text)
+    assert named
+    assert [path for path in named if not (REPOSITORY / path).exists()] == []
