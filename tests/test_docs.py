@@ -46,3 +46,15 @@ def test_every_path_that_a_document_names_exists(document):
     named = re.findall(rf"\b(?:(?:{'|'.join(FOLDERS)})/[\w./-]*[\w/]|{'|'.join(FILES)})\b/?", text)
     assert named
     assert [path for path in named if not (REPOSITORY / path).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_name_in_code_type_occurs_in_the_code(document):
+    text = (REPOSITORY / document).read_text("utf-8")
+    named = re.findall(r"`(?:\w+\.)*([A-Za-z_]\w*)(?:\([^`]*\))?`", text)
+    sources = [*REPOSITORY.glob("*.py")]
+    for folder in ("engine", "pages", "bench", "scripts", "tests"):
+        sources += [path for path in (REPOSITORY / folder).rglob("*.py") if path != Path(__file__)]
+    words = set(re.findall(r"\w+", "\n".join(path.read_text("utf-8") for path in sources)))
+    assert named
+    assert [name for name in named if name not in words] == []
