@@ -183,8 +183,8 @@ def describe(folder: Path, configs: dict) -> None:
     for name, config in configs.items():
         lines = config.to_json().splitlines()
         texts |= {f"{name} JSON, line {number}": line for number, line in enumerate(lines, 1)}
-        texts[f"{name} command"] = config.to_command(name)
-        texts[f"{name} link"] = encode(config)
+        texts[f"{name} command"] = sorted(config.to_command(name).split(" --"))  # in any order
+        texts[f"{name} link"] = json.loads(encode(config))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "texts.json").write_text(json.dumps(texts))
 

@@ -19,10 +19,8 @@ LINKED = {int(number): FAULTS.parent / target for number, target, _, _ in ROWS i
 WITHOUT_TEST = {int(number): text for _, _, number, text in ROWS if number}
 
 
-def test_rows_are_numbered_from_1_without_gaps():
-    numbers = [*LINKED, *WITHOUT_TEST]
-    assert len(numbers) == len(ROWS)
-    assert sorted(numbers) == list(range(1, len(ROWS) + 1))
+def test_each_row_has_a_number_of_its_own():
+    assert len({*LINKED, *WITHOUT_TEST}) == len(ROWS) > 40
 
 
 def test_every_test_of_a_fault_has_its_row():

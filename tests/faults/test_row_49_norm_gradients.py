@@ -1,4 +1,4 @@
-"""Row 49: PyTorch's instance norm has a wrong gradient for one image in channels_last."""
+"""Row 49 of docs/FAULTS.md: a wrong gradient of instance norm for one image in channels_last."""
 
 import itertools
 
