@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
+
+from tests.test_import_rules import MODULES, imported, within
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = [f"docs/{path.name}" for path in REPOSITORY.glob("docs/*.md")]
@@ -56,3 +59,33 @@ def test_every_name_in_code_type_occurs_in_the_code(document):
     words = set(re.findall(r"\w+", "\n".join(path.read_text("utf-8") for path in sources)))
     assert named
     assert [name for name in named if name not in words] == []
+
+
+def rows_of_picture() -> list[list[str]]:
+    """Dotted names of the modules in each row of ARCHITECTURE.md's picture, from the top."""
+    picture = (REPOSITORY / "docs" / "ARCHITECTURE.md").read_text("utf-8").split("```")[1]
+    rows: list[list[str]] = []
+    for word in picture.split():
+        if word.isalpha():  # the name of a row, at its beginning
+            rows.append([])
+        elif word not in "│▼":
+            rows[-1].append(word.strip("/").removesuffix(".py").replace("/", "."))
+    return rows
+
+
+def test_the_picture_holds_every_room_of_the_engine():
+    rooms = {".".join(name.split(".")[:2]) for name in MODULES if within(name, "engine")}
+    drawn = [room for row in rows_of_picture() for room in row]
+    assert len(drawn) == len(set(drawn))
+    assert {room for room in drawn if within(room, "engine")} == rooms - {"engine"}
+
+
+def test_no_room_imports_from_a_row_above_it():
+    rows = rows_of_picture()
+    for number, row in enumerate(rows):
+        above = [room for higher in rows[:number] for room in higher]
+        for module in [name for name in MODULES if any(within(name, room) for room in row)]:
+            path = MODULES[module]
+            names = imported(ast.parse(path.read_text("utf-8")), module, path.stem == "__init__")
+            upward = [n for n in names if any(within(n, room) for room in above)]
+            assert upward == [], module
