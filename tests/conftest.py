@@ -251,8 +251,8 @@ def make_run(tmp_path, tiny):
 
 
 @pytest.fixture(scope="session")
-def sit():
-    """sit(run) trains it in this thread to its end, as train.py does: the state it is left in."""
+def train_run():
+    """train_run(run) trains a run in this thread, as train.py does, and returns its last state."""
 
     def train(run: Run, **options) -> State:
         prepared = prepare(run.config(), run.path.parent, run)

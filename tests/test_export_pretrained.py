@@ -19,9 +19,9 @@ FILES = {"README.md", "config.json", "last.safetensors", "status.json"}
 
 
 @pytest.fixture
-def trained(make_run, tiny, sit):
+def trained(make_run, tiny, train_run):
     run = make_run("a", tiny(**{"optim.ema": 0.9}))
-    assert sit(run) is State.FINISHED
+    assert train_run(run) is State.FINISHED
     return run
 
 

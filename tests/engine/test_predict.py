@@ -23,9 +23,9 @@ CPU = resolve("cpu", "fp32")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, tiny, sit, one_thread) -> Run:
+def trained(tmp_path_factory, tiny, train_run, one_thread) -> Run:
     run = runs.create(tmp_path_factory.mktemp("trained"), "a", tiny())
-    sit(run)
+    train_run(run)
     return run
 
 

@@ -20,10 +20,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def stopped(make_run, sit, one_thread, every_step):
+def stopped(make_run, train_run, one_thread, every_step):
     """A run that was stopped in its first epoch."""
     run, answers = make_run(), iter([None, None])
-    assert sit(run, ask=lambda: next(answers, "stop")) is State.STOPPED
+    assert train_run(run, ask=lambda: next(answers, "stop")) is State.STOPPED
     return run
 
 
@@ -35,18 +35,18 @@ def test_images_that_changed_since_a_run_began_are_refused(stopped):
         prepare(stopped.config(), stopped.path.parent, stopped)
 
 
-def test_a_checkpoint_of_another_network_is_refused_item_by_item(stopped, sit):
+def test_a_checkpoint_of_another_network_is_refused_item_by_item(stopped, train_run):
     values = json.loads((stopped.path / "config.json").read_text())
     values["model"]["arch"] = "vgg11"
     (stopped.path / "config.json").write_text(json.dumps(values))
-    assert sit(stopped) is State.FAILED
+    assert train_run(stopped) is State.FAILED
     message = stopped.status().message
     assert message.startswith("these weights do not fit: arch is resnet10, the network has vgg11")
 
 
-def test_a_run_whose_status_was_lost_can_go_on(stopped, sit):
+def test_a_run_whose_status_was_lost_can_go_on(stopped, train_run):
     (stopped.path / "status.json").write_bytes(b"")
-    assert sit(stopped) is State.FINISHED
+    assert train_run(stopped) is State.FINISHED
     assert stopped.status().step == 6
 
 
@@ -116,10 +116,10 @@ def test_a_folder_of_runs_whose_name_is_not_unicode_is_refused(tmp_path, tiny_ar
 
 
 def test_the_best_weights_measured_on_what_selected_them_say_so(
-    make_run, tiny, sit, capsys, one_thread
+    make_run, tiny, train_run, capsys, one_thread
 ):
     run = make_run(config=tiny(**{"data.holdout": 0}))
-    assert sit(run) is State.FINISHED
+    assert train_run(run) is State.FINISHED
     for file, said in (("best.safetensors", True), ("last.safetensors", False)):
         assert train.main(["--evaluate", str(run.path / file)]) == 0
         assert ("which selected these weights" in capsys.readouterr().out) is said

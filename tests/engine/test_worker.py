@@ -301,11 +301,11 @@ def test_several_devices_train_at_once_and_each_run_goes_where_it_asked(
     tmp_path, tiny, monkeypatch, wait_for
 ):
     """Two GPUs, played by the CPU."""
-    places, threads, both = {}, {}, threading.Barrier(2, timeout=60)
+    used, threads, both = {}, {}, threading.Barrier(2, timeout=60)
     train, prepare = session.run_training, module.prepare
 
     def note_device(config, root, run, *, device=None, **options):
-        places[run.name] = device or config.device
+        used[run.name] = device or config.device
         threads[run.name] = threading.current_thread().name
         return prepare(with_fields(config, {"device": "cpu"}), root, run, **options)
 
@@ -323,8 +323,8 @@ def test_several_devices_train_at_once_and_each_run_goes_where_it_asked(
     made = [worker.submit(tiny(device=device), name, tmp_path) for name, device in devices.items()]
     try:
         wait_for(lambda: all(r.status().state is State.FINISHED for r in made), "all to finish")
-        assert {places["a"], places["b"]} == {"cuda:0", "cuda:1"}
-        assert [places[name] for name in "cde"] == ["cuda:1", "cuda:1", "cuda:0"]
+        assert {used["a"], used["b"]} == {"cuda:0", "cuda:1"}
+        assert [used[name] for name in "cde"] == ["cuda:1", "cuda:1", "cuda:0"]
         assert [threads[name] for name in "efg"] == ["training-cuda:0"] * 3
         wait_for(lambda: worker.current is None, "the devices to be free")
     finally:

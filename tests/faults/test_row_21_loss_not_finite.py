@@ -39,11 +39,11 @@ def all_finite(weights) -> bool:
 @pytest.mark.parametrize("factor", [math.nan, math.inf])
 @pytest.mark.parametrize(("step", "epoch", "kept"), [(2, 1, 0), (4, 2, 3), (6, 2, 3)])
 def test_row_21_the_run_fails_at_the_step_and_keeps_its_good_checkpoint(
-    make_run, sit, spoil_loss, factor, step, epoch, kept
+    make_run, train_run, spoil_loss, factor, step, epoch, kept
 ):
     run = make_run()
     spoil_loss(step, factor)
-    assert sit(run) is State.FAILED
+    assert train_run(run) is State.FAILED
     status = run.status()
     assert status.state is State.FAILED
     assert status.message.startswith(f"diverged at step {step} (epoch {epoch}): the loss is")
@@ -58,34 +58,38 @@ def test_row_21_the_run_fails_at_the_step_and_keeps_its_good_checkpoint(
 
 
 def test_row_21_the_failed_run_goes_on_from_the_good_checkpoint(
-    make_run, sit, spoil_loss, monkeypatch, checkpoint_of, same, lasting
+    make_run, train_run, spoil_loss, monkeypatch, checkpoint_of, same, lasting
 ):
     run, whole = make_run("a"), make_run("b")
-    sit(whole)
+    train_run(whole)
     spoil_loss(4, math.nan)
-    assert sit(run) is State.FAILED
+    assert train_run(run) is State.FAILED
     monkeypatch.setattr(training_step, "mixed_cross_entropy", mixed_cross_entropy)
-    assert sit(run) is State.FINISHED
+    assert train_run(run) is State.FINISHED
     assert run.status().message == ""
     assert same(checkpoint_of(run.path), checkpoint_of(whole.path))
     assert lasting(run.records()[0]) == lasting(whole.records()[0])
 
 
-def test_row_21_a_validation_loss_that_is_not_finite_is_never_the_best(make_run, sit, monkeypatch):
+def test_row_21_a_validation_loss_that_is_not_finite_is_never_the_best(
+    make_run, train_run, monkeypatch
+):
     def measured(model, images, labels, mean, std, compute, tally, **options):
         tally.count, tally.correct, tally.loss_sum = 1, 1, math.nan
         yield
 
     run = make_run()
     monkeypatch.setattr(loop, "evaluate", measured)
-    assert sit(run) is State.FAILED
+    assert train_run(run) is State.FAILED
     assert "diverged by step 3 (epoch 1): the validation loss is nan" in run.status().message
     assert run.status().best_acc is None
     assert not (run.path / "best.safetensors").exists()
     assert CheckpointStore(run.path, {}).load_newest().step == 0
 
 
-def test_row_21_weights_that_turned_nan_after_a_good_loss_are_not_saved(make_run, sit, monkeypatch):
+def test_row_21_weights_that_turned_nan_after_a_good_loss_are_not_saved(
+    make_run, train_run, monkeypatch
+):
     """The step that overflows has a finite loss itself; a pause right after it saves."""
     step = loop.train_step
 
@@ -98,7 +102,7 @@ def test_row_21_weights_that_turned_nan_after_a_good_loss_are_not_saved(make_run
 
     run, seen = make_run(), []
     monkeypatch.setattr(loop, "train_step", overflow)
-    state = sit(
+    state = train_run(
         run,
         on_record=lambda r: seen.append(r.step) if isinstance(r, StepRecord) else None,
         ask=lambda: "pause" if seen and seen[-1] == 4 else None,

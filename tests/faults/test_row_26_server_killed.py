@@ -32,7 +32,7 @@ time.sleep(1000)
 
 
 def test_row_26_the_run_is_interrupted_and_goes_on_and_the_queue_waits(
-    tmp_path, python, tiny, worker, wait_for, sit, make_run, checkpoint_of, same, lasting
+    tmp_path, python, tiny, worker, wait_for, train_run, make_run, checkpoint_of, same, lasting
 ):
     config = tiny(epochs=6)
     child = python(CODE, CONFIG=config.to_json(), ROOT=str(tmp_path))
@@ -53,7 +53,7 @@ def test_row_26_the_run_is_interrupted_and_goes_on_and_the_queue_waits(
     assert run.status().state is State.FINISHED
 
     whole = make_run("whole", config)
-    sit(whole)
+    train_run(whole)
     for ended in (run, waiting):
         assert same(checkpoint_of(ended.path), checkpoint_of(whole.path))
         assert lasting(ended.records()[0]) == lasting(whole.records()[0])

@@ -101,10 +101,10 @@ for limit, numbers in ((50_000, 20_000), (50_000, 5_000)):
 
 
 def test_row_28_a_run_on_a_full_disk_fails_with_advice_and_goes_on_later(
-    make_run, sit, checkpoint_of, same, lasting
+    make_run, train_run, checkpoint_of, same, lasting
 ):
     run, whole = make_run("a"), make_run("b")
-    sit(whole)
+    train_run(whole)
     with pytest.MonkeyPatch.context() as patch:
         seen = []
 
@@ -116,51 +116,51 @@ def test_row_28_a_run_on_a_full_disk_fails_with_advice_and_goes_on_later(
         def full(path, content):
             raise FULL
 
-        assert sit(run, on_record=fill_disk) is State.FAILED
+        assert train_run(run, on_record=fill_disk) is State.FAILED
     message = run.status().message
     assert message.startswith("could not save 3: No space left on device; free some space")
     assert "then resume the run" in message
     assert CheckpointStore(run.path, {}).load_newest().step == 0
-    assert sit(run) is State.FINISHED
+    assert train_run(run) is State.FINISHED
     assert same(checkpoint_of(run.path), checkpoint_of(whole.path))
     assert lasting(run.records()[0]) == lasting(whole.records()[0])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
-def test_row_28_records_that_cannot_be_written_fail_the_run(make_run, sit):
+def test_row_28_records_that_cannot_be_written_fail_the_run(make_run, train_run):
     run = make_run()
 
     def swap(record):
         (run.path / "metrics.jsonl").unlink(missing_ok=True)
         (run.path / "metrics.jsonl").symlink_to("/dev/full")
 
-    assert sit(run, on_record=swap) is State.FAILED
+    assert train_run(run, on_record=swap) is State.FAILED
     assert run.status().message.startswith("could not write the run: No space left on device")
     (run.path / "metrics.jsonl").unlink()
-    assert sit(run) is State.FINISHED
+    assert train_run(run) is State.FINISHED
     assert [record["step"] for record in run.records()[0]] == [1, 2, 3, 3, 4, 5, 6, 6]
 
 
-def test_row_28_when_not_even_the_status_can_be_written_the_run_is_interrupted(make_run, sit):
+def test_row_28_when_not_even_the_status_can_be_written_the_run_is_interrupted(make_run, train_run):
     run = make_run()
     with pytest.MonkeyPatch.context() as patch:
 
         def fill_disk(record):
             patch.setattr(files, "replace", Failing(patch, "replace", 1))
 
-        assert sit(run, on_record=fill_disk) is State.FAILED
+        assert train_run(run, on_record=fill_disk) is State.FAILED
     assert run.status().state is State.INTERRUPTED
-    assert sit(run) is State.FINISHED
+    assert train_run(run) is State.FINISHED
 
 
-def test_row_28_a_file_where_the_checkpoint_folder_should_be(make_run, sit):
+def test_row_28_a_file_where_the_checkpoint_folder_should_be(make_run, train_run):
     run = make_run()
     (run.path / "resume").write_text("in the way")
-    assert sit(run) is State.FAILED
+    assert train_run(run) is State.FAILED
     assert "could not save 0: File exists" in run.status().message
     assert (run.path / "resume").read_text() == "in the way"
     (run.path / "resume").unlink()
-    assert sit(run) is State.FINISHED
+    assert train_run(run) is State.FINISHED
 
 
 def test_row_28_an_error_without_a_system_message_is_told_too():

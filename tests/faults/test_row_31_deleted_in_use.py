@@ -83,9 +83,9 @@ def test_row_31_a_page_that_shows_an_old_state_is_refused(app, finished, short_w
 
 
 @pytest.fixture
-def trained(make_run, sit) -> Run:
+def trained(make_run, train_run) -> Run:
     run = make_run("net")
-    assert sit(run) is State.FINISHED
+    assert train_run(run) is State.FINISHED
     return run
 
 

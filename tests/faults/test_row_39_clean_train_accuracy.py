@@ -21,10 +21,12 @@ def test_row_39_a_sample_is_seeded_and_holds_every_class():
     assert sample_indices(7, 1_000, seed=0).tolist() == list(range(7))
 
 
-def test_row_39_images_of_all_classes_are_measured(monkeypatch, tiny, shapes_root, make_run, sit):
+def test_row_39_images_of_all_classes_are_measured(
+    monkeypatch, tiny, shapes_root, make_run, train_run
+):
     """The labels that are measured, of a data set in the order of its class folders."""
     run = make_run("a", tiny(**{"data.limit": 400, "epochs": 1}))
-    sit(run)
+    train_run(run)
     shapes = data.load("shapes", shapes_root)
     order = shapes.train_labels.argsort(stable=True)
     by_class = dataclasses.replace(

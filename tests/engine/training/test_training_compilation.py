@@ -47,13 +47,13 @@ def test_the_trial_leaves_the_network_as_it_was(no_code):
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_a_compiled_run_learns_the_same(make_run, tiny, sit, no_code, checkpoint_of):
+def test_a_compiled_run_learns_the_same(make_run, tiny, train_run, no_code, checkpoint_of):
     phases = []
     runs = {}
     for name, chosen in (("plain", False), ("compiled", True)):
         runs[name] = make_run(name, tiny(compile=chosen, **{"optim.lr": 0.01}))
         record = phases.append if chosen else lambda r: None
-        assert sit(runs[name], on_record=record) is State.FINISHED
+        assert train_run(runs[name], on_record=record) is State.FINISHED
     assert next(r.phase for r in phases if isinstance(r, ProgressRecord)) == "compiling"
     assert len(no_code) == 1
     (ours, _), (theirs, _) = (checkpoint_of(run.path) for run in runs.values())
@@ -62,17 +62,17 @@ def test_a_compiled_run_learns_the_same(make_run, tiny, sit, no_code, checkpoint
 
 
 def test_without_a_compiler_it_trains_and_says_so_in_one_line(
-    make_run, tiny, sit, monkeypatch, checkpoint_of, same
+    make_run, tiny, train_run, monkeypatch, checkpoint_of, same
 ):
     message = "No working C++ compiler\nfound\n"
     monkeypatch.setattr(compilation.torch, "compile", refuse(message))
     run, plain, seen = make_run("a", tiny(compile=True)), make_run("b"), []
-    assert sit(run, on_record=seen.append) is State.FINISHED
+    assert train_run(run, on_record=seen.append) is State.FINISHED
     line = "not compiled, trains all the same: No working C++ compiler found"
     assert [r.text for r in seen if hasattr(r, "text")] == [line]
     assert line in run.log()
     assert run.status().message == ""
-    assert sit(plain) is State.FINISHED
+    assert train_run(plain) is State.FINISHED
     assert same(checkpoint_of(run.path), checkpoint_of(plain.path))
 
 

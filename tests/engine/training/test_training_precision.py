@@ -77,7 +77,7 @@ def test_fp16_skips_a_step_whose_gradients_overflow_and_lowers_its_scale(make_tr
 def test_a_first_step_that_overflows_leaves_no_trace(make_trainer, tiny, optimizer):
     config = tiny(precision="fp16", **{"optim.optimizer": optimizer, "optim.lr": 0.01})
     overflowed, fresh = make_trainer(config=config), make_trainer(config=config)
-    # What a kernel leaves unwritten is what the memory held: not by chance a 0.
+    # What a kernel leaves unwritten is what the memory held: not necessarily a 0.
     held = [torch.full_like(p, 1e9) for p in overflowed.model.parameters()]
     del held
     overflowed.state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)

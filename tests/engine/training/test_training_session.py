@@ -21,9 +21,9 @@ SCALARS = ["Train/acc", "Train/loss", "Val/acc", "Val/loss", "lr"]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, tiny, sit, one_thread):
+def trained(tmp_path_factory, tiny, train_run, one_thread):
     run = runs.create(tmp_path_factory.mktemp("trained"), "parent", tiny())
-    assert sit(run) is State.FINISHED
+    assert train_run(run) is State.FINISHED
     return run
 
 
@@ -77,14 +77,16 @@ def test_tensorboard_shows_the_same_figures_by_epoch(finished, scalars):
         assert shown[tag] == [(r["epoch"], pytest.approx(r[key])) for r in epochs]
 
 
-def test_without_held_out_images_the_test_set_validates_and_the_status_says_so(make_run, sit, tiny):
+def test_without_held_out_images_the_test_set_validates_and_the_status_says_so(
+    make_run, train_run, tiny
+):
     config = tiny(**{"data.holdout": 0})
     prepared = prepare(config, None)
     assert prepared.splits.val_images is not None
     assert len(prepared.splits.val_images) == 200
     assert torch.equal(prepared.splits.val_images, prepared.info.test_images)
     run = make_run("b", config)
-    sit(run)
+    train_run(run)
     assert run.status().val_is_test is True
 
 
@@ -97,7 +99,7 @@ def test_held_out_images_are_no_training_images(tiny):
 
 
 @pytest.mark.parametrize("command", ["pause", "stop"])
-def test_a_request_in_control_json_ends_the_session_within_one_batch(make_run, sit, command):
+def test_a_request_in_control_json_ends_the_session_within_one_batch(make_run, train_run, command):
     run, seen = make_run(), []
 
     def request(record):
@@ -105,7 +107,7 @@ def test_a_request_in_control_json_ends_the_session_within_one_batch(make_run, s
         if isinstance(record, StepRecord) and record.step == 2:
             run.request(command)
 
-    state = sit(run, on_record=request)
+    state = train_run(run, on_record=request)
     assert state is {"pause": State.PAUSED, "stop": State.STOPPED}[command] is run.status().state
     assert isinstance(seen[-1], StepRecord)
     assert (run.status().step, run.status().epoch) == (2, 1)
@@ -113,7 +115,7 @@ def test_a_request_in_control_json_ends_the_session_within_one_batch(make_run, s
 
 
 def test_a_run_left_and_taken_up_again_ends_as_one_that_was_not(
-    make_run, sit, finished, checkpoint_of, same, lasting, scalars
+    make_run, train_run, finished, checkpoint_of, same, lasting, scalars
 ):
     run, counts = make_run("cut"), [0]
 
@@ -121,9 +123,9 @@ def test_a_run_left_and_taken_up_again_ends_as_one_that_was_not(
         counts[0] += 1
         return "pause" if counts[0] % 6 == 0 else None
 
-    states = [sit(run, ask=ask_now_and_then)]
+    states = [train_run(run, ask=ask_now_and_then)]
     while states[-1] is State.PAUSED and len(states) < 20:
-        states.append(sit(run, ask=ask_now_and_then))
+        states.append(train_run(run, ask=ask_now_and_then))
     assert states[-1] is State.FINISHED
     assert len(states) > 2
     assert lasting(run.records()[0]) == lasting(finished.records()[0])
@@ -133,7 +135,7 @@ def test_a_run_left_and_taken_up_again_ends_as_one_that_was_not(
     assert [getattr(run.status(), k) for k in kept] == [getattr(finished.status(), k) for k in kept]
 
 
-def test_every_record_is_on_disk_before_a_consumer_sees_it(make_run, sit):
+def test_every_record_is_on_disk_before_a_consumer_sees_it(make_run, train_run):
     run = make_run()
 
     def look(record):
@@ -142,24 +144,24 @@ def test_every_record_is_on_disk_before_a_consumer_sees_it(make_run, sit):
         elif isinstance(record, ProgressRecord):
             assert (run.status().step, run.status().phase) == (record.step, record.phase)
 
-    assert sit(run, on_record=look) is State.FINISHED
+    assert train_run(run, on_record=look) is State.FINISHED
 
 
 def test_an_extension_starts_from_the_parents_last_weights_with_a_fresh_schedule(
-    make_run, sit, finished, same
+    make_run, train_run, finished, same
 ):
     config = with_fields(finished.config(), {"pretrained": "parent", "epochs": 1})
     prepared = prepare(config, finished.path.parent)
     last, _ = load_weights(finished.path / "last.safetensors")
     assert same(dict(new_model(prepared).state_dict()), last)
     child = make_run("child", config)
-    assert sit(child) is State.FINISHED
+    assert train_run(child) is State.FINISHED
     steps = [r for r in child.records()[0] if r["kind"] == "step"]
     assert (steps[0]["step"], steps[0]["lr"]) == (1, 0.1)
     assert child.config().pretrained == "parent"
 
 
-def test_a_paused_extension_goes_on_without_its_parent(make_run, sit, finished):
+def test_a_paused_extension_goes_on_without_its_parent(make_run, train_run, finished):
     config = with_fields(finished.config(), {"pretrained": str(finished.path)})
     child, counts = make_run("child", config), [0]
 
@@ -167,10 +169,10 @@ def test_a_paused_extension_goes_on_without_its_parent(make_run, sit, finished):
         counts[0] += 1
         return "pause" if counts[0] == 4 else None
 
-    assert sit(child, ask=ask) is State.PAUSED
+    assert train_run(child, ask=ask) is State.PAUSED
     for path in finished.path.glob("*.safetensors"):
         path.unlink()
-    assert sit(child) is State.FINISHED
+    assert train_run(child) is State.FINISHED
 
 
 def test_weights_to_start_from_that_do_not_fit_are_refused_before_a_run(finished, tiny):
@@ -208,13 +210,13 @@ def test_preparation_refuses_what_cannot_work(tiny, tmp_path, changes, kind, wor
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_run_leaves_no_thread_behind(make_run, sit):
+def test_a_failed_run_leaves_no_thread_behind(make_run, train_run):
     def break_down(record):
         raise RuntimeError("the page is gone")
 
     before = set(threading.enumerate())
     run = make_run()
-    assert sit(run, on_record=break_down) is State.FAILED
+    assert train_run(run, on_record=break_down) is State.FAILED
     assert run.status().message.startswith("RuntimeError: the page is gone")
     left = [t for t in threading.enumerate() if t not in before]
     assert left == []
@@ -224,12 +226,12 @@ def test_the_status_is_plain_json(finished):
     assert json.loads((finished.path / "status.json").read_text())["state"] == "finished"
 
 
-def test_a_stop_asked_at_the_very_last_record_is_too_late(tmp_path, tiny, sit):
+def test_a_stop_asked_at_the_very_last_record_is_too_late(tmp_path, tiny, train_run):
     run = runs.create(tmp_path, "whole", tiny())
 
     def ask() -> str | None:
         done = [r for r in run.records()[0] if r["kind"] == "epoch"]
         return "stop" if len(done) == run.config().epochs else None
 
-    assert sit(run, ask=ask) is State.FINISHED
+    assert train_run(run, ask=ask) is State.FINISHED
     assert run.status().state is State.FINISHED
