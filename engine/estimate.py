@@ -1,4 +1,4 @@
-"""How long a training will take here: what its steps cost, at this machine's measured speed."""
+"""Estimated training time: the costs of a network, times this machine's measured speed."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from engine.models import build_model, build_on_meta
 from engine.models.summary import summarize
 from engine.training import progressive
 
-PROBE = "resnet10"  # of width 1/2 and 1: the second has four times the work, on twice the bytes
+PROBE = "resnet10"  # width 1 has four times the operations of width 1/2, on twice the bytes
 PROBE_BATCH, SMALL_BATCH, PROBE_STEPS = 128, 4, 3
 BACKWARD = 3  # a training step costs about three forward passes
 
 
 class Costs(NamedTuple):
-    """Of training a network, as `engine.models.summary` counts them."""
+    """Costs of a training step, as counted by `engine.models.summary`."""
 
     macs: float  # multiply-accumulates of one image's forward pass
-    bytes: float  # that one image's activations take, in fp32
+    bytes: float  # of one image's activations, in fp32
     layers: int
 
 
 class Speed(NamedTuple):
-    """Seconds of a training step for each multiply-accumulate and byte of an image, and layer.
+    """Seconds of a training step per multiply-accumulate and byte of an image, and per layer.
 
-    A convolution is bound by the first, what is between convolutions by the second, and a step of
-    few images or few channels by the third.
+    Convolutions are bound by the first, the layers between them by the second, and steps of few
+    images or few channels by the third.
     """
 
     macs: float
@@ -55,7 +55,7 @@ class Requirements(NamedTuple):
 
 
 def requirements(model: ModelConfig, batch_size: int) -> Requirements:
-    """Of a network that is never built: a link may ask for more weights than memory has room for.
+    """Of a network that is never allocated: a link may ask for more weights than fit into memory.
 
     Raises ConfigError for a value that leaves no network.
     """
@@ -72,9 +72,9 @@ def costs(model: torch.nn.Module) -> Costs:
 
 
 def measure_speed(compute: Compute) -> Speed:
-    """Train two small networks for some steps on `compute`, and tell their costs apart.
+    """Time a few training steps of two small networks on `compute` and solve for the three costs.
 
-    Takes some seconds of the whole device: call it only when nothing trains there.
+    Occupies the device for some seconds: call it only when nothing trains there.
     """
     half, whole = (build_model(PROBE, 10, width=width) for width in (0.5, 1.0))
     with kept_blocks():
@@ -93,7 +93,7 @@ def measure_speed(compute: Compute) -> Speed:
 
 
 def _step_seconds(model: torch.nn.Module, batch_size: int, compute: Compute) -> float:
-    """The best time of a forward and a backward pass."""
+    """Shortest time of a forward and a backward pass."""
     model = model.to(compute.device, memory_format=compute.memory_format).train()
     accelerate(model, compute, training=True)
     images = torch.zeros(batch_size, 3, 32, 32, device=compute.device)
@@ -127,17 +127,18 @@ def epoch_seconds(
 
 
 def load_speed(path: Path, compute: Compute) -> Speed | None:
-    """The speed that was stored for this device, precision and version of torch, if any."""
+    """The speed stored for this device, precision, thread count and version of torch, if any."""
     return _speeds(path).get(_key(compute))
 
 
 def store_speed(path: Path, compute: Compute, speed: Speed) -> None:
+    """Store a speed beside those of other devices and precisions."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps({**_speeds(path), _key(compute): speed}), durable=False)
 
 
 def _speeds(path: Path) -> dict[str, Speed]:
-    """What is stored; of a damaged file what can be used, so that it is measured again."""
+    """The valid speeds in the file; what is damaged is left out, and so measured again."""
     try:
         stored = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):

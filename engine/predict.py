@@ -32,7 +32,7 @@ from engine.runs.checkpoint import apply_weights, describe_model, load_weights
 from engine.runs.run import Run
 
 MAX_BYTES = 20 * 2**20
-MAX_ASPECT = 32  # beyond it a padded picture would be less than one pixel high
+MAX_ASPECT = 32  # beyond it a padded image would be less than one pixel high or wide
 CLEAN_IMAGES = 2_000  # sample of the training images; measuring them takes seconds
 # Phones write a second picture (a gain map, a depth map) behind the first and call it JPEG.
 UPLOAD_FORMATS = (*FORMATS, "MPO")
@@ -42,7 +42,7 @@ Images = Sequence[Image.Image] | Tensor | np.ndarray  # see Predictor
 
 @dataclass(frozen=True)
 class Network:
-    """A network in eval mode, and what it must be fed and what it answers."""
+    """A network in eval mode, with the normalization of its inputs and the names of its classes."""
 
     model: nn.Module
     classes: tuple[str, ...]
@@ -53,9 +53,9 @@ class Network:
 
 
 def load_network(path: Path, compute: Compute) -> Network:
-    """The network of a run folder (its last weights) or of a weights file inside one.
+    """Load the network of a run folder (its last weights), or of a weights file inside one.
 
-    Raises CheckpointError or RunError when it is not there or does not fit its own config.
+    Raises CheckpointError or RunError if it does not exist or does not fit its own config.
     """
     is_file = path.suffix == ".safetensors" and not path.is_dir()
     weights = path if is_file else path / "last.safetensors"
@@ -88,7 +88,10 @@ def measure(
     *,
     tta: TestTimeAugmentation | None = None,
 ) -> Tally:
-    """Loss and accuracy on clean images, uint8 [N, 3, 32, 32], with labels int64 [N]."""
+    """Loss and accuracy on images, uint8 [N, 3, 32, 32], with labels, int64 [N].
+
+    tta: average the logits over these views of each image; None: the image as it is.
+    """
     tally = Tally()
     images, labels = images.to(compute.device), labels.to(compute.device)
     mean, std = network.mean, network.std
@@ -124,9 +127,9 @@ class Predictor:
 
     @classmethod
     def load(cls, path: Path, compute: Compute | None = None) -> Predictor:
-        """Of a run folder or a weights file in one. Raises CheckpointError or RunError.
+        """Load from a run folder or a weights file in one. Raises CheckpointError or RunError.
 
-        compute: None is the CPU in full precision, which leaves a GPU's memory to the training.
+        compute: None is the CPU in fp32, which leaves a GPU's memory to the training.
         """
         compute = compute or Compute(torch.device("cpu"), "fp32")
         return cls(load_network(Path(path), compute), compute)
@@ -189,10 +192,11 @@ def to_image(pixels: Tensor) -> Image.Image:
 
 
 def decode_image(data: bytes) -> Image.Image:
-    """The picture in an uploaded PNG, JPEG, WebP or BMP file, upright, RGB, on white.
+    """Decode an uploaded PNG, JPEG, WebP or BMP file: upright, RGB, on white.
 
-    `info` holds `size`, the file's (width, height), and `frames`: of several, the first is taken.
-    Raises DataError, in one line without the file's name: too large, too thin, damaged, no image.
+    `info` holds `size`, the file's (width, height), and `frames`, of which the first is decoded.
+    Raises DataError, in one line without the file's name, if it is too large, too thin, damaged or
+    no image.
     """
     if not data:
         raise DataError("the file is empty")

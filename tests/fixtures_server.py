@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from engine import estimate
+from engine.device import resolve
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -78,3 +81,11 @@ def server(tmp_path_factory, shapes_root):
     yield server
     server.stop()
     assert "Traceback" not in server.log.read_text(), server.log.read_text()[-3000:]
+
+
+@pytest.fixture
+def known_speed(server, one_thread):
+    """The server knows a high speed of this machine: nothing to measure, and no run asks first."""
+    for precision in ("auto", "fp32"):
+        path, compute = server.runs / ".throughput.json", resolve("auto", precision)
+        estimate.store_speed(path, compute, estimate.Speed(1e-15, 0.0, 0.0))

@@ -19,7 +19,7 @@ CURVE = ".st-key-live_accuracy canvas, .st-key-live_accuracy svg"
 
 
 @pytest.fixture
-def start(tab, settle, server):
+def start(tab, settle, server, known_speed):
     """start("name") opens Train as a newcomer, asks for a small long run and starts it."""
 
     def go(name: str, **changes: str):

@@ -6,8 +6,7 @@ import threading
 
 import pytest
 
-from engine import estimate, runs
-from engine.device import resolve
+from engine import runs
 from engine.errors import RunError
 from engine.runs.run import Run, State
 from pages.ui import choices
@@ -126,11 +125,8 @@ def test_row_30_the_same_name_with_other_choices_is_refused_on_the_page(form, ru
 
 
 @pytest.fixture
-def tab(session, server, tiny, one_thread):
+def tab(session, known_speed, tiny):
     """tab() is a session of a real server on Train, with the form filled."""
-    for precision in ("auto", "fp32"):  # nothing to measure first, and no long run to ask about
-        path, compute = server.runs / ".throughput.json", resolve("auto", precision)
-        estimate.store_speed(path, compute, estimate.Speed(1e-15, 0.0, 0.0))
     return lambda: session("Train", choices=choices.encode(tiny(**LONG)))
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from engine import estimate
-from engine.device import resolve
 from engine.runs.run import Run, State
 from pages.ui import choices, frame
 
@@ -19,15 +17,7 @@ NOISE = 128 * MB  # what the training and the allocator take and give back meanw
 
 
 @pytest.fixture
-def known_rate(server, one_thread):
-    """The machine is measured already, or the server would do it first, beside the tabs."""
-    for precision in ("auto", "fp32"):
-        path, compute = server.runs / ".throughput.json", resolve("auto", precision)
-        estimate.store_speed(path, compute, estimate.Speed(1e-15, 0.0, 0.0))
-
-
-@pytest.fixture
-def start(server, session, tiny, known_rate, wait_for):
+def start(server, session, tiny, known_speed, wait_for):
     """start("a") opens Train, presses Start for a run that lasts, and gives tab and run."""
     started = []
 
