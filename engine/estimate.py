@@ -78,9 +78,9 @@ def measure_speed(compute: Compute) -> Speed:
     """
     half, whole = (build_model(PROBE, 10, width=width) for width in (0.5, 1.0))
     with kept_blocks():
-        small = _step_seconds(half, SMALL_BATCH, compute)
-        large = _step_seconds(half, PROBE_BATCH, compute)
-        wide = _step_seconds(whole, PROBE_BATCH, compute)
+        small = step_seconds(half, SMALL_BATCH, compute)
+        large = step_seconds(half, PROBE_BATCH, compute)
+        wide = step_seconds(whole, PROBE_BATCH, compute)
     of_half, of_whole = costs(half), costs(whole)
 
     image = max(0.0, large - small) / (PROBE_BATCH - SMALL_BATCH)
@@ -92,7 +92,7 @@ def measure_speed(compute: Compute) -> Speed:
     return Speed(per_mac, per_byte, step / of_half.layers)
 
 
-def _step_seconds(model: torch.nn.Module, batch_size: int, compute: Compute) -> float:
+def step_seconds(model: torch.nn.Module, batch_size: int, compute: Compute) -> float:
     """Shortest time of a forward and a backward pass."""
     model = model.to(compute.device, memory_format=compute.memory_format).train()
     accelerate(model, compute, training=True)

@@ -1,7 +1,7 @@
-"""Records in, chart spec and rows out. Pure: no `st.` call, so that every chart can be tested.
+"""Chart specs, and their rows from records. Pure: no `st.` call, so that they can be tested.
 
-Specs are built once and stay byte-stable while rows stream in: then a live chart updates in place
-without flicker. Colours come from the theme, if it has enough, in the order of a fixed domain.
+A spec is built once and stays the same to the byte while rows stream in, so that a live chart is
+updated in place, without flicker. Colours come from the theme, in the order of a fixed domain.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from engine import schedules
 from engine.config import OptimConfig, ScheduleConfig
 
 MAX_DOTS = 2_000  # a chart
-THEME_COLOURS = 8  # then they would begin again
+THEME_COLOURS = 8  # with more series they would repeat
 LEGEND_ROW = 18  # pixels
-LEGEND_CHARS = 110  # beside each other; what is to the right of them would be cut off
+LEGEND_CHARS = 110  # in a row of the legend; more would be cut off
 MAX_POINTS = 600  # a series; more are neither visible nor drawn fast
 SPLITS = ["train", "validation"]
 AXES = {"accuracy": "Accuracy", "loss": "Loss", "lr": "Learning rate"}
@@ -62,18 +62,19 @@ def overlay_spec(
 ) -> dict[str, Any]:
     """Curves of several runs or groups, for rows from overlay_rows.
 
-    Bands only where there are some; points as long as they are few, since thousands keep the
-    browser busy, or where a run's only epoch would not be seen without.
+    With bands if the rows have any. With points if they are few, since thousands keep the browser
+    busy, or if a curve has a single epoch, which a line would not show.
     """
     lone = not rows.duplicated(["series", "split"], keep=False).all()
     dotted = lone or len(rows) <= MAX_DOTS
-    return _overlay_spec(measure, names, log, "low" in rows, dotted)
+    return build_overlay(measure, names, log, "low" in rows, dotted)
 
 
 @functools.lru_cache(maxsize=64)
-def _overlay_spec(
+def build_overlay(
     measure: str, names: tuple[str, ...], log: bool, banded: bool, dotted: bool
 ) -> dict[str, Any]:
+    """overlay_spec without the rows, and so cached; banded, dotted: with bands, with points."""
     empty = {"x": [0.0], "value": [0.0], "low": [0.0], "high": [0.0]}
     base = alt.Chart(pd.DataFrame({**empty, "series": [""], "split": ["train"]}))
     many = {"scheme": "tableau20"} if len(names) > THEME_COLOURS else {}

@@ -69,7 +69,7 @@ def machine(monkeypatch):
         image = costs.macs * TRUE.macs + costs.bytes * TRUE.bytes
         return batch_size * image + costs.layers * TRUE.layers
 
-    monkeypatch.setattr(estimate, "_step_seconds", seconds)
+    monkeypatch.setattr(estimate, "step_seconds", seconds)
 
 
 def test_the_speed_is_told_from_the_probes_times(cpu, machine):
@@ -80,7 +80,7 @@ def test_impossible_times_give_no_negative_speed(cpu, monkeypatch):
     """As when something else took the cores during one of the probes."""
     for times in ([9.0, 1.0, 1.0], [1.0, 9.0, 1.0], [1e-9, 1.0, 99.0], [1.0, 1.0, 1.0]):
         given = iter(times)
-        monkeypatch.setattr(estimate, "_step_seconds", lambda *_, given=given: next(given))
+        monkeypatch.setattr(estimate, "step_seconds", lambda *_, given=given: next(given))
         speed = estimate.measure_speed(cpu)
         assert min(speed) >= 0
         assert max(speed) > 0
@@ -90,7 +90,7 @@ def test_a_probe_takes_its_best_time(cpu, monkeypatch):
     ticks = itertools.accumulate([0, 2, 1, 3, 1, 2.5], initial=100)  # steps of 2, 3 and 2.5 s
     next(ticks)
     monkeypatch.setattr(estimate.time, "perf_counter", lambda: float(next(ticks)))
-    assert estimate._step_seconds(build_model("vgg11", width=0.125), 2, cpu) == 2
+    assert estimate.step_seconds(build_model("vgg11", width=0.125), 2, cpu) == 2
 
 
 def test_measuring_leaves_the_global_random_state_as_it_was(cpu, monkeypatch):

@@ -34,7 +34,7 @@ specs += [charts.overlay_spec(rows, m, NAMES, log) for m in ("accuracy", "loss")
 
 def all_specs() -> str:
     """Every kind of spec, built anew, as the browser would be sent it."""
-    for build in (charts.curve_spec, charts.line_spec, charts._overlay_spec):
+    for build in (charts.curve_spec, charts.line_spec, charts.build_overlay):
         build.cache_clear()
     names = {"NAMES": NAMES}
     exec(ALL_SPECS, names)
