@@ -27,6 +27,7 @@ from engine.models import ARCHITECTURES
 from engine.models.summary import count_parameters
 from engine.predict import load_network, measure
 from engine.presets import PRESETS
+from engine.runs.checkpoint import has_checkpoint
 from engine.runs.run import RESUMABLE, Run, RunWriter, State
 from engine.settings import Setting, get_field
 from engine.training import session
@@ -190,11 +191,14 @@ def resume(name: str | None, given: dict, root: Path, group: Group) -> int:
         raise ConfigError("name", "--resume needs the --name of a run")
     run = runs.open_run(root, name)
     config = run.config()
+    # Images that were moved: `prepare` checks that they are the same.
+    movable = {"data.dataset"} if has_checkpoint(run.path) and run.dataset_info() else set()
+    movable |= {path for path, setting in SETTINGS.items() if setting.movable}
     for path, value in given.items():
-        if not SETTINGS[path].movable and value != get_field(config, path):
+        if path not in movable and value != get_field(config, path):
             kept = get_field(config, path)
             raise ConfigError(path, f"the run has {kept}, not {value}; a resumed run keeps its own")
-    config = with_fields(config, {p: v for p, v in given.items() if SETTINGS[p].movable})
+    config = with_fields(config, {p: v for p, v in given.items() if p in movable})
     with run.hold("train.py") as writer:
         if writer.status.state is State.FINISHED:
             print(f"run {run.name!r} is finished; --pretrained {run.name} starts a new one from it")

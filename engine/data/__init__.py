@@ -2,14 +2,25 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from engine.data import cifar, folder, shapes
+from engine.data.fingerprint import with_fingerprint
 from engine.data.progress import Progress, Watch
 from engine.data.types import DatasetSpec, ImageData
 from engine.errors import DataError
 
-__all__ = ["DATASETS", "DatasetSpec", "ImageData", "Progress", "is_available", "load", "version"]
+__all__ = [
+    "DATASETS",
+    "DatasetSpec",
+    "ImageData",
+    "Progress",
+    "is_available",
+    "load",
+    "name_of",
+    "version",
+]
 
 DATASETS: dict[str, DatasetSpec] = {
     "cifar10": DatasetSpec(
@@ -54,8 +65,10 @@ def load(
     """
     root, watch = Path(root), Watch(progress, cancelled)
     if (spec := DATASETS.get(dataset)) is not None:
-        return spec.load(root, url, watch)
-    return folder.load(_path(dataset), root, watch)
+        return with_fingerprint(spec.load(root, url, watch))
+    # A cached zip may have had another name.
+    own = replace(folder.load(_path(dataset), root, watch), name=name_of(dataset))
+    return with_fingerprint(own)
 
 
 def is_available(dataset: str, root: Path) -> bool:
@@ -67,6 +80,22 @@ def is_available(dataset: str, root: Path) -> bool:
     except DataError:
         return False
     return True
+
+
+def name_of(dataset: str) -> str:
+    """The name of a data set as it is shown: its key, or the name of the folder or zip.
+
+    The whole name of a folder, such as pets-1.1; that of a zip without its extension. One that has
+    the name of a data set of DATASETS is told apart from it: "cifar10 (own images)".
+    """
+    if dataset in DATASETS:
+        return dataset
+    path = Path(dataset)
+    if path.name in ("", "..", "~"):
+        path = path.expanduser().resolve()
+    name = path.name
+    name = name[:-4] if name.lower().endswith(".zip") else name
+    return f"{name} (own images)" if name.lower() in DATASETS else name
 
 
 def version(dataset: str) -> tuple[int, ...]:

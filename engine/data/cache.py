@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from engine.data.fingerprint import with_fingerprint
 from engine.data.progress import Watch, hold
 from engine.data.types import ImageData
 from engine.errors import DataError
@@ -40,7 +41,7 @@ def cached(root: Path, key: str, make: Callable[[], ImageData], watch: Watch) ->
             if (data := read(path)) is not None:  # written by the process that held the lock
                 return data
             sweep(folder)
-            data = make()
+            data = with_fingerprint(make())
             write(path, data)
     except OSError as error:
         raise DataError(
@@ -65,6 +66,7 @@ def write(path: Path, data: ImageData) -> None:
         "classes": data.classes,
         "mean": data.mean,
         "std": data.std,
+        "fingerprint": data.fingerprint,
         "crc32": {name: _crc32(tensor) for name, tensor in tensors.items()},
     }
     staging = path.with_name(path.name + STAGING)
@@ -93,6 +95,8 @@ def read(path: Path) -> ImageData | None:
         if about["crc32"] != {name: _crc32(tensor) for name, tensor in tensors.items()}:
             return None
         classes, mean, std = (tuple(about[name]) for name in ("classes", "mean", "std"))
+        # Absent from files of older versions; it is computed after every load of those.
+        tensors["fingerprint"] = about.get("fingerprint", {})
         return ImageData(about["name"], classes, mean, std, **tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None

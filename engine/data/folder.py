@@ -11,7 +11,6 @@ size, transparency and orientation see `images.decode`.
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -37,11 +36,9 @@ def load(path: Path, root: Path, watch: Watch) -> ImageData:
     if path.is_dir():
         files, folders = _walk(path, watch)
         key = f"folder-{version}-{_listing_hash(path, files)}"
-        data = cached(root, key, lambda: _import_folder(path, files, folders, watch), watch)
-    else:
-        key = f"zip-{version}-{_file_hash(path, watch)}"
-        data = cached(root, key, lambda: _import_zip(path, watch), watch)
-    return replace(data, name=path.stem if path.is_file() else path.resolve().name)
+        return cached(root, key, lambda: _import_folder(path, files, folders, watch), watch)
+    key = f"zip-{version}-{_file_hash(path, watch)}"
+    return cached(root, key, lambda: _import_zip(path, watch), watch)
 
 
 def _import_folder(path: Path, files: list[str], folders: list[str], watch: Watch) -> ImageData:

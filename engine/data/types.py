@@ -1,8 +1,7 @@
 """Types of data sets."""
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ class ImageData:
     `std` are per channel, over the pixels of the training images scaled to 0…1.
     """
 
-    name: str  # "cifar10", "cifar100", "shapes", or the stem of the folder or zip
+    name: str  # of DATASETS, or that of the folder or zip: see engine.data.name_of
     classes: tuple[str, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -30,6 +29,8 @@ class ImageData:
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
+    # Of both splits, from engine.data.fingerprint; empty unless loaded by engine.data.load.
+    fingerprint: dict[str, Any] = field(default_factory=dict)
 
     def class_counts(self) -> list[tuple[str, int, int]]:
         """(class, number of training images, number of test images) of each class."""
@@ -50,13 +51,10 @@ class ImageData:
             lines.append(f"{title} images: {total:,} in {len(counts):,} classes: {words}{more}")
         return lines
 
-    def matches(self, described: dict[str, Any]) -> bool:
-        """Whether classes, mean and std equal those that a run stored of its data set."""
-        if described.get("classes") != list(self.classes):
-            return False
-        now, then = (*self.mean, *self.std), (*described["mean"], *described["std"])
-        # The last digits may differ between platforms.
-        return all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(now, then, strict=True))
+    def describe(self) -> dict[str, Any]:
+        """What a run keeps of its data set, in plain types: names, statistics, fingerprint."""
+        kept = {"name": self.name, "classes": list(self.classes), "mean": list(self.mean)}
+        return {**kept, "std": list(self.std), "fingerprint": self.fingerprint}
 
 
 @dataclass(frozen=True)

@@ -1,44 +1,122 @@
-"""Differences between the configs of runs, and groups of runs that differ in the seed only."""
+"""Differences between runs and between their data, and groups that differ in the seed only."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from typing import Any
 
 from engine.config import SETTINGS, RunConfig
 from engine.models import ARCHITECTURES
 from engine.settings import Role, get_field, is_used
 
+SHOWN = 200  # characters of class names in a message
+Info = dict[str, Any] | None  # of a data set, from Run.dataset_info
 
-def differing(configs: list[RunConfig]) -> list[str]:
+
+def data_differences(known: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two descriptions of data sets (ImageData.describe); empty if nothing.
+
+    A description without a fingerprint, of an older run, is compared by classes, mean and std.
+    """
+    found = []
+    before, classes = known.get("classes") or [], now.get("classes") or []
+    if list(before) != list(classes):
+        found.append(f"the classes ({_names(classes)}; were {_names(before)})")
+    prints = known.get("fingerprint"), now.get("fingerprint")
+    if all(prints):
+        for split, title in (("train", "training"), ("test", "test")):
+            found += _split_differences(title, *(each.get(split, {}) for each in prints))
+    if not found and not _same_statistics(known, now):
+        found.append("the mean and std of the training images")
+    return found
+
+
+def data_id(info: Info) -> str:
+    """Six digits that tell apart data sets of the same name; empty for runs without a fingerprint.
+
+    info: as for `differing`.
+    """
+    if not (info and info.get("fingerprint")):
+        return ""
+    identity = json.dumps([info.get("classes"), info["fingerprint"]], sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()[:6]
+
+
+def _names(classes: list[str]) -> str:
+    # Quoted: the name of a folder may contain terminal escape sequences.
+    return ", ".join(map(repr, classes))[:SHOWN]
+
+
+def _split_differences(title: str, known: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    before, count = known.get("count"), now.get("count")
+    if before != count:
+        return [f"the number of {title} images ({count}; were {before})"]
+    parts = (("images", f"the {title} images, or their order"), ("labels", f"the {title} labels"))
+    return [text for key, text in parts if known.get(key) != now.get(key)]
+
+
+def _same_statistics(known: dict[str, Any], now: dict[str, Any]) -> bool:
+    before, after = ([*(i.get("mean") or ()), *(i.get("std") or ())] for i in (known, now))
+    # The last digits may differ between platforms.
+    return len(before) == len(after) and all(
+        math.isclose(a, b, rel_tol=1e-6) for a, b in zip(before, after, strict=True)
+    )
+
+
+def differing(configs: list[RunConfig], infos: list[Info] | None = None) -> list[str]:
     """Paths of the settings in which not all configs agree.
 
-    Seeds, places and settings that have no effect in a config do not count.
+    Seeds, places and settings that have no effect in a config do not count. infos: of the data set
+    of each config; where they are known, data sets are compared by their contents.
     """
     found = []
     for path, setting in SETTINGS.items():
         if setting.flag is None or setting.role in (Role.PLACE, Role.SEED):
             continue
-        values = {repr(_value(c, path)) for c in configs if is_used(c, setting)}
-        if len(values) > 1:
+        used = [c for c in configs if is_used(c, setting)]
+        if path == "data.dataset":
+            pairs = list(zip(configs, infos or [None] * len(configs), strict=True))
+            differs = any(not _same_data(pairs[0], pair) for pair in pairs[1:])
+        else:
+            differs = len({repr(_value(c, path)) for c in used}) > 1
+        if differs:
             found.append(path)
     return found
 
 
-def seed_groups(configs: dict[str, RunConfig]) -> list[list[str]]:
+def seed_groups(
+    configs: dict[str, RunConfig], infos: dict[str, Info] | None = None
+) -> list[list[str]]:
     """Names of runs grouped by config; within a group only the seed differs. Keeps the order.
 
     A run whose seed is in the group already starts another one: it is no independent sample.
+    infos: of the data set of each run; see `differing`.
     """
+    infos = infos or {}
     groups: list[list[str]] = []
     for name, config in configs.items():
         for group in groups:
             seeds = {configs[other].seed for other in group}
-            if config.seed not in seeds and not differing([configs[group[0]], config]):
+            pair = [group[0], name]
+            if config.seed not in seeds and not differing(
+                [configs[each] for each in pair], [infos.get(each) for each in pair]
+            ):
                 group.append(name)
                 break
         else:
             groups.append([name])
     return groups
+
+
+def _same_data(a: tuple[RunConfig, Info], b: tuple[RunConfig, Info]) -> bool:
+    """Whether two runs use the same images and labels, as far as is known."""
+    same_place = a[0].data.dataset == b[0].data.dataset
+    if not (a[1] and b[1]):  # a run that has not loaded its data yet
+        return same_place
+    told = a[1].get("fingerprint") and b[1].get("fingerprint")
+    return (told or same_place) and not data_differences(a[1], b[1])
 
 
 def _value(config: RunConfig, path: str) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ from engine.models import build_model, build_on_meta, whitening
 from engine.models.summary import count_parameters
 from engine.randomness import Purpose, keyed_generator
 from engine.runs.checkpoint import apply_weights, describe_model, has_checkpoint, load_weights
+from engine.runs.compare import data_differences
 from engine.runs.run import Run
 from engine.training import progressive
 
@@ -46,9 +48,8 @@ class Prepared:
     header: dict[str, str]  # of its weights' files, from describe_model
     initial: tuple[dict[str, Tensor], dict[str, str]] | None  # weights to start from, their header
 
-    def dataset_info(self) -> dict[str, object]:
-        info = self.info
-        return {"name": info.name, "classes": info.classes, "mean": info.mean, "std": info.std}
+    def dataset_info(self) -> dict[str, Any]:
+        return self.info.describe()
 
 
 def prepare(
@@ -70,6 +71,9 @@ def prepare(
     count_parameters(**config.model.arguments)  # fails before a download does
     if config.progressive:
         progressive.check(build_on_meta(**config.model.arguments))
+    resumes = run is not None and has_checkpoint(run.path)
+    if resumes:
+        _check_place(config, run)
     info = data.load(
         config.data.dataset,
         Path(config.data.root),
@@ -77,13 +81,8 @@ def prepare(
         progress=progress,
         cancelled=cancelled,
     )
-    resumes = run is not None and has_checkpoint(run.path)
-    known = run.dataset_info() if resumes else None
-    if known and not info.matches(known):
-        raise DataError(
-            f"the images of {info.name} are not those that run {run.name!r} began with: bring "
-            "those back, or start a new run from its weights (pretrained)"
-        )
+    if resumes:
+        _check_data(info, run)
     config = with_fields(config, {"model.num_classes": len(info.classes)})
     splits = split(
         info,
@@ -105,6 +104,28 @@ def prepare(
     if prepared.initial:
         new_model(prepared)  # raises if the weights do not fit
     return prepared
+
+
+def _check_place(config: RunConfig, run: Run) -> None:
+    """Raise DataError if the run's own images are no longer where they were."""
+    dataset = config.data.dataset
+    if dataset not in data.DATASETS and not data.is_available(dataset, Path(config.data.root)):
+        raise DataError(
+            f"there is nothing at {dataset} any more: if the images of run {run.name!r} were "
+            f"moved, go on with: python train.py --name {run.name} --resume --dataset NEW-PLACE"
+        )
+
+
+def _check_data(info: ImageData, run: Run) -> None:
+    """Raise DataError, which says what changed, unless the images are those the run began with."""
+    known = run.dataset_info()
+    changed = data_differences(known, info.describe()) if known else []
+    if changed:
+        raise DataError(
+            f"the images of {info.name} are not those that run {run.name!r} began with: bring "
+            "those back, or start a new run from its weights (pretrained). Changed: "
+            f"{'; '.join(changed)}"
+        )
 
 
 def make_pipeline(config: RunConfig, info: ImageData) -> Pipeline:

@@ -44,16 +44,25 @@ def find_run(name: str | None) -> Run | None:
 
 def config_of(run: Run) -> RunConfig | None:
     """A run's config, parsed again only when its file changed; None when it cannot be read."""
+    return _about(run)[0]
+
+
+def dataset_info(run: Run) -> dict[str, Any] | None:
+    """What a run keeps of its data set; None before it was loaded, or when it cannot be read."""
+    return _about(run)[1]
+
+
+def _about(run: Run) -> tuple[RunConfig | None, dict[str, Any] | None]:
     try:
         return _config(run.path, (run.path / "config.json").stat().st_mtime_ns)
     except (OSError, ValueError):
-        return None
+        return None, None
 
 
 # Not Streamlit's cache, which would copy and check each of a thousand at every rerun of the table.
 @functools.lru_cache(maxsize=4_000)
-def _config(path: Path, changed: int) -> RunConfig:
-    return Run(path).config()
+def _config(path: Path, changed: int) -> tuple[RunConfig, dict[str, Any] | None]:
+    return Run(path).config(), Run(path).dataset_info()
 
 
 def records(run: Run) -> list[dict[str, Any]]:

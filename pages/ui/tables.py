@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import unicodedata
 from datetime import datetime
-from pathlib import Path
 
 import pandas as pd
 
+from engine import data
 from engine.config import SETTINGS, RunConfig
 from engine.models import ARCHITECTURES
+from engine.runs.compare import data_id
 from engine.runs.run import Run, Status
 from engine.settings import get_field
 from pages.ui import readings
@@ -26,7 +27,7 @@ COLUMNS = (
 
 def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
     """One row a run, accuracies as fractions, times in seconds."""
-    rows = []
+    rows, identities = [], []
     for run, status in pairs:
         config = readings.config_of(run)
         if config is None:
@@ -45,14 +46,27 @@ def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
                 "Note": run.note(),
             }
         )
-    return pd.DataFrame(rows)
+        identities.append(data_id(readings.dataset_info(run)))
+    table = pd.DataFrame(rows)
+    return _with_identities(table, identities) if rows else table
+
+
+def _with_identities(table: pd.DataFrame, identities: list[str]) -> pd.DataFrame:
+    """Different images of one name told apart, as "pets (3f2a91)", such as those of a folder that
+    was changed between two runs. identities: of the data of each row, or "".
+    """
+    known = pd.Series(identities, index=table.index, dtype=str)
+    several = known[known != ""].groupby(table["Data set"]).transform("nunique") > 1
+    marked = several[several].index
+    table.loc[marked, "Data set"] += " (" + known[marked] + ")"
+    return table
 
 
 def setting_cells(config: RunConfig) -> dict[str, object]:
     """The cells of a run's settings by their labels; all augmentations share one."""
     own = ARCHITECTURES[config.model.arch]
     cells = {SETTINGS[path].label: get_field(config, path) for path in COLUMNS}
-    cells["Data set"] = Path(config.data.dataset).stem
+    cells["Data set"] = data.name_of(config.data.dataset)
     cells["Activation"] = config.model.activation or own.activation
     cells["Norm"] = config.model.norm or own.norm
     used = [label for key, label in AUGMENTATIONS.items() if getattr(config.augment, key)]

@@ -119,7 +119,9 @@ def facts(choice: Choice) -> str:
     config, info, status = readings.config_of(choice.run), choice.run.dataset_info(), choice.status
     parts = [config.model.arch] if config else []
     if info:
-        parts.append(f"trained on {markdown(dataset_title(str(info.get('name'))))}")
+        # Older runs keep the name of a folder that is called cifar10 as if it were CIFAR-10.
+        name = data.name_of(config.data.dataset) if config else str(info.get("name"))
+        parts.append(f"trained on {markdown(dataset_title(name))}")
     images = "test" if status.val_is_test else "held-out"
     if choice.kind == "best" and status.best_acc is not None:
         accuracy = f"{percent(status.best_acc)} on {images} images after epoch "

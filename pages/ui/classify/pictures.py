@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,7 +67,7 @@ def draw_tests(choice: Choice, draw: int) -> list[Picture]:
     dataset = choice.run.config().data.dataset
     if not data.is_available(dataset, folders.DATA_ROOT):
         raise DataError(
-            f"The test images of {dataset_title(Path(dataset).stem)} are not on this computer. "
+            f"The test images of {dataset_title(data.name_of(dataset))} are not on this computer. "
             "Download them on Home, or upload your own pictures."
         )
     images = readings.images(dataset)

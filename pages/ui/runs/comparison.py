@@ -21,11 +21,12 @@ def comparison(selected: list[Run]) -> None:
     if len(configs) > MAX_OVERLAID:
         st.info(f"Showing the first {MAX_OVERLAID} of {len(configs)} selected runs.")
         configs = dict(list(configs.items())[:MAX_OVERLAID])
-    differences(list(configs.values()))
+    infos = {run.name: readings.dataset_info(run) for run in selected if run.name in configs}
+    differences(configs, infos)
     measure, splits, together, log = chart_options()
     epochs = {run.name: readings.epochs(run) for run in selected if run.name in configs}
     begun = {name: config for name, config in configs.items() if epochs[name]}
-    groups = compare.seed_groups(begun) if together else [[name] for name in begun]
+    groups = compare.seed_groups(begun, infos) if together else [[name] for name in begun]
     labels = {group_label(group): group for group in groups}
     rows = charts.overlay_rows(
         {label: [epochs[name] for name in group] for label, group in labels.items()},
@@ -41,9 +42,9 @@ def comparison(selected: list[Run]) -> None:
     summary(labels, epochs, {run.name: run.status() for run in selected})
 
 
-def differences(configs: list[RunConfig]) -> None:
+def differences(configs: dict[str, RunConfig], infos: dict[str, compare.Info]) -> None:
     """What the runs differ in, with a warning where accuracies cannot be compared for it."""
-    differ = compare.differing(configs)
+    differ = compare.differing(list(configs.values()), [infos[name] for name in configs])
     names = ", ".join(SETTINGS[path].label for path in differ)
     if any(SETTINGS[path].role is Role.VALIDATION for path in differ):
         st.warning("These runs were measured on different images: accuracies are not comparable.")

@@ -1,0 +1,226 @@
+"""Row 42 of docs/FAULTS.md: a data set is known by its contents, not by its path alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+
+import train
+from engine import data
+from engine.config import with_fields
+from engine.data.fingerprint import with_fingerprint
+from engine.predict import to_image
+from engine.runs.compare import data_differences, data_id, differing, seed_groups
+from engine.runs.run import State
+from pages.ui import tables
+from pages.ui.classify.networks import dataset_title
+
+CLASSES = ("cat", "dog")
+
+
+def write_images(folder, seed: int = 0, count: int = 12, classes=CLASSES):
+    """train/<class>/<n>.png and test/<class>/<n>.png of noise; returns the folder."""
+    generator = torch.Generator().manual_seed(seed)
+    for split in ("train", "test"):
+        for name in classes:
+            (folder / split / name).mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                pixels = torch.randint(0, 256, (3, 32, 32), generator=generator, dtype=torch.uint8)
+                to_image(pixels).save(folder / split / name / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def pets(tmp_path):
+    return write_images(tmp_path / "pets")
+
+
+@pytest.fixture
+def own(tmp_path, tiny):
+    """own(folder, seed=1): the config of a run of 4 steps on a folder."""
+
+    def make(folder, **changes):
+        base = {"data.dataset": str(folder), "data.root": str(tmp_path / "data")}
+        return tiny(**{**base, "data.holdout": 0, "data.limit": None, **changes})
+
+    return make
+
+
+@pytest.fixture
+def stopped(own, pets, make_run, train_run, one_thread, every_step):
+    """A run on `pets` that was stopped in its first epoch."""
+    run, answers = make_run("a", own(pets)), iter([None, None])
+    assert train_run(run, ask=lambda: next(answers, "stop")) is State.STOPPED
+    return run
+
+
+def swap(folder, a: str, b: str) -> None:
+    first, second = (folder / each for each in (a, b))
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+
+
+def another_image(pets) -> None:
+    swap(pets, "test/cat/0.png", "train/cat/0.png")
+
+
+def another_test_image(pets) -> None:
+    to_image(torch.zeros(3, 32, 32, dtype=torch.uint8)).save(pets / "test/cat/0.png")
+
+
+def another_order(pets) -> None:
+    swap(pets, "train/cat/0.png", "train/cat/1.png")  # classes, mean and std stay the same
+
+
+def another_label(pets) -> None:
+    swap(pets, "train/cat/11.png", "train/dog/0.png")
+
+
+def fewer_test_images(pets) -> None:
+    (pets / "test/dog/3.png").unlink()
+
+
+def another_name(pets) -> None:
+    for split in ("train", "test"):
+        (pets / split / "dog").rename(pets / split / "wolf")
+
+
+CHANGES = {
+    another_image: "the training images, or their order; the test images, or their order",
+    another_test_image: "the test images, or their order",
+    another_order: "the training images, or their order",
+    another_label: "the training images, or their order",
+    fewer_test_images: "the number of test images (23; were 24)",
+    another_name: "the classes ('cat', 'wolf'; were 'cat', 'dog')",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"), CHANGES.items(), ids=lambda v: getattr(v, "__name__", "")
+)
+def test_a_resume_on_changed_images_is_refused_with_what_changed(
+    stopped, pets, change, named, capsys
+):
+    change(pets)
+    before = (stopped.path / "status.json").read_bytes()
+    assert train.main(["--name", "a", "--resume", "--run-root", str(stopped.path.parent)]) == 2
+    message = capsys.readouterr().err
+    assert "are not those that run 'a' began with" in message
+    assert message.rstrip().endswith(f"Changed: {named}")
+    assert (stopped.path / "status.json").read_bytes() == before
+
+
+def test_labels_alone_can_differ():
+    images, labels = torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.tensor([0, 0, 1, 1])
+    third = (1 / 3,) * 3
+    known = data.ImageData("d", CLASSES, third, third, images, labels, images, labels)
+    relabelled = dataclasses.replace(known, test_labels=torch.tensor([0, 1, 0, 1]))
+    described = [with_fingerprint(each).describe() for each in (known, relabelled)]
+    assert data_differences(*described) == ["the test labels"]
+    assert data_differences(described[0], described[0]) == []
+
+
+def test_images_that_were_moved_can_be_named_in_a_resume(stopped, pets, capsys):
+    elsewhere = pets.rename(pets.with_name("moved"))
+    words = ["--name", "a", "--resume", "--run-root", str(stopped.path.parent)]
+    assert train.main(words) == 2
+    assert "--resume --dataset NEW-PLACE" in capsys.readouterr().err
+    assert train.main([*words, "--dataset", str(elsewhere)]) == 0
+    assert stopped.status().state is State.FINISHED
+    assert stopped.config().data.dataset == str(elsewhere)
+
+
+def test_other_images_cannot_be_named_in_a_resume(stopped, tmp_path, capsys):
+    other = write_images(tmp_path / "other", seed=1)
+    words = ["--name", "a", "--resume", "--run-root", str(stopped.path.parent)]
+    assert train.main([*words, "--dataset", str(other)]) == 2
+    assert "Changed: the training images, or their order" in capsys.readouterr().err
+    assert stopped.status().state is State.STOPPED
+    assert stopped.config().data.dataset == str(tmp_path / "pets")
+
+
+def test_a_run_that_has_not_begun_keeps_its_data_set(make_run, tmp_path, pets, own, capsys):
+    make_run("a", own(pets))
+    words = ["--name", "a", "--resume", "--run-root", str(tmp_path), "--dataset", "shapes"]
+    assert train.main(words) == 2
+    assert "a resumed run keeps its own" in capsys.readouterr().err
+
+
+def test_an_older_run_without_a_fingerprint_is_compared_as_before(stopped, pets, train_run):
+    values = json.loads((stopped.path / "config.json").read_text())
+    del values["dataset_info"]["fingerprint"]
+    (stopped.path / "config.json").write_text(json.dumps(values))
+    another_order(pets)
+    assert train_run(stopped) is State.FINISHED
+    assert stopped.dataset_info()["fingerprint"]["train"]["count"] == 24
+
+
+def test_runs_before_and_after_a_change_are_no_seeds_of_one_another(own, pets, make_run, train_run):
+    names = ("before", "also", "after", "moved")
+    seeds = dict(zip(names, range(4), strict=True))
+    trained = {}
+    for name in names:
+        if name == "after":
+            elsewhere = shutil.copytree(pets, pets.with_name("elsewhere"))
+            another_test_image(pets)
+        place = elsewhere if name == "moved" else pets
+        trained[name] = make_run(name, own(place, epochs=1, seed=seeds[name]))
+        train_run(trained[name])
+    configs = {name: run.config() for name, run in trained.items()}
+    infos = {name: run.dataset_info() for name, run in trained.items()}
+    assert seed_groups(configs, infos) == [["before", "also", "moved"], ["after"]]
+    assert differing(list(configs.values()), list(infos.values())) == ["data.dataset"]
+    # The table tells them apart too, though the folder has one name.
+    table = tables.run_table([(trained[n], trained[n].status()) for n in ("before", "after")])
+    first, second = (f"pets ({data_id(infos[n])})" for n in ("before", "after"))
+    assert table["Data set"].tolist() == [first, second] and first != second
+    alone = tables.run_table([(trained[n], trained[n].status()) for n in ("before", "also")])
+    assert alone["Data set"].tolist() == ["pets", "pets"]
+
+
+def test_queued_and_older_runs_are_compared_by_path(own, pets):
+    a, b = own(pets), own(pets, seed=1)
+    old = {"classes": ["x", "y"], "mean": [0.5] * 3, "std": [0.25] * 3}
+    assert seed_groups({"a": a, "b": b}, {"a": None, "b": old}) == [["a", "b"]]
+    assert seed_groups({"a": a, "b": b}, {"a": old, "b": old}) == [["a", "b"]]
+    other = {**old, "mean": [0.4] * 3}
+    assert seed_groups({"a": a, "b": b}, {"a": old, "b": other}) == [["a"], ["b"]]
+    elsewhere = with_fields(b, {"data.dataset": "elsewhere"})
+    assert seed_groups({"a": a, "b": elsewhere}, {"a": old, "b": old}) == [["a"], ["b"]]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        *(("cifar10", "cifar10"), ("a/pets-1.0", "pets-1.0"), ("a/pets-1.1", "pets-1.1")),
+        *(("pets-1.1.zip", "pets-1.1"), ("PETS.ZIP", "PETS"), ("pets.v2", "pets.v2")),
+        *(("a/cifar10", "cifar10 (own images)"), ("Shapes.zip", "Shapes (own images)")),
+        *(("a/b/../c/..", "a"), ("a/b/", "b")),
+    ],
+)
+def test_names_are_whole_and_not_those_of_the_built_in_data(dataset, name):
+    assert data.name_of(dataset) == name
+
+
+def test_a_folder_named_cifar10_is_not_shown_as_cifar_10(tmp_path):
+    folder = write_images(tmp_path / "cifar10", count=2)
+    name = data.load(str(folder), tmp_path / "root").name
+    assert dataset_title(name) == "cifar10 (own images)"
+    assert dataset_title("cifar10") == "CIFAR-10"
+
+
+def test_the_fingerprint_is_computed_once_and_kept_with_the_decoded_images(
+    pets, tmp_path, monkeypatch
+):
+    first = data.load(str(pets), tmp_path / "root")
+    assert (
+        first.fingerprint
+        == with_fingerprint(dataclasses.replace(first, fingerprint={})).fingerprint
+    )
+    monkeypatch.setattr("engine.data.fingerprint._sha256", None)
+    assert data.load(str(pets), tmp_path / "root").fingerprint == first.fingerprint
