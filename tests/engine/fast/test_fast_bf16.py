@@ -1,4 +1,4 @@
-"""The faster layers for bf16 compute what PyTorch's own do, forward and backward, where meant."""
+"""The bf16 layers agree with PyTorch's, forward and backward, and apply where they should."""
 
 import copy
 from importlib.util import find_spec
@@ -97,7 +97,7 @@ def test_pointwise_convolutions(stride, bias, chosen, amx):
 @pytest.mark.parametrize(("side", "parts"), [(32, [8]), (31, []), (33, [])])
 @pytest.mark.parametrize("frozen", ["", "weight", "bias"])
 def test_the_weight_gradient_of_very_many_positions_is_computed_in_parts(side, parts, frozen):
-    """Those of fewer positions, or of a number that is not divided evenly, at once."""
+    """With fewer positions, or a number not divisible by PARTS, it is one product."""
     layer, shape = nn.Conv2d(6, 10, 1), (17 if side == 33 else 16, 6, side, side)
     check_layer(layer, shape)
     for name, parameter in layer.named_parameters():
@@ -174,7 +174,7 @@ class Calls(TorchDispatchMode):
 
 @pytest.mark.parametrize("amx", [True], indirect=True)
 def test_a_stride_makes_no_product_for_each_row():
-    """Such products copy the weights once for each, in inference and where they are frozen."""
+    """Row by row, linear would copy the weight each time, in inference and with frozen weights."""
     layer = faster_layers(nn.Sequential(nn.Conv2d(6, 10, 1, 2)))
     x = torch.randn(4, 6, 8, 8).contiguous(memory_format=torch.channels_last)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), Calls() as calls:
@@ -191,8 +191,8 @@ def test_a_stride_makes_no_product_for_each_row():
         nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False),
     ],
 )
-def test_no_gradient_is_made_that_nobody_asks_for(layer, chosen):
-    """As for the first layer, whose images need none, and for one that is frozen."""
+def test_gradients_that_are_not_needed_are_not_computed(layer, chosen):
+    """In a first layer, whose input needs no gradient, and in a frozen one."""
     layer = faster_layers(nn.Sequential(copy.deepcopy(layer)))[0]
     x = torch.randn(4, layer.in_channels, 4, 4, generator=torch.Generator().manual_seed(1))
     grad = torch.ones_like(x).bfloat16()
@@ -225,7 +225,7 @@ def test_no_gradient_is_made_that_nobody_asks_for(layer, chosen):
     ],
     ids=lambda choices: choices["model.arch"],
 )
-def test_a_training_that_was_cut_goes_on_to_the_bit(
+def test_an_interrupted_training_resumes_bit_identically(
     choices, make_trainer, tiny, tmp_path, same, monkeypatch, chosen
 ):
     monkeypatch.setattr(loop, "READ_EVERY_S", 0.0)
@@ -251,7 +251,7 @@ def test_a_training_that_was_cut_goes_on_to_the_bit(
 
 @pytest.mark.parametrize("arch", ["convmixer256d8", "resnext10", "resnet10"])
 def test_it_can_be_compiled(arch, chosen):
-    """What torch.compile makes of it before the compiler of C++ gives the same gradients."""
+    """The graph that torch.compile traces gives the same gradients; C++ is not compiled."""
     width = 0.03125 if arch == "convmixer256d8" else 0.5
     model = faster_layers(build_model(arch, width=width).train())
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -319,10 +319,10 @@ def test_whole_networks_keep_their_names_and_answers(arch, activation, norm):
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
 def test_gradients_through_a_whole_network_are_no_worse_than_bf16_makes_them(norm):
-    """Of every parameter, in training, against fp32: as near as the same network's own layers."""
+    """Every parameter's gradient in training is as near to fp32 as with PyTorch's bf16 layers."""
     draw = torch.Generator().manual_seed(1)
     images, labels = torch.randn(32, 3, 32, 32, generator=draw), torch.arange(32) % 10
-    # smooth: rounding moves nothing over a kink
+    # smooth, so rounding moves no value across a kink
     plain = build_model("resnet10", activation="celu", norm=norm, width=0.5)
     last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
     faster = faster_layers(copy.deepcopy(last))
@@ -357,7 +357,7 @@ def test_elsewhere_nothing_is_changed(compute, cpu):
 
 @pytest.mark.parametrize("arch", ["resnet10", "densenet121"])
 def test_the_loss_falls_as_it_does_in_fp32(arch, make_trainer, tiny):
-    """The same training in both precisions: losses agree within the noise of bf16."""
+    """The same training in both precisions: losses agree within bf16 rounding noise."""
     losses = []
     for precision in ("fp32", "bf16"):
         choices = {"model.arch": arch, "model.width": 0.25, "optim.lr": 0.02}

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "on_any_cpu")
 
 
 def dense_block(depth=3, activation="gelu", norm=nn.BatchNorm2d):
-    """From 5 channels to 5 + 4 · depth; smooth, if not told otherwise: no kink to round over."""
+    """From 5 channels to 5 + 4 · depth; GELU is smooth: rounding moves no value across a kink."""
     torch.manual_seed(1)
     layers = Layers(lambda: copy.deepcopy(ACTIVATIONS[activation]), norm, width=1)
     block = DenseBlock(*[DenseLayer(layers, 5 + i * 4, 4) for i in range(depth)])
@@ -36,7 +36,7 @@ def dense_block(depth=3, activation="gelu", norm=nn.BatchNorm2d):
 
 @pytest.fixture
 def joined(monkeypatch):
-    """An entry for each time that maps were joined."""
+    """An entry for each concatenation of maps."""
     made, cat = [], torch.cat
     monkeypatch.setattr(torch, "cat", lambda *a, **k: made.append(1) or cat(*a, **k))
     return made
@@ -55,7 +55,7 @@ def gradients(block, x):
 
 
 def check(block, x):
-    """Fused it is as near to fp64 as bf16 is without that, in every tensor."""
+    """Assert that each tensor is as near to fp64 fused as it is in bf16 without fusion."""
     usual = copy.deepcopy(block)
     ways = (copy.deepcopy(block).double(), usual, fuse(copy.deepcopy(block)))
     values = (x.detach().double(), x.detach().clone(), x.detach().clone())
@@ -81,13 +81,13 @@ def test_a_dense_block(name, depth, fusions, joined):
 
 
 def test_maps_of_large_means(fusions):
-    """What comes from the statistics is added to a sum that would be far from it."""
+    """Large means must not cost the gradient through the statistics its precision."""
     check(dense_block(), trainable(32, 5, 8, 8, mean=50.0))
     assert len(fusions) == 6
 
 
 @pytest.mark.parametrize("frozen", ["x", "0.body.0", "1.body.2", "2.body"])
-def test_gradients_that_nobody_asks_for(frozen, fusions):
+def test_frozen_parameters_and_inputs_without_gradient(frozen, fusions):
     block, x = dense_block(), images(32, 5, 8, 8)
     for name, parameter in block.named_parameters():
         parameter.requires_grad_(not name.startswith(frozen))
@@ -119,7 +119,7 @@ def test_inference_takes_the_running_statistics(fusions, joined):
 
 
 def test_the_memory_of_a_step_is_free_after_it(fusions):
-    """Nothing that autograd cannot see keeps the maps: no garbage collection is needed."""
+    """No reference cycle keeps the maps: they are freed without garbage collection."""
     block = fuse(dense_block())
     x = images(9, 5, 6, 6).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):

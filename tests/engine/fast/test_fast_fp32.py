@@ -1,4 +1,4 @@
-"""The faster layers for fp32 compute what PyTorch's own do, forward and backward, where meant."""
+"""The fp32 layers agree with PyTorch's, forward and backward, and apply where they should."""
 
 import copy
 
@@ -95,8 +95,8 @@ def test_other_convolutions_are_pytorchs(layer, images, side, chosen):
     assert chosen == []
 
 
-def test_no_gradient_is_made_that_nobody_asks_for(chosen):
-    """As for the first layer, whose images need none, and for one that is frozen."""
+def test_gradients_that_are_not_needed_are_not_computed(chosen):
+    """In a first layer, whose input needs no gradient, and in a frozen one."""
     layer = fp32_conv(bias=False)
     x = torch.randn(32, 128, 4, 4, generator=torch.Generator().manual_seed(1))
     every = outcome(layer, x)
@@ -122,7 +122,7 @@ def test_nothing_is_kept_without_gradients(chosen):
     assert len(chosen) == 2
 
 
-def test_bf16_and_double_are_not_its_business(chosen):
+def test_bf16_and_fp64_use_pytorchs_convolution(chosen):
     layer = fp32_conv()
     x = torch.randn(32, 128, 4, 4)
     with torch.autocast("cpu", torch.bfloat16):
@@ -149,7 +149,7 @@ def test_whole_networks_keep_their_names_and_answers(arch, chosen):
 
 
 def test_gradients_go_through_a_whole_network_unchanged(chosen):
-    """In training, with batch norm: the first layer's gradient has come through all the others."""
+    """In training, with batch norm: the first layer's gradient passes through all others."""
     draw = torch.Generator().manual_seed(1)
     images, labels = torch.randn(32, 3, 16, 16, generator=draw), torch.arange(32) % 10
     plain = build_model("resnet18", activation="gelu")  # smooth: rounding moves nothing over a kink
@@ -164,7 +164,7 @@ def test_gradients_go_through_a_whole_network_unchanged(chosen):
 
 
 def test_the_loss_falls_as_it_does_without_them(make_trainer, tiny, chosen):
-    """The same training with and without the faster layers: what rounding adds up to is small."""
+    """The same training with and without the replacements: losses differ by rounding only."""
     losses, taken = [], []
     config = tiny(epochs=3, **{"model.width": 0.5, "optim.lr": 0.02})
     for left_out in ((), NAMES):

@@ -54,7 +54,7 @@ def test_a_norm_and_the_activation_behind_it(name, shape, fusions):
 
 @pytest.mark.parametrize("mean", [-3.0, 50.0])
 def test_statistics_of_large_means(mean, fusions):
-    """Computed apart from the mean: sums of squares would lose them."""
+    """Plain sums of squares would cancel."""
     check(with_noise(nn.Sequential(nn.BatchNorm2d(6))), images(64, 6, 9, 9, mean=mean))
     assert fusions == ["identity"]
 
@@ -73,7 +73,7 @@ def test_a_residual_block_in_inference(fusions):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_alone(name, fusions):
-    """All with an exponential; the others PyTorch has as fast."""
+    """Those with an exponential are fused; PyTorch's others are as fast."""
     check(nn.Sequential(ACTIVATIONS[name]), 3 * images(5, 7, 4, 4))
     assert fusions == [name] * (name not in ("relu", "leaky_relu"))
 
@@ -87,7 +87,7 @@ def test_celu_of_one_is_elu_and_others_are_pytorchs(fusions):
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("projects", [False, True])
 def test_a_residual_block(name, projects, fusions):
-    """Its last norm, the shortcut's addition and the activation are one."""
+    """Final norm, addition of the shortcut and activation are fused."""
     layers = build_model("resnet10", activation=name, width=0.125)
     block = [m for m in layers.modules() if isinstance(m, Block)][projects]
     assert isinstance(block.shortcut, nn.Sequential) == projects
@@ -96,7 +96,7 @@ def test_a_residual_block(name, projects, fusions):
 
 
 def test_loops_are_compiled_for_whole_vectors():
-    """Half of them, numba's own choice, take longer where the loop has an exponential in it."""
+    """numba's default, 256 bits, is slower in loops with an exponential."""
     *_, features = kernels.moments.targetctx.codegen().magic_tuple()
     assert "-prefer-256-bit" in features
 
@@ -115,7 +115,7 @@ def test_a_result_that_was_changed_in_place_goes_two_ways_as_any_other():
 
 
 class Sums(TorchDispatchMode):
-    """The number of additions of two images of this shape, while it is on."""
+    """Counts additions of two tensors of this shape."""
 
     def __init__(self, shape):
         super().__init__()
@@ -127,8 +127,8 @@ class Sums(TorchDispatchMode):
         return operator(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("name", ["gelu", "mish"])  # smooth: no kink to round over
-def test_gradients_of_the_two_ways_from_a_block_are_not_added_up_apart(name, fusions):
+@pytest.mark.parametrize("name", ["gelu", "mish"])  # smooth: no kink to round across
+def test_the_two_gradients_of_a_block_output_are_added_in_the_loop(name, fusions):
     layers = build_model("resnet18", activation=name, width=0.125)
     first, *_ = [m for m in layers.modules() if isinstance(m, Block)]
     begin = nn.Sequential(nn.BatchNorm2d(8), copy.deepcopy(ACTIVATIONS[name]))
@@ -225,8 +225,8 @@ NAN = -torch.tensor(float("nan"))  # as processors make it: with a sign
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_what_is_no_number_stays_so(name):
-    """Or a training that diverged would go on unnoticed."""
+def test_nan_stays_nan(name):
+    """Otherwise a training that diverges would go unnoticed."""
     x = images(2, 3, 4, 4)
     x[1, 2, 3, 3] = NAN
     y = fuse(nn.Sequential(nn.BatchNorm2d(3), ACTIVATIONS[name]))(x)
@@ -238,7 +238,7 @@ def test_what_is_no_number_stays_so(name):
 
 
 @pytest.mark.parametrize("place", range(4))
-def test_pooling_keeps_what_is_no_number(place):
+def test_max_pooling_propagates_nan(place):
     x = images(2, 3, 4, 4)
     x[1, 2, 2 + place // 2, place % 2] = NAN
     assert fuse(nn.MaxPool2d(2))(x).isnan().nonzero().tolist() == [[1, 2, 1, 0]]
@@ -278,7 +278,7 @@ def test_the_number_of_threads_changes_nothing():
 
 
 def test_pytorch_keeps_its_number_of_threads():
-    """numba's first loop of a process sets that of OpenMP, which is PyTorch's as well."""
+    """numba's first loop in a process sets OpenMP's number of threads, which torch shares."""
     code = (
         "import torch\n"
         "from engine.device import Compute\n"
@@ -297,7 +297,7 @@ def test_pytorch_keeps_its_number_of_threads():
 
 @pytest.mark.parametrize("shape", [(3, 5, 4, 6), (4, 7, 1, 1)])
 def test_images_and_gradients_of_any_layout(shape, fusions):
-    """Not channels_last, and a gradient that is one number everywhere."""
+    """An input that is not channels_last, and an expanded gradient."""
     plain = with_noise(nn.Sequential(nn.BatchNorm2d(shape[1]), nn.GELU()))
     plain = nn.Sequential(plain, nn.MaxPool2d(2)) if shape[2] > 1 else plain
     x, found = images(*shape).contiguous(), []
@@ -331,10 +331,10 @@ def test_several_threads_at_once():
 
 @pytest.mark.parametrize("arch", ["resnet10", "densenet121", "vgg11", "speedrun", "resnet50"])
 def test_gradients_through_a_whole_network_are_no_worse_than_bf16_makes_them(arch, fusions):
-    """Of every parameter, in training, against fp32: as near as the network that is not fused."""
+    """Every parameter's gradient in training is as near to fp32 as without fusion."""
     draw = torch.Generator().manual_seed(1)
     x, labels = torch.randn(32, 3, 32, 32, generator=draw), torch.arange(32) % 10
-    plain = build_model(arch, activation="gelu", width=0.25)  # smooth: no kink to round over
+    plain = build_model(arch, activation="gelu", width=0.25)  # smooth: no kink to round across
     if layer := whitening.find(plain):
         layer.fit(x)
     plain_last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
