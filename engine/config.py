@@ -15,6 +15,7 @@ from engine.recipe import MAX_EPOCHS, AugmentConfig, OptimConfig, ScheduleConfig
 from engine.settings import Role, Setting, setting
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+FITS = {"crop": "Crop the center", "pad": "Pad with black"}  # title of each choice
 MAX_JSON_BYTES = 1_000_000  # a real config is 2 KB; anything near this is not one
 MAX_IMAGES = 10_000_000
 
@@ -109,6 +110,15 @@ class DataConfig:
         none="the official server",
         role=Role.PLACE,
         movable=True,
+    )
+    fit: str = setting(
+        "crop",
+        "--fit",
+        "If not square",
+        "what becomes of images of your own that are not square, before they are resized to 32×32: "
+        "crop keeps the central square, pad keeps all and fills up with black",
+        choices=FITS,
+        titles=FITS,
     )
     holdout: int = setting(
         0,

@@ -15,7 +15,7 @@ from engine import allocator
 from engine.config import RunConfig
 from engine.data import ImageData
 from engine.data.batches import sample_indices, split
-from engine.data.images import FORMATS, open_rgb, to_square
+from engine.data.images import open_rgb, to_pixels
 from engine.data.types import IMAGE_SIZE
 from engine.device import Compute
 from engine.errors import CheckpointError, DataError
@@ -31,11 +31,8 @@ from engine.models import build_model
 from engine.runs.checkpoint import apply_weights, describe_model, load_weights
 from engine.runs.run import Run
 
-MAX_BYTES = 20 * 2**20
-MAX_ASPECT = 32  # beyond it a padded image would be less than one pixel high or wide
+MAX_BYTES = 20 * 2**20  # of an upload, which a browser session holds in memory
 CLEAN_IMAGES = 2_000  # sample of the training images; measuring them takes seconds
-# Phones write a second picture (a gain map, a depth map) behind the first and call it JPEG.
-UPLOAD_FORMATS = (*FORMATS, "MPO")
 
 Images = Sequence[Image.Image] | Tensor | np.ndarray  # see Predictor
 
@@ -118,7 +115,8 @@ class Predictor:
     """Classifies images with a network from disk, never with the one in training.
 
     Images are PIL images of any size, which are fitted to 32×32 ("crop" or "pad", see
-    data.images.to_square), or a batch that is, uint8 [N, 3, 32, 32] (a tensor or an array).
+    data.images.to_square; None: as in the network's training), or a batch that is, uint8
+    [N, 3, 32, 32] (a tensor or an array).
     """
 
     def __init__(self, network: Network, compute: Compute):
@@ -134,20 +132,27 @@ class Predictor:
         compute = compute or Compute(torch.device("cpu"), "fp32")
         return cls(load_network(Path(path), compute), compute)
 
-    def logits(self, images: Images, fit: str = "crop") -> Tensor:
+    @property
+    def fit(self) -> str:
+        """How images that are not square were fitted in the training of the network."""
+        return self.network.config.data.fit
+
+    def logits(self, images: Images, fit: str | None = None) -> Tensor:
         """float32 [N, classes] on the CPU."""
-        batch, net = to_batch(images, fit), self.network
+        batch, net = to_batch(images, fit or self.fit), self.network
         rows = [torch.empty(0, len(self.classes))]
         for start in range(0, len(batch), EVAL_BATCH):
             part = batch[start : start + EVAL_BATCH].to(self.compute.device)
             rows.append(predict_logits(net.model, part, net.mean, net.std, self.compute).cpu())
         return torch.cat(rows)
 
-    def probabilities(self, images: Images, fit: str = "crop") -> np.ndarray:
+    def probabilities(self, images: Images, fit: str | None = None) -> np.ndarray:
         """float32 [N, classes], from 0 to 1, a row sums to 1."""
         return self.logits(images, fit).softmax(1).numpy()
 
-    def top_k(self, images: Images, k: int = 5, fit: str = "crop") -> list[list[tuple[str, float]]]:
+    def top_k(
+        self, images: Images, k: int = 5, fit: str | None = None
+    ) -> list[list[tuple[str, float]]]:
         """For each image its k likeliest (label, probability), likeliest first."""
         return top_k(self.probabilities(images, fit), self.classes, k)
 
@@ -182,8 +187,7 @@ def to_batch(images: Images, fit: str = "crop") -> Tensor:
 
 def to_input(image: Image.Image, fit: str = "crop") -> Tensor:
     """uint8 [3, 32, 32], the network's input before normalization. See data.images.to_square."""
-    pixels = np.array(to_square(image.convert("RGB"), fit))
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(to_pixels(image.convert("RGB"), fit)).contiguous()
 
 
 def to_image(pixels: Tensor) -> Image.Image:
@@ -192,20 +196,11 @@ def to_image(pixels: Tensor) -> Image.Image:
 
 
 def decode_image(data: bytes) -> Image.Image:
-    """Decode an uploaded PNG, JPEG, WebP or BMP file: upright, RGB, on white.
+    """Decode an uploaded file as an import would: see data.images.open_rgb.
 
-    `info` holds `size`, the file's (width, height), and `frames`, of which the first is decoded.
     Raises DataError, in one line without the file's name, if it is too large, too thin, damaged or
     no image.
     """
-    if not data:
-        raise DataError("the file is empty")
     if len(data) > MAX_BYTES:
         raise DataError(f"{len(data) / 2**20:.1f} MB, more than {MAX_BYTES // 2**20} MB")
-    image = open_rgb(data, UPLOAD_FORMATS)
-    width, height = image.info["size"]
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise DataError(
-            f"{width}×{height} pixels, too thin: one side is more than {MAX_ASPECT} times the other"
-        )
-    return image
+    return open_rgb(data)

@@ -51,13 +51,15 @@ def load(
     dataset: str,
     root: Path,
     *,
+    fit: str = "crop",
     url: str | None = None,
     progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> ImageData:
     """Load a data set by its key in DATASETS, or by the path of a folder or zip of class folders.
 
-    root: folder for archives and decoded images. url: mirror of the CIFAR archive, used only if a
+    root: folder for archives and decoded images. fit: "crop" or "pad", for images of the user that
+    are not square (see data.images.to_square). url: mirror of the CIFAR archive, used only if a
     download is needed. progress is called at most ten times a second, cancelled at least as often,
     both in the calling thread.
 
@@ -67,7 +69,7 @@ def load(
     if (spec := DATASETS.get(dataset)) is not None:
         return with_fingerprint(spec.load(root, url, watch))
     # A cached zip may have had another name.
-    own = replace(folder.load(_path(dataset), root, watch), name=name_of(dataset))
+    own = replace(folder.load(_path(dataset), root, watch, fit), name=name_of(dataset))
     return with_fingerprint(own)
 
 

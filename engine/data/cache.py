@@ -67,6 +67,8 @@ def write(path: Path, data: ImageData) -> None:
         "mean": data.mean,
         "std": data.std,
         "fingerprint": data.fingerprint,
+        "notes": data.notes,
+        "warnings": data.warnings,
         "crc32": {name: _crc32(tensor) for name, tensor in tensors.items()},
     }
     staging = path.with_name(path.name + STAGING)
@@ -96,8 +98,9 @@ def read(path: Path) -> ImageData | None:
             return None
         classes, mean, std = (tuple(about[name]) for name in ("classes", "mean", "std"))
         # Absent from files of older versions; it is computed after every load of those.
-        tensors["fingerprint"] = about.get("fingerprint", {})
-        return ImageData(about["name"], classes, mean, std, **tensors)
+        more = {"fingerprint": about.get("fingerprint", {})}
+        more |= {key: tuple(about.get(key, ())) for key in ("notes", "warnings")}
+        return ImageData(about["name"], classes, mean, std, **tensors, **more)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
 

@@ -5,43 +5,59 @@
 Splits may have any customary name, such as `Training` or `test_set`; validation images are used
 where there are no test images (see `layout.plan`). Images may be nested inside a class folder.
 Every file is decoded on import, so that a damaged one is reported before a training starts; for
-size, transparency and orientation see `images.decode`.
+size, transparency and orientation see `images.open_rgb`. What a person should know of an import,
+such as images that were cropped or left out, comes with the data as notes and warnings.
 """
 
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from engine.data import images, layout, zips
 from engine.data.cache import SCHEMA, cached
+from engine.data.clutter import is_clutter
+from engine.data.findings import Findings, find_duplicates
 from engine.data.layout import Layout
 from engine.data.progress import Watch
 from engine.data.statistics import channel_statistics
 from engine.data.types import IMAGE_SIZE, ImageData
+from engine.data.zip_names import LEGACY
 from engine.errors import DataError
 
 MAX_FILES = zips.MAX_ENTRIES  # also ends the listing of a whole disk given by mistake
+NAMED = 10  # at most so many damaged images in a message
 _HASH_CHUNK = 2**20
 
 
-def load(path: Path, root: Path, watch: Watch) -> ImageData:
+@dataclass(frozen=True)
+class Listing:
+    """Relative paths below a folder: all files, sorted, all folders, and clutter, not entered."""
+
+    files: list[str]
+    folders: list[str]
+    ignored: list[str]
+
+
+def load(path: Path, root: Path, watch: Watch, fit: str) -> ImageData:
     """The images of a folder or zip, from the cache under `root` unless its content has changed.
 
-    Raises DataError, which names the file or class at fault, or Cancelled.
+    fit: see `images.to_square`. Raises DataError, which names the file or class at fault, or
+    Cancelled.
     """
-    version = f"d{images.VERSION}-l{layout.VERSION}-s{SCHEMA}"
+    version = f"d{images.VERSION}-l{layout.VERSION}-s{SCHEMA}-{fit}"
     if path.is_dir():
-        files, folders = _walk(path, watch)
-        key = f"folder-{version}-{_listing_hash(path, files)}"
-        return cached(root, key, lambda: _import_folder(path, files, folders, watch), watch)
+        listing = _walk(path, watch)
+        key = f"folder-{version}-{_listing_hash(path, listing.files)}"
+        return cached(root, key, lambda: _import_folder(path, listing, watch, fit), watch)
     key = f"zip-{version}-{_file_hash(path, watch)}"
-    return cached(root, key, lambda: _import_zip(path, watch), watch)
+    return cached(root, key, lambda: _import_zip(path, watch, fit), watch)
 
 
-def _import_folder(path: Path, files: list[str], folders: list[str], watch: Watch) -> ImageData:
+def _import_folder(path: Path, listing: Listing, watch: Watch, fit: str) -> ImageData:
     def read(name: str) -> bytes:
         try:
             if (path / name).stat().st_size > zips.MAX_IMAGE_BYTES:
@@ -52,18 +68,38 @@ def _import_folder(path: Path, files: list[str], folders: list[str], watch: Watc
         except OSError as error:
             raise DataError(f"{path.name}: {name!r} cannot be read ({error.strerror})") from error
 
-    return _decode_all(path.name, layout.plan(files, folders, path.name), read, watch)
+    plan = layout.plan(listing.files, listing.folders, path.name)
+    return _decode_all(path.name, plan, read, watch, fit).with_notes(_ignored(listing.ignored))
 
 
-def _import_zip(path: Path, watch: Watch) -> ImageData:
+def _import_zip(path: Path, watch: Watch, fit: str) -> ImageData:
     with zips.ZipImages(path) as archive:
         plan = layout.plan(archive.files, archive.folders, path.name)
-        return _decode_all(path.name, plan, archive.read, watch)
+        data = _decode_all(path.name, plan, archive.read, watch, fit)
+        return data.with_notes(_ignored(archive.ignored) + _guessed(archive.guessed))
 
 
-def _decode_all(label: str, plan: Layout, read: Callable[[str], bytes], watch: Watch) -> ImageData:
-    """Decode every image. Raises one DataError that lists all images that fail."""
-    samples = plan.train + plan.test
+def _ignored(names: list[str]) -> list[str]:
+    if not names:
+        return []
+    made_by = "made by systems, sync tools or editors"
+    return [f"left out, {made_by} ({len(names):,}): {layout.some(sorted(names))}"]
+
+
+def _guessed(names: list[str]) -> list[str]:
+    if not names:
+        return []
+    return [
+        f"names in a legacy encoding, read as {LEGACY} ({len(names):,}): {layout.some(names)}; if "
+        "letters are wrong, make the zip again with UTF-8 names"
+    ]
+
+
+def _decode_all(
+    label: str, plan: Layout, read: Callable[[str], bytes], watch: Watch, fit: str
+) -> ImageData:
+    """Decode every image. Raises one DataError that counts all images that fail."""
+    samples, findings = plan.train + plan.test, Findings(fit)
     pixels = torch.empty(len(samples), 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
     rows = pixels.numpy()
     bad: list[str] = []
@@ -71,19 +107,22 @@ def _decode_all(label: str, plan: Layout, read: Callable[[str], bytes], watch: W
         watch.tick(f"importing {label}", index, len(samples), "images")
         content = read(name)
         try:
-            rows[index] = images.decode(content)
+            image = images.open_rgb(content)
+            rows[index] = images.to_pixels(image, fit)
+            findings.add(name, image)
         except DataError as error:
             bad.append(f"{name}: {error}")
     watch.tick(f"importing {label}", len(samples), len(samples), "images")
     if bad:
-        more = f"; and {len(bad) - layout.NAMED} more" if len(bad) > layout.NAMED else ""
+        more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
         raise DataError(
-            f"{label}: {len(bad)} of {len(samples)} images cannot be used, remove or replace "
-            f"them: {'; '.join(bad[: layout.NAMED])}{more}"
+            f"{label}: {len(bad):,} of {len(samples):,} images cannot be used, remove or replace "
+            f"them: {'; '.join(bad[:NAMED])}{more}"
         )
     labels = torch.tensor([label for _, label in samples])
     count = len(plan.train)
     mean, std = channel_statistics(pixels[:count])
+    warnings = (*plan.warnings, *findings.warnings(), *find_duplicates(samples, pixels, count))
     return ImageData(
         label,
         plan.classes,
@@ -93,12 +132,14 @@ def _decode_all(label: str, plan: Layout, read: Callable[[str], bytes], watch: W
         labels[:count],
         pixels[count:],
         labels[count:],
+        notes=(*findings.notes(len(samples)), *plan.notes),
+        warnings=warnings,
     )
 
 
-def _walk(path: Path, watch: Watch) -> tuple[list[str], list[str]]:
-    """Relative names of all files and folders below, sorted. Links are followed, each once."""
-    files, folders, seen = [], [], set()
+def _walk(path: Path, watch: Watch) -> Listing:
+    """List what is below a folder. Links are followed, each once."""
+    files, folders, ignored, seen = [], [], [], set()
     for current, inside, names in os.walk(path, followlinks=True):
         watch.tick(f"listing {path.name}", len(files), None, "files")
         if (real := os.path.realpath(current)) in seen:
@@ -106,12 +147,13 @@ def _walk(path: Path, watch: Watch) -> tuple[list[str], list[str]]:
             continue
         seen.add(real)
         below = Path(current).relative_to(path)
-        inside[:] = sorted(name for name in inside if not layout.ignored(name))
+        ignored += [(below / name).as_posix() for name in inside + names if is_clutter(name)]
+        inside[:] = sorted(name for name in inside if not is_clutter(name))
         folders += [(below / name).as_posix() for name in inside]
-        files += [(below / name).as_posix() for name in names if not layout.ignored(name)]
+        files += [(below / name).as_posix() for name in names if not is_clutter(name)]
         if len(files) > MAX_FILES:
             raise DataError(f"{path.name}: more than {MAX_FILES} files; is this the right folder?")
-    return sorted(files), folders
+    return Listing(sorted(files), folders, ignored)
 
 
 def _listing_hash(path: Path, files: list[str]) -> str:

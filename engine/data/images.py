@@ -1,4 +1,4 @@
-"""Decoding of image files to 32×32 RGB."""
+"""Decoding of image files to 32×32 RGB: the same for import, Classify and Augmentations."""
 
 import io
 import warnings
@@ -6,60 +6,72 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
+from engine.config import FITS
+from engine.data.formats import DECODED, MAX_ASPECT, MAX_PIXELS, TITLE
+from engine.data.jpeg import with_end_marker
+from engine.data.pixels import bit_depth, to_rgb
 from engine.data.types import IMAGE_SIZE
 from engine.errors import DataError
 
-VERSION = 1  # of the decoded pixels; increment when they change, to invalidate caches
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-MAX_PIXELS = 50_000_000  # 150 MB once decoded: allows large photographs, not decompression bombs
+VERSION = 2  # of the decoded pixels; increment when they change, to invalidate caches
 _TOO_MANY = f"more than {MAX_PIXELS // 10**6} megapixels"
-FITS = ("crop", "pad")
 _DRAFT_SIZE = 4 * IMAGE_SIZE  # a JPEG may be decoded at a reduced size, at least this
-_STRIP = 256  # rows
+DARK_BITS = 14  # 16-bit images whose values use so many bits or fewer come out dark
 
 
-def decode(content: bytes) -> np.ndarray:
-    """uint8 [3, 32, 32] RGB of a PNG, JPEG, WebP or BMP file of any size up to 50 megapixels.
-
-    `to_square(open_rgb(content))`: the central square. A 32×32 image keeps its pixels. Raises
-    DataError with the reason.
-    """
-    return np.asarray(to_square(open_rgb(content))).transpose(2, 0, 1)
-
-
-def open_rgb(content: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
-    """Decode an image file of up to 50 megapixels to RGB.
+def open_rgb(content: bytes) -> Image.Image:
+    """Decode a PNG, JPEG, WebP or BMP file to RGB.
 
     Rotated according to its EXIF data; transparency is composited over white. A large JPEG may be
-    decoded at 1/2, 1/4 or 1/8 of its size. Of an animation, the first frame is returned. `info` of
-    the result holds the `size` (width, height) of the upright image in the file, and its number of
-    `frames`. formats: accepted values of Pillow's `Image.format`. Raises DataError with the reason.
+    decoded at 1/2, 1/4 or 1/8 of its size. Of an animation or a multi-picture file, the first
+    image is returned. `info` of the result holds the `size` (width, height) of the upright image
+    in the file, its number of `frames`, and `dark_bits`: None, or the number of bits that the
+    values of a dark 16-bit image use. Raises DataError with the reason.
     """
     try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
-        if image.format not in formats:  # JPEG also opens multi-picture files, as MPO
-            raise DataError(f"{image.format} is not supported")
-        size = image.size
-        if image.width * image.height > MAX_PIXELS:
-            raise DataError(f"{image.width}×{image.height} pixels, {_TOO_MANY}")
-        frames = getattr(image, "n_frames", 1)
-        image.draft("RGB", (_DRAFT_SIZE, _DRAFT_SIZE))
-        drafted = image.size
-        ImageOps.exif_transpose(image, in_place=True)  # without a copy if it is upright
-        if image.size != drafted:  # rotated by 90°
-            size = size[::-1]
-        image = _rgb(image)
-        image.info = {"size": size, "frames": frames}
-        return image
+        return _open(content)
     except DataError:
         raise
     except Image.UnidentifiedImageError as error:
-        raise DataError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from error
+        raise DataError(f"not a {TITLE} image" if content else "the file is empty") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"far too many pixels, {_TOO_MANY}") from error
     except Exception as error:  # Pillow raises SyntaxError, struct.error, … for damaged files
         raise DataError(f"damaged image ({error})") from error
+
+
+def _open(content: bytes) -> Image.Image:
+    try:
+        image, size, bits = _load(content)
+    except OSError:
+        if (repaired := with_end_marker(content)) is None:
+            raise
+        image, size, bits = _load(repaired)
+    frames, drafted = getattr(image, "n_frames", 1), image.size
+    ImageOps.exif_transpose(image, in_place=True)  # without a copy if it is upright
+    if image.size != drafted:  # rotated by 90°
+        size = size[::-1]
+    image, used = to_rgb(image, bits)
+    dark = bits == 16 and 0 < used <= DARK_BITS
+    image.info = {"size": size, "frames": frames, "dark_bits": used if dark else None}
+    return image
+
+
+def _load(content: bytes) -> tuple[Image.Image, tuple[int, int], int]:
+    """The decoded image, its size in the file and its bit depth. Raises DataError for its size."""
+    with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+        image = Image.open(io.BytesIO(content), formats=tuple(DECODED))
+    size, bits = image.size, bit_depth(image)
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"{image.width}×{image.height} pixels, {_TOO_MANY}")
+    if max(size) > MAX_ASPECT * min(size):
+        raise DataError(
+            f"{image.width}×{image.height} pixels, too thin: one side is more than {MAX_ASPECT} "
+            "times the other"
+        )
+    image.draft("RGB", (_DRAFT_SIZE, _DRAFT_SIZE))
+    image.load()
+    return image, size, bits
 
 
 def to_square(image: Image.Image, fit: str = "crop") -> Image.Image:
@@ -75,7 +87,7 @@ def to_square(image: Image.Image, fit: str = "crop") -> Image.Image:
         return image
     if fit == "crop":
         # The same as resizing the whole image and cropping, without the long strip that a
-        # 1×10,000 image would become.
+        # 1×30 image would become.
         side = min(image.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
         box = (left, top, left + side, top + side)
@@ -88,21 +100,6 @@ def to_square(image: Image.Image, fit: str = "crop") -> Image.Image:
     return square
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grayscale, which convert() would clip to white
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        return _on_white(image)
-    image.load()
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """Composite over white, in strips: whole images of 50 megapixels take 600 MB more."""
-    opaque = Image.new("RGB", image.size)
-    for top in range(0, image.height, _STRIP):
-        box = (0, top, image.width, min(top + _STRIP, image.height))
-        strip = image.crop(box).convert("RGBA")
-        strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
-        opaque.paste(strip.convert("RGB"), box)
-    return opaque
+def to_pixels(image: Image.Image, fit: str = "crop") -> np.ndarray:
+    """uint8 [3, 32, 32] of an RGB image: the input of a network before normalization."""
+    return np.array(to_square(image, fit)).transpose(2, 0, 1)

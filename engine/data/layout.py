@@ -4,22 +4,16 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePosixPath
 
 import torch
 
-from engine.data import splits
+from engine.data import formats, splits
 from engine.errors import DataError
 from engine.randomness import Purpose, keyed_generator
 
-VERSION = 2  # of these rules; increment when they change, to invalidate caches
+VERSION = 3  # of these rules; increment when they change, to invalidate caches
 TEST_FRACTION = 0.2  # of each class, where there is no test split
 SPLIT_SEED = 0
-SYSTEM_FILES = {"__macosx", "thumbs.db", "desktop.ini"}  # of file managers; in lower case
-# Of images; other files (notes, tables, licenses) are ignored. The formats of the second
-# line cannot be decoded here: they are reported, not ignored.
-SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp"}
-SUFFIXES |= {".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".svg"}
 NAMED = 5  # at most so many examples in a message
 EXPECTED = "expected train/<class>/<image> and test/<class>/<image>, or <class>/<image>"
 
@@ -34,11 +28,8 @@ class Layout:
     classes: tuple[str, ...]
     train: list[Sample]
     test: list[Sample]
-
-
-def ignored(name: str) -> bool:
-    """Whether any component of the path is hidden or a system file."""
-    return any(part.startswith(".") or part.lower() in SYSTEM_FILES for part in name.split("/"))
+    notes: tuple[str, ...] = ()  # what was left out, a line each
+    warnings: tuple[str, ...] = ()  # what is probably not meant, a line each
 
 
 @dataclass(frozen=True)
@@ -86,22 +77,57 @@ class Folder:
 def plan(files: Iterable[str], folders: Iterable[str], label: str) -> Layout:
     """Derive classes and splits from `train/<class>/…` and `test/<class>/…`, or `<class>/…`.
 
-    files, folders: relative paths with "/", without the ignored ones; folders may be empty.
+    files, folders: relative paths with "/", without clutter; folders may be empty.
     Top-level folders that all images share are skipped. Splits may have any name that
     `splits.parse` recognizes. The test images are those of the test split, else those of the
-    validation split, else a fifth of each class, chosen with a fixed seed. Other folders next to
-    splits are ignored. Raises DataError, which starts with `label` and names the folders at fault.
+    validation split, else a fifth of each class, chosen with a fixed seed. Other images and files
+    are left out and told. Raises DataError, which starts with `label` and names the folders at
+    fault.
     """
-    paths = [_parts(name) for name in files if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    files = list(files)
+    paths = [_parts(name) for name in files if formats.is_image(name)]
     top = _skip_common(Folder(paths, [_parts(name) for name in folders], 0))
     train, test = _find_splits(top, label)
+    groups = train.groups()
+    classes = _check(groups, label)
+    warnings = _nested(train)
     if test is None:
-        groups = train.groups()
-        return _stratified(groups, _check(groups, label), label)
-    train_groups, test_groups = train.groups(), test.groups()
-    classes = _check(train_groups, label)
-    _check_test(test_groups, classes, label)
-    return Layout(classes, _samples(train_groups, classes), _samples(test_groups, classes))
+        train_groups, test_groups = _stratified(groups, classes, label)
+    else:
+        train_groups, test_groups = groups, test.groups()
+        _check_test(test_groups, classes, label)
+        warnings += _untested(test_groups, classes) + _nested(test)
+    samples = [_samples(part, classes) for part in (train_groups, test_groups)]
+    used = {name for part in samples for name, _ in part}
+    unused = sorted(name for parts in paths if (name := "/".join(parts)) not in used)
+    if unused:
+        where = "images in no class folder of the training or test images"
+        warnings.append(f"left out, {where} ({len(unused):,}): {some(unused)}")
+    others = [name for name in files if not formats.is_image(name)]
+    notes = [f"left out, not images ({len(others):,}): {some(others)}"] if others else []
+    return Layout(classes, *samples, tuple(notes), tuple(warnings))
+
+
+def _nested(split: Folder) -> list[str]:
+    """A warning if images of a class are at two depths, or in several folders of the class."""
+    inner = [
+        f"{name}/{below}"
+        for name, folder in sorted(split.folders.items())
+        if len(folder.folders) > 1 or (folder.folders and folder.has_direct_images)
+        for below in sorted(folder.folders)
+        if folder.folders[below].images
+    ]
+    if not inner:
+        return []
+    return [f"images in folders inside a class count as that class: {some(inner)}"]
+
+
+def _untested(groups: dict[str, list[str]], classes: tuple[str, ...]) -> list[str]:
+    """A warning of classes that the test images lack."""
+    missing = [name for name in classes if name not in groups]
+    if not missing:
+        return []
+    return [f"no test images of class {some(missing)}: accuracy says nothing about it"]
 
 
 def _parts(name: str) -> Parts:
@@ -235,7 +261,10 @@ def _check_test(groups: dict[str, list[str]], classes: tuple[str, ...], label: s
         raise DataError(f"{label}: the test folder has no class folders")
 
 
-def _stratified(groups: dict[str, list[str]], classes: tuple[str, ...], label: str) -> Layout:
+def _stratified(
+    groups: dict[str, list[str]], classes: tuple[str, ...], label: str
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Training and test images of each class. Raises DataError for a class of one image."""
     if few := [name for name in classes if len(groups[name]) < 2]:
         raise DataError(
             f"{label}: class {some(few)} has one image; a train and test split needs two or more"
@@ -248,7 +277,7 @@ def _stratified(groups: dict[str, list[str]], classes: tuple[str, ...], label: s
         count = max(1, round(len(names) * TEST_FRACTION))
         test[name] = [names[i] for i in order[:count]]
         train[name] = [names[i] for i in order[count:]]
-    return Layout(classes, _samples(train, classes), _samples(test, classes))
+    return train, test
 
 
 def _samples(groups: dict[str, list[str]], classes: tuple[str, ...]) -> list[Sample]:

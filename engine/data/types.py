@@ -1,9 +1,9 @@
 """Types of data sets."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -31,6 +31,12 @@ class ImageData:
     test_labels: Tensor
     # Of both splits, from engine.data.fingerprint; empty unless loaded by engine.data.load.
     fingerprint: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # how files of the user were read, a line each
+    warnings: tuple[str, ...] = ()  # what is probably not meant, a line each
+
+    def with_notes(self, lines: Iterable[str]) -> Self:
+        """A copy with more notes."""
+        return replace(self, notes=(*self.notes, *lines))
 
     def class_counts(self) -> list[tuple[str, int, int]]:
         """(class, number of training images, number of test images) of each class."""

@@ -7,7 +7,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from engine.data.layout import ignored
+from engine.data.clutter import clutter_in
+from engine.data.zip_names import decode_name, raw_name
 from engine.errors import DataError
 
 MAX_ENTRIES = 200_000  # 0.6 GB of decoded images; three times CIFAR-10
@@ -40,39 +41,68 @@ class _BoundedReader(io.BufferedReader):
 
 
 class ZipImages:
-    """The entries of a zip, checked: `files` and `folders`, without the ignored ones.
+    """The entries of a zip, checked: `files` and `folders`, without the clutter (`ignored`).
 
-    The constructor raises DataError, which names the entry or the limit, for paths that leave the
-    archive, links, encrypted or overlapping entries, nested archives and zip bombs.
+    Names are decoded by `decode_name`; `guessed` are those in a legacy encoding. The constructor
+    raises DataError, which names the entry or the limit, for paths that leave the archive, links,
+    encrypted or overlapping entries, nested archives and zip bombs.
     """
 
     def __init__(self, path: Path):
         self._label = path.name
         self._unpacked = 0
+        self.files: list[str] = []
+        self.folders: list[str] = []
+        self.guessed: list[str] = []
+        self._entries: dict[str, zipfile.ZipInfo] = {}  # of all files
+        clutter: set[str] = set()
         try:
             self._file = _BoundedReader(io.FileIO(path))
         except OSError as error:
             raise DataError(f"{path.name}: cannot be opened ({error.strerror})") from error
         try:
-            try:
-                self._zip = zipfile.ZipFile(self._file)
-            except _DAMAGE as error:
-                reason = str(error) if isinstance(error, DataError) else "truncated or damaged"
-                raise DataError(
-                    f"{path.name}: not a complete zip file ({reason}); make or download it again"
-                ) from error
+            self._zip = self._open()
             infos = self._zip.infolist()
             self._check_size(infos, path.stat().st_size)
             for info in infos:
-                self._check_entry(info)
+                self._add(info, clutter)
             self._check_overlap(infos)
         except BaseException:
             self._file.close()
             raise
-        kept = [info for info in infos if not ignored(info.filename.rstrip("/"))]
-        self._entries = {info.filename: info for info in kept if not info.is_dir()}
-        self.files = list(self._entries)
-        self.folders = [info.filename for info in kept if info.is_dir()]
+        self.ignored = sorted(clutter)
+
+    def _open(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self._file)
+        except _DAMAGE as error:
+            reason = "truncated or damaged"
+            if isinstance(error, DataError):
+                reason = str(error)
+            elif isinstance(error, UnicodeDecodeError):
+                reason = "a name is marked as UTF-8 but is not"
+            raise DataError(
+                f"{self._label}: not a complete zip file ({reason}); make or download it again"
+            ) from error
+
+    def _add(self, info: zipfile.ZipInfo, clutter: set[str]) -> None:
+        """Check an entry and list it by its path, without empty and "." components."""
+        name, is_guess = decode_name(info)
+        for spelling in {name, info.orig_filename}:
+            self._check_name(spelling)
+        self._check_entry(info, name)
+        path = "/".join(part for part in name.split("/") if part not in ("", "."))
+        is_folder = name.endswith("/")
+        if not is_folder:
+            if path in self._entries:
+                self._refuse(path, "is there twice")
+            self._entries[path] = info
+        if (found := clutter_in(path)) is not None:
+            clutter.add(found)
+            return
+        (self.folders if is_folder else self.files).append(path)
+        if is_guess:
+            self.guessed.append(path)
 
     def __enter__(self) -> "ZipImages":
         return self
@@ -115,13 +145,13 @@ class ZipImages:
                 f"does, and the limit is {MAX_RATIO}"
             )
 
-    def _check_entry(self, info: zipfile.ZipInfo) -> None:
-        # zipfile normalizes `filename`; `orig_filename` is what the archive contains.
-        name = info.orig_filename
+    def _check_name(self, name: str) -> None:
         if "\\" in name or "\0" in name or name.startswith("/") or re.match("[A-Za-z]:", name):
             self._refuse(name, "is not a plain relative path")
         if ".." in name.split("/"):
             self._refuse(name, "points outside of the archive")
+
+    def _check_entry(self, info: zipfile.ZipInfo, name: str) -> None:
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             self._refuse(name, "is a link or a special file, not an image")
@@ -129,20 +159,15 @@ class ZipImages:
             self._refuse(name, "is encrypted; make the zip without a password")
         if info.compress_type not in METHODS:
             self._refuse(name, "is packed in a rare way; make the zip with the usual deflate")
-        if PurePosixPath(name).suffix.lower() in ARCHIVES and not ignored(name):
+        if PurePosixPath(name).suffix.lower() in ARCHIVES and clutter_in(name) is None:
             self._refuse(name, "is an archive within the archive; unpack it first")
 
     def _check_overlap(self, infos: list[zipfile.ZipInfo]) -> None:
-        """Refuse entries that overlap, as in zip bombs, and duplicate names."""
+        """Refuse entries that overlap, as in zip bombs."""
         end, before = 0, ""
         for info in sorted(infos, key=lambda info: info.header_offset):
             if info.header_offset < end:
                 self._refuse(info.orig_filename, f"overlaps with {before!r}")
             before = info.orig_filename
-            packed_name = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
-            end = info.header_offset + _LOCAL_HEADER_BYTES + len(packed_name) + info.compress_size
-        names: set[str] = set()
-        for info in infos:
-            if info.filename in names:
-                self._refuse(info.filename, "is there twice")
-            names.add(info.filename)
+            name_bytes = len(raw_name(info))
+            end = info.header_offset + _LOCAL_HEADER_BYTES + name_bytes + info.compress_size

@@ -22,7 +22,7 @@ def other(picture):
 @pytest.mark.parametrize("name", ["photo.jpg", "photo.png"])
 def test_it_is_refused(upload, other, kind, name):
     (error,) = upload((name, other(kind))).error
-    assert name in error.value and "not a PNG, JPEG, WEBP or BMP image" in error.value
+    assert name in error.value and "not a PNG, JPEG, WebP or BMP image" in error.value
 
 
 def test_no_other_decoder_is_ever_asked(other, monkeypatch):

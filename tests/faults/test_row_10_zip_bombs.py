@@ -146,7 +146,7 @@ def test_an_image_of_too_many_pixels_is_named_before_it_is_decoded(
     monkeypatch.setattr(Image.Image, "convert", decoded)
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", decoded)
     with pytest.raises(DataError, match=r"pixel"):
-        images.decode(one_bit_png(side))
+        images.open_rgb(one_bit_png(side))
     assert not recwarn.list
     monkeypatch.undo()
 

@@ -64,7 +64,7 @@ def test_many_are_counted_and_the_first_few_named(tmp_path, entries):
     with pytest.raises(DataError, match="40 of 500 images") as error:
         load(str(path), tmp_path / "root")
     named = [name for name in broken if name in str(error.value)]
-    assert len(named) == 5 and "and 35 more" in str(error.value)
+    assert len(named) == 10 and "and 30 more" in str(error.value)
     assert len(str(error.value)) < 1000
 
 

@@ -18,7 +18,7 @@ EXIT = 9
 
 # Each ends the process at one stage of an import, as a power cut would: nothing is cleaned up.
 STAGES = {
-    "decoding": "from engine.data import images\nimages.decode = lambda content: os._exit(9)",
+    "decoding": "from engine.data import images\nimages.open_rgb = lambda content: os._exit(9)",
     "half written": (
         "from engine.data import cache\n"
         "def save(tensors, path, metadata):\n"

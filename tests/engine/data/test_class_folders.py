@@ -138,7 +138,7 @@ def test_a_folder_without_classes_says_what_is_expected(make, tmp_path, entries)
 def test_the_second_load_reads_the_cache(make, tmp_path, monkeypatch):
     path = str(make(SPLIT))
     first = load(path, tmp_path / "root")
-    monkeypatch.setattr(images, "decode", None)  # decoding again would fail
+    monkeypatch.setattr(images, "open_rgb", None)  # decoding again would fail
     again = load(path, tmp_path / "root")
     assert torch.equal(first.train_images, again.train_images)
     assert torch.equal(first.test_labels, again.test_labels)
@@ -165,7 +165,7 @@ def test_an_edited_image_of_the_same_size_is_seen(tmp_path):
 def test_a_renamed_zip_keeps_its_cache_and_gets_its_new_name(tmp_path, monkeypatch):
     path = make_zip(tmp_path / "pets.zip", SPLIT)
     load(str(path), tmp_path / "root")
-    monkeypatch.setattr(images, "decode", None)
+    monkeypatch.setattr(images, "open_rgb", None)
     data = load(str(path.rename(tmp_path / "animals.zip")), tmp_path / "root")
     assert data.name == "animals"
 
@@ -254,5 +254,5 @@ def test_cifar10_as_jpeg_files(real_zip, tmp_path, monkeypatch):
         image = Image.open(io.BytesIO(archive.read("test/ship/0007.jpg"))).convert("RGB")
     ship = data.test_images[data.test_labels == data.classes.index("ship")][7]
     assert np.array_equal(ship.permute(1, 2, 0).numpy(), np.asarray(image))
-    monkeypatch.setattr(images, "decode", None)
+    monkeypatch.setattr(images, "open_rgb", None)
     assert torch.equal(load(str(real_zip), tmp_path).train_images, data.train_images)

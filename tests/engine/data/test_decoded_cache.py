@@ -69,7 +69,7 @@ def drop_metadata(file):
 
 def other_schema(file):
     content = file.read_bytes()
-    changed = content.replace(b'\\"schema\\": 1', b'\\"schema\\": 0')
+    changed = content.replace(b'\\"schema\\": %d' % cache.SCHEMA, b'\\"schema\\": 0')
     assert changed != content
     file.write_bytes(changed)
 
