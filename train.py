@@ -278,7 +278,9 @@ def evaluate_run(args: argparse.Namespace, given: dict) -> int:
     network = load_network(path, compute)
     others = {path: value for path, value in given.items() if path.startswith("data.")}
     choice = with_fields(network.config, others).data
-    images = data.load(choice.dataset, Path(choice.root), url=choice.url, progress=DataBar())
+    images = data.load(
+        choice.dataset, Path(choice.root), fit=choice.fit, url=choice.url, progress=DataBar()
+    )
     if images.classes != network.classes:
         raise CheckpointError(
             f"{args.evaluate} knows {', '.join(network.classes)[:200]}; "
@@ -310,6 +312,10 @@ def _introduce(run: Run, prepared: Prepared) -> None:
     )
     if config.data.dataset not in data.DATASETS:  # how folders were read as splits and classes
         print(*prepared.info.describe_splits(), sep="\n")
+        for line in prepared.info.notes:
+            print(f"note: {line}")
+        for line in prepared.info.warnings:
+            print(f"warning: {line}", file=sys.stderr)
     print(f"validation: {_validated_on(prepared)}", flush=True)
 
 

@@ -11,6 +11,14 @@ from pathlib import Path
 REPLACE_TRIES, REPLACE_WAIT_S = 20, 0.01
 
 
+def expand_user(path: str | Path) -> Path:
+    """The path with its leading `~`, which a shell expands and a form does not; else as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # an unknown user
+        return Path(path)
+
+
 def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> None:
     """Write `content` to a temporary file and rename it to `path`.
 

@@ -10,6 +10,8 @@ from engine.device import resolve
 from engine.errors import ConfigError, DataError
 from engine.estimate import Requirements
 from pages.ui import charts, choices, folders, frame, live, readings, refresh, tables
+from pages.ui.images import contact_sheet
+from pages.ui.text import markdown, printable
 from pages.ui.train import controls
 from pages.ui.train.address import remember
 from pages.ui.train.start import start_box, told
@@ -69,7 +71,9 @@ def form() -> None:
             required = readings.requirements(config.model, config.batch_size)
             readings.split_sizes(config)
             dataset = config.data.dataset
-            own = readings.own_classes(dataset) if dataset not in data.DATASETS else []
+            own = None
+            if dataset not in data.DATASETS:
+                own = readings.own_images(dataset, config.data.fit)
         except (ConfigError, DataError) as error:
             remember(None)
             st.error(f"This cannot be trained. {told(error)}")
@@ -78,7 +82,7 @@ def form() -> None:
         remember(config)
         overview(config, required)
         if own:
-            own_classes(own)
+            own_images(own, config.data.fit)
         start_box(config)
 
 
@@ -107,11 +111,27 @@ def overview(config: RunConfig, required: Requirements) -> None:
         st.warning(warning[0].upper() + warning[1:])
 
 
-def own_classes(counts: list[tuple[str, int, int]]) -> None:
-    """How a person's own images were read: classes, and the images of each split."""
-    train, test = (sum(row[column] for row in counts) for column in (1, 2))
-    st.write(f"**{len(counts):,} classes**: {train:,} training images, {test:,} test images")
-    st.dataframe(tables.class_table(counts), hide_index=True, key="own_classes")
+def own_images(own: readings.OwnImages, fit: str) -> None:
+    """How a person's own images were read: splits and classes, samples, what to know of them."""
+    train, test = (sum(row[column] for row in own.counts) for column in (1, 2))
+    st.write(f"**{len(own.counts):,} classes**: {train:,} training images, {test:,} test images")
+    st.image(
+        contact_sheet(list(own.samples), columns=readings.SAMPLES, scale=3),
+        width="stretch",
+        alt="some of the training images, as the network will see them",
+    )
+    how = {"crop": "the central square of each", "pad": "padded with black to a square"}[fit]
+    st.caption(f"Training images as the network will see them: 32×32 pixels, {how}.")
+    for line in own.warnings:
+        st.warning(told_line(line))
+    if own.notes:
+        st.caption("  \n".join(told_line(line) for line in own.notes))
+    st.dataframe(tables.class_table(own.counts), hide_index=True, key="own_classes")
+
+
+def told_line(line: str) -> str:
+    """A line of an import as Markdown in which nothing is marked up."""
+    return markdown(printable(line[0].upper() + line[1:]))
 
 
 page()

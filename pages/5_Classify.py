@@ -7,6 +7,8 @@ import contextlib
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
+from engine.config import FITS
+from engine.data import formats
 from engine.predict import MAX_BYTES
 from pages.ui import frame, readings
 from pages.ui.classify import cards, networks
@@ -28,7 +30,7 @@ def page() -> None:
     st.html(cards.STYLE)
     chosen = choose(choices)
     known_classes(chosen)
-    k, fit = options()
+    k, fit = options(chosen)
     mine, tests = st.tabs([MINE, TESTS], key="source", on_change="rerun")
     with mine:
         own_pictures(chosen, k, fit, shown=mine.open is not False)
@@ -120,27 +122,35 @@ def known_classes(chosen: list[Ready]) -> None:
             )
 
 
-def options() -> tuple[int, str]:
+def options(chosen: list[Ready]) -> tuple[int, str]:
+    """How many classes to show, and how pictures become square: at first as in training."""
+    trained = {ready.choice.title: ready.predictor.fit for ready in chosen}
+    first = next(iter(trained.values()), "crop")
+    form = st.session_state
+    if form.get("fit_of_network") != first:
+        form["fit_of_network"] = form["classify_fit"] = first
     with st.container(horizontal=True, gap="medium"):
         k = st.slider(
             "Most likely classes to show", 1, 10, 5, key="topk", width=260, persist_state="session"
         )
         fit = st.segmented_control(
             "If not square",
-            ["crop", "pad"],
-            default="crop",
-            key="fit",
+            list(FITS),
+            key="classify_fit",
             required=True,
-            format_func={"crop": "Crop the centre", "pad": "Pad with black"}.get,
+            format_func=FITS.get,
             persist_state="session",
         )
+    for title, own in trained.items():
+        if own != fit:
+            st.caption(f"{markdown(title)} was trained with: {FITS[own]}.")
     return k, fit
 
 
 def own_pictures(chosen: list[Ready], k: int, fit: str, *, shown: bool) -> None:
     # No list of types: Streamlit would end the page for a single file with another extension.
     files = st.file_uploader(
-        f"PNG, JPEG, WebP or BMP pictures, up to {MAX_PICTURES} at once",
+        f"{formats.TITLE} pictures, up to {MAX_PICTURES} at once",
         accept_multiple_files=True,
         key="upload",
         max_upload_size=MAX_BYTES // 2**20,

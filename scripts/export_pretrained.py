@@ -81,7 +81,8 @@ def export(run: Run, name: str, into: Path) -> Path:
     content = {"schema": SCHEMA, "dataset_info": info, **shipped_config(config).to_dict()}
     write_atomic(folder / "config.json", json.dumps(content, indent=2) + "\n")
 
-    images = data.load(config.data.dataset, Path(config.data.root), url=config.data.url)
+    choice = config.data
+    images = data.load(choice.dataset, Path(choice.root), fit=choice.fit, url=choice.url)
     compute = resolve()
     network = load_network(folder, compute)
     given = (network, images.test_images, images.test_labels, compute)

@@ -10,6 +10,7 @@ from engine.data.fingerprint import with_fingerprint
 from engine.data.progress import Progress, Watch
 from engine.data.types import DatasetSpec, ImageData
 from engine.errors import DataError
+from engine.files import expand_user
 
 __all__ = [
     "DATASETS",
@@ -19,6 +20,7 @@ __all__ = [
     "is_available",
     "load",
     "name_of",
+    "own_path",
     "version",
 ]
 
@@ -65,20 +67,20 @@ def load(
 
     Raises DataError, one line that says what to do, or Cancelled.
     """
-    root, watch = Path(root), Watch(progress, cancelled)
+    root, watch = expand_user(root), Watch(progress, cancelled)
     if (spec := DATASETS.get(dataset)) is not None:
         return with_fingerprint(spec.load(root, url, watch))
     # A cached zip may have had another name.
-    own = replace(folder.load(_path(dataset), root, watch, fit), name=name_of(dataset))
+    own = replace(folder.load(own_path(dataset), root, watch, fit), name=name_of(dataset))
     return with_fingerprint(own)
 
 
 def is_available(dataset: str, root: Path) -> bool:
     """Whether `load` would succeed without a download."""
     if (spec := DATASETS.get(dataset)) is not None:
-        return spec.is_available(Path(root))
+        return spec.is_available(expand_user(root))
     try:
-        _path(dataset)
+        own_path(dataset)
     except DataError:
         return False
     return True
@@ -110,7 +112,7 @@ def version(dataset: str) -> tuple[int, ...]:
     if dataset in DATASETS:
         return ()
     try:
-        path = _path(dataset)
+        path = own_path(dataset)
         folders = sorted(Path(folder) for folder, _, _ in os.walk(path))  # none for a zip
         stats = [each.stat() for each in (path, *folders)]
     except (DataError, OSError):
@@ -118,12 +120,13 @@ def version(dataset: str) -> tuple[int, ...]:
     return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size))
 
 
-def _path(dataset: str) -> Path:
+def own_path(dataset: str) -> Path:
+    """The folder or zip of a user, its `~` expanded. Raises DataError if there is none."""
     try:
-        path = Path(dataset).expanduser()
+        path = expand_user(dataset)
         if dataset.strip() and path.exists():
             return path
-    except (OSError, ValueError, RuntimeError):  # a NUL, too long, or an unknown ~user
+    except (OSError, ValueError):  # a NUL, or too long
         pass
     raise DataError(
         f"no data set {dataset!r}: known are {', '.join(DATASETS)}, "

@@ -26,6 +26,7 @@ from engine.data import ImageData, Progress
 from engine.data.batches import Splits, split
 from engine.device import Compute, resolve
 from engine.errors import CheckpointError, DataError
+from engine.files import expand_user
 from engine.models import build_model, build_on_meta, whitening
 from engine.models.summary import count_parameters
 from engine.randomness import Purpose, keyed_generator
@@ -77,6 +78,7 @@ def prepare(
     info = data.load(
         config.data.dataset,
         Path(config.data.root),
+        fit=config.data.fit,
         url=config.data.url,
         progress=progress,
         cancelled=cancelled,
@@ -162,7 +164,7 @@ def _whitening_images(prepared: Prepared) -> Tensor:
 
 def _initial_weights(config: RunConfig, root: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(weights, header) of the run or file that `config.pretrained` names."""
-    given = Path(config.pretrained)
+    given = expand_user(config.pretrained)
     for path in (given, given / "last.safetensors", root / given / "last.safetensors"):
         with contextlib.suppress(OSError):  # too long for a path
             if path.is_file():

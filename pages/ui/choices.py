@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from engine import data
 from engine.config import SETTINGS, RunConfig, with_fields
-from engine.errors import ConfigError
+from engine.errors import ConfigError, DataError
 from engine.models import ARCHITECTURES
 from engine.presets import PRESETS
 from engine.settings import changed, get_field
@@ -57,10 +56,10 @@ def read(root: str) -> RunConfig:
     values["model.norm"] = _unless(form["norm"], own.norm)
     values["model.whitening"] = form["whitening"] and not own.whitening
     path = form["dataset_path"].strip()
-    if form["dataset"] == OWN_IMAGES and not _exists(path):
-        found = f"there is nothing at {path}" if path else "no folder or zip is named yet"
-        raise ConfigError("data.dataset", f"{found}; give the path of a folder or zip")
-    values["data.dataset"] = path if form["dataset"] == OWN_IMAGES else form["dataset"]
+    if form["dataset"] == OWN_IMAGES:
+        values["data.dataset"] = _own_images(path)
+    else:
+        values |= {"data.dataset": form["dataset"], "data.fit": SETTINGS["data.fit"].default}
     values["data.root"] = root
     if not data.is_available(values["data.dataset"], root):  # a mirror may be named on Home
         values["data.url"] = form.get(f"mirror_{values['data.dataset']}", "").strip() or None
@@ -124,11 +123,14 @@ def explain(error: ConfigError) -> str:
     return f"{label}: {str(error).removeprefix(f'{error.field}: ')}."
 
 
-def _exists(path: str) -> bool:
+def _own_images(path: str) -> str:
+    """A path as a data set. Raises ConfigError if there is nothing."""
+    found = f"there is nothing at {path}" if path else "no folder or zip is named yet"
     try:
-        return bool(path) and Path(path).exists()
-    except (OSError, ValueError):  # too long, or with a NUL in it
-        return False
+        data.own_path(path)
+    except DataError:
+        raise ConfigError("data.dataset", f"{found}; give the path of a folder or zip") from None
+    return path if path not in data.DATASETS else f"./{path}"  # a folder of that name
 
 
 def _unless(value: str, own: str) -> str | None:

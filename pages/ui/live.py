@@ -152,7 +152,7 @@ def clean_accuracy(run: Run) -> None:
         if asked or form.get("measured") == version:
             form["measured"] = version
             try:
-                accuracy = readings.clean_train_accuracy(run, config.data.dataset)
+                accuracy = readings.clean_train_accuracy(run, config.data)
             except (ValueError, OSError, RuntimeError) as error:
                 form["measured"] = None
                 st.warning(f"Clean train accuracy cannot be measured: {markdown(plain(error))}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from engine import data, estimate, predict, runs
-from engine.config import ModelConfig, RunConfig
+from engine.config import DataConfig, ModelConfig, RunConfig
 from engine.data import ImageData, batches
 from engine.device import resolve
 from engine.errors import DataError, RunError
@@ -17,6 +19,7 @@ from engine.estimate import Requirements
 from engine.runs.run import Run, State, Status
 from pages.ui import folders
 
+SAMPLES = 8
 LIVE = (State.QUEUED, State.RUNNING)
 
 
@@ -96,14 +99,14 @@ def _epochs(path: str, changed: int, size: int) -> list[dict[str, Any]]:
     return Run(Path(path)).epochs()
 
 
-def images(dataset: str) -> ImageData:
+def images(dataset: str, fit: str = "crop") -> ImageData:
     """A data set that is here already; never downloads. Read again when it changed."""
-    return _images(dataset, version(dataset))
+    return _images(dataset, fit, version(dataset))
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the images…")
-def _images(dataset: str, version: tuple[int, ...]) -> ImageData:
-    return data.load(dataset, folders.DATA_ROOT)
+def _images(dataset: str, fit: str, version: tuple[int, ...]) -> ImageData:
+    return data.load(dataset, folders.DATA_ROOT, fit=fit)
 
 
 @st.cache_data(max_entries=32, show_spinner=False, ttl=5)
@@ -128,37 +131,54 @@ def split_sizes(config: RunConfig) -> tuple[int, int]:
     if dataset in data.DATASETS:
         train, test = data.DATASETS[dataset].sizes
     else:
-        _, *columns = zip(*own_classes(dataset), strict=True)
+        _, *columns = zip(*own_images(dataset, config.data.fit).counts, strict=True)
         train, test = map(sum, columns)
     return batches.split_sizes(train, test, holdout=config.data.holdout, limit=config.data.limit)
 
 
-def own_classes(dataset: str) -> list[tuple[str, int, int]]:
-    """Each class of one's own images with its training and test images. Raises DataError."""
-    counts, problem = _own_classes(dataset, version(dataset))
-    if problem:
+@dataclass(frozen=True)
+class OwnImages:
+    """What the page shows of a person's own images."""
+
+    counts: list[tuple[str, int, int]]  # of each class: its name, training and test images
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    samples: np.ndarray  # uint8 [SAMPLES, 3, 32, 32], from the training images
+
+
+def own_images(dataset: str, fit: str) -> OwnImages:
+    """How a person's own images were read. Raises DataError."""
+    found, problem = _own_images(dataset, fit, version(dataset))
+    if found is None:
         raise DataError(problem)
-    return counts
+    return found
 
 
 @st.cache_data(max_entries=32, show_spinner="Reading the images…", ttl=60)
-def _own_classes(dataset: str, version: tuple[int, ...]) -> tuple[list[tuple[str, int, int]], str]:
-    """Images of each class, or why there are none.
+def _own_images(dataset: str, fit: str, version: tuple[int, ...]) -> tuple[OwnImages | None, str]:
+    """What was read, or None and why nothing was.
 
     The reason is cached too, but for a minute only: it may be a full disk.
     """
     try:
-        return _images(dataset, version).class_counts(), ""
+        info = _images(dataset, fit, version)
     except DataError as error:
-        return [], str(error)
+        return None, str(error)
+    # Evenly spaced, because images of class folders come class by class.
+    last = len(info.train_labels) - 1
+    samples = info.train_images[[i * last // (SAMPLES - 1) for i in range(SAMPLES)]].numpy()
+    return OwnImages(info.class_counts(), info.notes, info.warnings, samples), ""
 
 
-def clean_train_accuracy(run: Run, dataset: str) -> float:
+def clean_train_accuracy(run: Run, choice: DataConfig) -> float:
     """Accuracy of a run's last weights on training images without augmentation."""
     weights = (run.path / "last.safetensors").stat().st_mtime_ns
-    return _clean_train_accuracy(str(run.path), weights, dataset, version(dataset))
+    given = (choice.dataset, choice.fit, version(choice.dataset))
+    return _clean_train_accuracy(str(run.path), weights, *given)
 
 
 @st.cache_data(max_entries=32, show_spinner="Measuring…")
-def _clean_train_accuracy(path: str, weights: int, dataset: str, version: tuple[int, ...]) -> float:
-    return predict.clean_train_accuracy(Path(path), _images(dataset, version), resolve())
+def _clean_train_accuracy(
+    path: str, weights: int, dataset: str, fit: str, version: tuple[int, ...]
+) -> float:
+    return predict.clean_train_accuracy(Path(path), _images(dataset, fit, version), resolve())

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import (
+    FITS,
     MAX_JSON_BYTES,
     PRECISIONS,
     SETTINGS,
@@ -39,6 +40,7 @@ FIELDS = {
     "data.dataset": words,
     "data.root": words,
     "data.url": st.none() | words.map("http://".__add__) | words.map("https://".__add__),
+    "data.fit": st.sampled_from(list(FITS)),
     "data.holdout": st.integers(0, 10_000_000),
     "data.limit": st.none() | st.integers(1, 10_000_000),
     "augment.crop": st.booleans(),

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from engine import predict
-from engine.config import with_fields
+from engine.config import FITS, with_fields
 from engine.data import images
 from engine.device import Compute
 from engine.errors import CheckpointError, DataError, RunError
@@ -163,7 +163,7 @@ def test_a_config_that_does_not_tell_the_classes_is_refused(run, info):
 # ---------------------------------------------------------------------------- the 32×32 input
 
 
-@pytest.mark.parametrize("fit", images.FITS)
+@pytest.mark.parametrize("fit", FITS)
 def test_the_input_is_32x32_and_a_32x32_image_itself(fit):
     small = Image.fromarray(noise(32, 32))
     assert torch.equal(to_input(small, fit), torch.from_numpy(noise(32, 32)).permute(2, 0, 1))

@@ -1,15 +1,20 @@
-"""The Classify page on a network that was never trained, for the faults of uploads."""
+"""The Classify page on an untrained network, and image files and data sets of a user."""
 
 import io
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from engine import runs
+import train
+from engine import data, runs
 from engine.config import with_fields
+from engine.data import ImageData
 from engine.models import build_model
 from engine.runs.checkpoint import CheckpointStore, describe_model
 from pages.ui import folders, process
@@ -78,3 +83,68 @@ def picture():
         return file.getvalue()
 
     return encode
+
+
+@pytest.fixture
+def noisy() -> Callable[..., bytes]:
+    """noisy(3, (60, 40), "JPEG"): the bytes of an image file with random pixels, by its seed."""
+
+    def encode(seed: int, size: tuple[int, int] = (32, 32), kind: str = "PNG", **options) -> bytes:
+        pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, kind, **options)
+        return file.getvalue()
+
+    return encode
+
+
+@pytest.fixture(params=["folder", "zip"])
+def own_set(request, tmp_path) -> Callable[[dict[str, bytes]], Path]:
+    """own_set({"train/cat/1.png": bytes, …}) writes a data set, as a folder and as a zip."""
+
+    def write(entries: dict[str, bytes]) -> Path:
+        if request.param == "zip":
+            with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
+                for name, content in entries.items():
+                    archive.writestr(name, content)
+            return tmp_path / "pets.zip"
+        for name, content in entries.items():
+            path = tmp_path / "pets" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return tmp_path / "pets"
+
+    return write
+
+
+@pytest.fixture
+def read(own_set, tmp_path) -> Callable[..., ImageData]:
+    """read({"train/cat/1.png": bytes, …}, fit="pad"): these entries, imported."""
+    return lambda entries, **options: data.load(str(own_set(entries)), tmp_path / "root", **options)
+
+
+@pytest.fixture
+def train_on(tmp_path, one_thread) -> Callable[..., int]:
+    """train_on(path, "--fit", "pad") trains for an epoch in the terminal: its exit code."""
+
+    def run(path: Path | str, *more: str) -> int:
+        words = "--limit 4 -b 4 -e 1 --arch resnet10 --width 0.0625 --precision fp32 --device cpu"
+        roots = ["--data-root", str(tmp_path / "data"), "--run-root", str(tmp_path / "runs")]
+        return train.main([*words.split(), "--dataset", str(path), "--name", "a", *roots, *more])
+
+    return run
+
+
+@pytest.fixture
+def open_own(app) -> Callable:
+    """open_own(path) opens the Train page with a person's own images chosen."""
+
+    def run(path: Path | str):
+        at = app("pages/1_Train.py")
+        at.session_state["dataset"] = "own"
+        at.session_state["dataset_path"] = str(path)
+        at.run()
+        assert not at.exception
+        return at
+
+    return run

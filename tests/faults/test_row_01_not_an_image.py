@@ -4,9 +4,9 @@ import pytest
 
 CASES = {
     "empty": (b"", "the file is empty"),
-    "text": (b"hello, this is a letter\n" * 50, "not a PNG, JPEG, WEBP or BMP image"),
-    "html": (b"<html><script>alert(1)</script></html>", "not a PNG, JPEG, WEBP or BMP image"),
-    "zeros": (bytes(100_000), "not a PNG, JPEG, WEBP or BMP image"),
+    "text": (b"hello, this is a letter\n" * 50, "not a PNG, JPEG, WebP or BMP image"),
+    "html": (b"<html><script>alert(1)</script></html>", "not a PNG, JPEG, WebP or BMP image"),
+    "zeros": (bytes(100_000), "not a PNG, JPEG, WebP or BMP image"),
     "PNG's first bytes": (b"\x89PNG\r\n\x1a\n", "image"),
     "PNG's first chunk": (b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR" + b"\xff" * 17, "image"),
     "JPEG's first bytes": (b"\xff\xd8\xff\xe0" + bytes(20), "image"),

@@ -6,7 +6,8 @@ import numpy as np
 import streamlit as st
 
 from engine import data, predict
-from engine.data import ImageData
+from engine.config import FITS, SETTINGS
+from engine.data import ImageData, formats
 from engine.errors import DataError
 from pages.ui import folders, readings
 from pages.ui.augmentations.preview import Knobs
@@ -15,7 +16,6 @@ from pages.ui.text import plain
 
 MAX_UPLOAD_MB = 20
 MAX_SEED = 2**31 - 1
-FIT = {"crop": "Crop the centre", "pad": "Pad with black"}
 # Widget keys and their first values. With this seed every step changes the image.
 VIEW = {"aug_image": 1, "aug_seed": 607, "aug_fit": "crop", "aug_mixing": "mixup"}
 TRAINING = {
@@ -42,7 +42,8 @@ def choose() -> ImageData | None:
             persist_state="session",
         )
         try:
-            chosen = readings.images(source("shapes" if name == missing else name))
+            fit = st.session_state.get(SETTINGS["data.fit"].key, "crop")  # of the Train page
+            chosen = readings.images(source("shapes" if name == missing else name), fit)
         except DataError as error:
             st.error(f"These images cannot be read: {plain(error)}")
             return None
@@ -108,9 +109,9 @@ def new_seed() -> None:
 
 def own_image() -> np.ndarray | None:
     """An uploaded image, uint8 [3, 32, 32]; None without one, or, with a message, for a bad one."""
+    # No list of types, as on Classify: the decoder decides what is accepted.
     upload = st.file_uploader(
-        "Or upload an image",
-        type=["png", "jpg", "jpeg", "webp", "bmp"],
+        f"Or upload an image ({formats.TITLE})",
         key="upload",
         max_upload_size=MAX_UPLOAD_MB,
     )
@@ -123,9 +124,9 @@ def own_image() -> np.ndarray | None:
         return None
     st.segmented_control(
         "Fit to 32 × 32",
-        list(FIT),
+        list(FITS),
         key="aug_fit",
-        format_func=FIT.get,
+        format_func=FITS.get,
         required=True,
         persist_state="session",
     )

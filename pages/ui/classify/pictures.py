@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from engine import data
-from engine.data.images import FITS
+from engine.config import FITS
 from engine.errors import DataError
 from engine.predict import decode_image, to_input
 from pages.ui import folders, readings
@@ -28,6 +28,8 @@ def read_upload(name: str, content: bytes) -> Picture:
     about = f"{width}×{height} pixels"
     if frames > 1:
         about += f", the first of {frames} pictures in the file"
+    if image.info["dark_bits"]:
+        about += f", dark: its values use {image.info['dark_bits']} of 16 bits"
     inputs = {fit: to_input(image, fit).numpy() for fit in FITS}
     small = max(image.size) <= SMALL
     image.thumbnail((THUMB, THUMB))
@@ -64,13 +66,14 @@ def draw_tests(choice: Choice, draw: int) -> list[Picture]:
 
     Raises DataError when they are not on this computer: nothing is downloaded here.
     """
-    dataset = choice.run.config().data.dataset
+    trained_on = choice.run.config().data
+    dataset = trained_on.dataset
     if not data.is_available(dataset, folders.DATA_ROOT):
         raise DataError(
             f"The test images of {dataset_title(data.name_of(dataset))} are not on this computer. "
             "Download them on Home, or upload your own pictures."
         )
-    images = readings.images(dataset)
+    images = readings.images(dataset, trained_on.fit)
     count = len(images.test_labels)
     indices = np.random.default_rng(draw).choice(count, min(DRAWN, count), replace=False)
     return [_test_picture(images, int(i)) for i in indices]

@@ -114,6 +114,7 @@ def data_inputs() -> None:
             "other customary names, such as Training or val.",
             **keep(),
         )
+        control("data.fit")
     else:
         st.caption(f"{data.DATASETS[st.session_state['dataset']].description}.")
     with st.expander("Validation and subset"):

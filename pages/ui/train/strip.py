@@ -33,7 +33,9 @@ def augmentation_strip() -> None:
     except (ConfigError, DataError):
         return  # the message is beside Start
     try:
-        sheet = _sheet(dataset, readings.version(dataset), config.seed, config.augment)
+        sheet = _sheet(
+            dataset, config.data.fit, readings.version(dataset), config.seed, config.augment
+        )
     except DataError as error:
         st.error(f"These images cannot be used: {markdown(plain(error))}")
         return
@@ -47,9 +49,9 @@ def augmentation_strip() -> None:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _sheet(
-    dataset: str, changed: tuple[int, ...], seed: int, augment: AugmentConfig
+    dataset: str, fit: str, changed: tuple[int, ...], seed: int, augment: AugmentConfig
 ) -> Image.Image:
-    info = readings.images(dataset)
+    info = readings.images(dataset, fit)
     pipeline = make_pipeline(RunConfig(augment=augment), info)
     # Evenly spaced, because images of class folders come class by class.
     indices = [i * (len(info.train_labels) - 1) // (COUNT - 1) for i in range(COUNT)]
