@@ -31,6 +31,13 @@ def on_any_cpu(cpu):
     cpu(amx=True, avx512_bf16=True)
 
 
+@pytest.fixture(params=[False, True], ids=["dot products", "AMX"])
+def amx(request, cpu):
+    """Whether this computer passes for one with AMX; if not, for one with AVX512-BF16."""
+    cpu(amx=request.param, avx512_bf16=True)
+    return request.param
+
+
 @pytest.fixture
 def chosen(monkeypatch):
     """The replacements by which convolutions were computed, in order; PyTorch's own left out."""

@@ -1,46 +1,18 @@
 """The bf16 layers agree with PyTorch's, forward and backward, and apply where they should."""
 
 import copy
-from importlib.util import find_spec
 
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine.device import Compute
-from engine.fast import accelerate
-from engine.fast.activations import FastCELU, FastELU
 from engine.fast.conv import depthwise
-from engine.fast.conv.layers import Bf16Conv
-from engine.fast.fusion.dense import FusedDenseBlock
-from engine.fast.fusion.layers import FusedSequential
-from engine.fast.norms import FastGroupNorm, FastInstanceNorm
-from engine.models import build_model, whitening
 from engine.models.layers import InstanceNorm2d
-from engine.training import loop
+from tests.engine.fast.comparison import FASTER_BF16, distance, faster_layers
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-BF16 = Compute(torch.device("cpu"), "bf16")
+pytestmark = pytest.mark.usefixtures("one_thread", "amx")
 TOLERANCE = 0.02  # ‖difference‖ / ‖expected‖ of a tensor; bf16 rounds by up to 2^-9
-FASTER = {Bf16Conv, FastGroupNorm, FastInstanceNorm, FastELU, FastCELU}
-
-
-@pytest.fixture(autouse=True, params=[False, True], ids=["dot products", "AMX"])
-def amx(request, cpu):
-    """The layers are right on any CPU; here they are used on any."""
-    cpu(amx=request.param, avx512_bf16=True)
-    return request.param
-
-
-def faster_layers(model):
-    """The model as in inference, where nothing is fused."""
-    return accelerate(model, BF16, training=False)
-
-
-def distance(result, expected) -> float:
-    return ((result.double() - expected.double()).norm() / expected.double().norm()).item()
 
 
 def gradients(layer, x, grad):
@@ -59,7 +31,7 @@ def check_layer(layer, shape, mean=0):
         parameter.data = parameter.data.bfloat16().float()  # what bf16 sees
     exact = copy.deepcopy(layer).double()
     faster = faster_layers(nn.Sequential(layer).to(memory_format=torch.channels_last))
-    assert type(faster[0]) in FASTER
+    assert type(faster[0]) in FASTER_BF16
     grad = torch.randn(exact(x.double()).shape, generator=draw).bfloat16()
     grad = grad.contiguous(memory_format=torch.channels_last)
     expected = gradients(exact, x.double(), grad.double())
@@ -214,58 +186,6 @@ def test_gradients_that_are_not_needed_are_not_computed(layer, chosen):
         assert masks in ([], [others]) and len(convolutions) <= 1
 
 
-@pytest.mark.parametrize(
-    "choices",
-    [
-        {"model.arch": "convmixer256d8", "model.width": 0.03125},
-        {"model.arch": "resnext10", "model.width": 0.5},
-        {"model.arch": "resnet10", "model.width": 0.5},
-        {"model.arch": "speedrun", "model.width": 0.5},
-        {"model.arch": "densenet121", "model.width": 0.125},
-    ],
-    ids=lambda choices: choices["model.arch"],
-)
-def test_an_interrupted_training_resumes_bit_identically(
-    choices, make_trainer, tiny, tmp_path, same, monkeypatch, chosen
-):
-    monkeypatch.setattr(loop, "READ_EVERY_S", 0.0)
-    config = tiny(precision="bf16", **choices, **{"optim.lr": 0.01})
-    ended = []
-    for name, cuts in (("whole", 0), ("cut", 1)):
-        (tmp_path / name).mkdir()
-        for _ in range(cuts):
-            records = make_trainer(tmp_path / name, config).fit()
-            for _ in range(6):
-                next(records)
-            records.close()
-        trainer = make_trainer(tmp_path / name, config)
-        list(trainer.fit())
-        ended.append(trainer.model.state_dict())
-    assert same(*ended)
-    is_dense = choices["model.arch"] == "densenet121"
-    assert chosen or is_dense  # which has no filters that are slow without AMX
-    if find_spec("numba"):
-        kind = FusedDenseBlock if is_dense else FusedSequential
-        assert any(isinstance(m, kind) for m in trainer.model.modules())
-
-
-@pytest.mark.parametrize("arch", ["convmixer256d8", "resnext10", "resnet10"])
-def test_it_can_be_compiled(arch, chosen):
-    """The graph that torch.compile traces gives the same gradients; C++ is not compiled."""
-    width = 0.03125 if arch == "convmixer256d8" else 0.5
-    model = faster_layers(build_model(arch, width=width).train())
-    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    slopes = []
-    for network in (model, torch.compile(model, backend="aot_eager")):
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = F.cross_entropy(network(images).float(), torch.arange(4))
-        slopes.append(torch.autograd.grad(loss, list(model.parameters())))
-    torch.compiler.reset()
-    assert chosen
-    for found, expected in zip(slopes[1], slopes[0], strict=True):
-        assert distance(found, expected) < TOLERANCE
-
-
 @pytest.mark.parametrize("mean", [0, 10])
 @pytest.mark.parametrize("side", [4, 8])
 @pytest.mark.parametrize("layer", [nn.GroupNorm(4, 24), nn.GroupNorm(24, 24), nn.GroupNorm(1, 24)])
@@ -281,88 +201,3 @@ def test_instance_norm(side):
 @pytest.mark.parametrize("layer", [nn.ELU(), nn.CELU(), nn.ELU(alpha=0.5), nn.CELU(alpha=2.0)])
 def test_exponential_units(layer):
     check_layer(layer, (3, 8, 4, 4))
-
-
-@pytest.mark.parametrize(
-    ("arch", "activation", "norm"),
-    [
-        ("resnet18", None, None),
-        ("resnext18", "elu", "group"),
-        ("vgg16", "celu", "instance"),
-        ("densenet121", None, "layer"),
-        ("convmixer256d8", None, None),
-        ("speedrun", None, None),
-    ],
-)
-def test_whole_networks_keep_their_names_and_answers(arch, activation, norm):
-    draw = torch.Generator().manual_seed(1)
-    images = torch.randn(4, 3, 32, 32, generator=draw)
-    plain = build_model(arch, activation=activation, norm=norm)
-    if layer := whitening.find(plain):
-        layer.fit(images)
-    names = list(plain.state_dict())
-    faster = faster_layers(copy.deepcopy(plain).to(memory_format=torch.channels_last))
-    assert list(faster.state_dict()) == names
-    # Norms over few images would show rounding in their statistics, not in the layers.
-    plain.eval(), faster.eval()
-    expected = plain(images)
-    with torch.autocast("cpu", torch.bfloat16):
-        result = faster(images.contiguous(memory_format=torch.channels_last))
-    assert distance(result.float(), expected) < 5 * TOLERANCE
-    slopes = []
-    for network, logits in ((plain, expected), (faster, result)):
-        (head,) = [m for m in network.modules() if isinstance(m, nn.Linear)]
-        loss = F.cross_entropy(logits.float(), torch.arange(4))
-        slopes += torch.autograd.grad(loss, head.weight)
-    assert distance(slopes[1], slopes[0]) < 5 * TOLERANCE
-
-
-@pytest.mark.parametrize("norm", ["batch", "group"])
-def test_gradients_through_a_whole_network_are_no_worse_than_bf16_makes_them(norm):
-    """Every parameter's gradient in training is as near to fp32 as with PyTorch's bf16 layers."""
-    draw = torch.Generator().manual_seed(1)
-    images, labels = torch.randn(32, 3, 32, 32, generator=draw), torch.arange(32) % 10
-    # smooth, so rounding moves no value across a kink
-    plain = build_model("resnet10", activation="celu", norm=norm, width=0.5)
-    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
-    faster = faster_layers(copy.deepcopy(last))
-    assert {type(m) for m in faster.modules()} & FASTER
-    slopes = []
-    for network, enabled in ((plain, False), (last, True), (faster, True)):
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            loss = F.cross_entropy(network(images).float(), labels)
-        slopes.append(torch.autograd.grad(loss, list(network.parameters())))
-    for exact, usual, found in zip(*slopes, strict=True):
-        assert distance(found, exact) < max(TOLERANCE, 1.5 * distance(usual, exact))
-
-
-def test_activations_are_in_place_where_that_is_faster(amx):
-    model = faster_layers(build_model("resnet10", width=0.25))
-    x = torch.randn(1, 3, 4, 4)
-    for module in model.modules():
-        if isinstance(module, nn.ReLU):
-            assert (module(x) is x) == (not amx)
-
-
-@pytest.mark.parametrize("compute", [Compute(torch.device("cpu"), "fp32"), BF16])
-def test_elsewhere_nothing_is_changed(compute, cpu):
-    """Neither for a CPU without bf16 instructions nor for one without the kernels in fp32."""
-    cpu(amx=False, avx512_bf16=False, kernels=False)
-    for activation in ("elu", "relu"):
-        model = build_model("resnet10", activation=activation, norm="group", width=0.25)
-        before = [type(m) for m in model.modules()]
-        accelerate(model, compute, training=True)
-        assert [type(m) for m in model.modules()] == before
-
-
-@pytest.mark.parametrize("arch", ["resnet10", "densenet121"])
-def test_the_loss_falls_as_it_does_in_fp32(arch, make_trainer, tiny):
-    """The same training in both precisions: losses agree within bf16 rounding noise."""
-    losses = []
-    for precision in ("fp32", "bf16"):
-        choices = {"model.arch": arch, "model.width": 0.25, "optim.lr": 0.02}
-        config = tiny(precision=precision, epochs=4, **choices)
-        epochs = [r for r in make_trainer(None, config).fit() if hasattr(r, "train_loss")]
-        losses.append([epoch.train_loss for epoch in epochs])
-    assert losses[0] == pytest.approx(losses[1], rel=0.03)
-    assert losses[0][-1] < losses[0][0]
