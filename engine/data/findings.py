@@ -63,14 +63,14 @@ def find_duplicates(samples: Sequence[Sample], pixels: Tensor, train_count: int)
     lines = []
     if leaked:
         test = len(samples) - train_count
+        are = "are training images" if len(leaked) > 1 else "is a training image"
         lines.append(
-            f"{len(leaked):,} of {test:,} test images are training images too, such as "
+            f"{len(leaked):,} of {test:,} test images {are} too, such as "
             f"{_pair(samples, leaked[0])}: accuracy on test images will read too high"
         )
     if ambiguous:
-        lines.append(
-            f"{len(ambiguous):,} images are in two classes, such as {_pair(samples, ambiguous[0])}"
-        )
+        many = f"{len(ambiguous):,} images are" if len(ambiguous) > 1 else "1 image is"
+        lines.append(f"{many} in two classes, such as {_pair(samples, ambiguous[0])}")
     return lines
 
 
