@@ -60,6 +60,8 @@ def run_lines(shown: list) -> None:
             if status.state is State.RUNNING and status.steps:
                 left = f", {time_left(status)}" if status.eta_seconds is not None else ""
                 st.caption(f"epoch {status.epoch} of {status.epochs}{left}")
+            elif status.state is State.DAMAGED:
+                st.caption("a file of it cannot be read")
             elif status.final_acc is not None:
                 on = "test" if status.val_is_test else "held-out"
                 st.caption(f"{percent(status.final_acc)} on {on} images")

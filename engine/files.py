@@ -1,14 +1,31 @@
-"""Atomic file replacement on every platform."""
+"""Files on every platform: atomic replacement, bounded reading, leftovers of killed processes."""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import shutil
+import stat
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 # Windows refuses to replace a file that is open; readers here keep one open for milliseconds.
 REPLACE_TRIES, REPLACE_WAIT_S = 20, 0.01
+STALE_S = 3600.0  # age from which a temporary file, written within seconds, is a leftover
+# Names that write_atomic and the folder of runs give; the group is the process.
+TEMPORARY = re.compile(r"\..+\.(\d+)(?:-\d+)?\.(?:tmp|trash)")
+KINDS = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def expand_user(path: str | Path) -> Path:
@@ -64,3 +81,91 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises OSError, also for a folder, pipe, socket or device: opening a pipe may block, and a
+    device may have no end.
+    """
+    _check_regular(Path(path).stat())
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags)  # without blocking: it may have been replaced by a pipe
+    try:
+        _check_regular(os.fstat(handle))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Contents of a regular file of at most `limit` bytes. Raises OSError, as open_regular does."""
+    with open_regular(path) as file:
+        content = file.read(limit + 1) or b""  # None where a special file has nothing to read
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit / 2**20:g} MB")
+    return content
+
+
+def _check_regular(about: os.stat_result) -> None:
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(errno.EINVAL, f"a {kind_of(about)}, not a file")
+
+
+def kind_of(about: os.stat_result) -> str:
+    """Such as "file", "folder", "pipe" or "device"."""
+    return KINDS.get(stat.S_IFMT(about.st_mode), "file")
+
+
+def reason(error: OSError) -> str:
+    """Why reading or writing failed and what to do, for the end of a message."""
+    text = error.strerror or str(error)
+    if error.errno in FULL:
+        return f"{text}; free some space"
+    if error.errno in FORBIDDEN and os.name == "nt":  # an open file is reported in the same way
+        return f"{text}; close other programs that use it, or check the folder's rights"
+    return f"{text}; check the folder's rights" if error.errno in FORBIDDEN else text
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files and folders that killed processes left in `folder` an hour ago."""
+    try:
+        leftovers = [path for path in folder.iterdir() if _is_leftover(path)]
+    except OSError:
+        return
+    for path in leftovers:
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, as far as that is possible."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_leftover(path: Path) -> bool:
+    match = TEMPORARY.fullmatch(path.name)
+    if not match:
+        return False
+    try:
+        return time.time() - path.lstat().st_mtime > STALE_S and not _is_process(int(match[1]))
+    except OSError:
+        return False
+
+
+def _is_process(number: int) -> bool:
+    if os.name == "nt":  # os.kill would end it
+        return False
+    try:
+        os.kill(number, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

@@ -113,12 +113,16 @@ class Worker:
         return with_fields(known, {"model.num_classes": config.model.num_classes}) == config
 
     def resume(self, run: Run) -> None:
-        """Queue a paused, stopped, failed or interrupted run, ahead of all others."""
+        """Queue a paused, stopped, failed or interrupted run, ahead of all others.
+
+        Also one whose status.json is damaged. Raises RunError or ConfigError.
+        """
+        run.config()  # raises if it is damaged
         with run.hold("the app") as writer:
             state = writer.status.state
             if state not in (*RESUMABLE, State.RUNNING):  # running without a writer: interrupted
                 raise RunError(f"run {run.name!r} is {state}; only an unfinished run can go on")
-            (run.path / "control.json").unlink(missing_ok=True)
+            writer.discard_request()
             writer.update(state=State.QUEUED, queued=time.time(), message="")
         self._enqueue(run, first=True)
 

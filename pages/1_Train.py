@@ -47,7 +47,8 @@ def page() -> None:
         queue(statuses)
         st.write("Choose a network and press **Start training** to watch it learn.")
     form()
-    training = watched is not None and watched.status().state in readings.LIVE
+    status = readings.status_of(watched) if watched else None
+    training = status is not None and status.state in readings.LIVE
     every = refresh.WATCHING_S if training else refresh.INTERVAL_S
     refresh.rerun_on_change(refresh.live_states, statuses, every)
 

@@ -5,10 +5,12 @@ from engine.runs.folder import (
     check_name,
     create,
     delete,
+    find_run,
     list_runs,
     open_run,
     rename,
     suggest_name,
+    sweep,
 )
 
 __all__ = [
@@ -16,8 +18,10 @@ __all__ = [
     "check_name",
     "create",
     "delete",
+    "find_run",
     "list_runs",
     "open_run",
     "rename",
     "suggest_name",
+    "sweep",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -17,10 +18,19 @@ from torch import Tensor, nn
 
 from engine.config import ModelConfig
 from engine.errors import CheckpointError
-from engine.files import replace, sync_folder, write_atomic
+from engine.files import (
+    open_regular,
+    read_regular,
+    reason,
+    remove,
+    replace,
+    sync_folder,
+    write_atomic,
+)
 from engine.models import ARCHITECTURES
 
 SCHEMA = 1
+MAX_MANIFEST_BYTES = 2**20
 KEEP = 2  # checkpoints of a run: the newest, and one to fall back on
 
 
@@ -32,6 +42,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     header: dict[str, str]  # of the weights: architecture, activation, norm, width …
     state: dict[str, Any]  # optimizer, scaler, sums, best so far, position
+    damaged: tuple[str, ...] = ()  # names of newer ones, which were passed over
 
 
 def describe_model(model: ModelConfig) -> dict[str, str]:
@@ -150,10 +161,7 @@ class CheckpointStore:
             self._remove_leftovers()
             staging.mkdir()
             _write_synced(staging / "weights.safetensors", content)
-            with (staging / "state.pt").open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
+            _write_synced(staging / "state.pt", _pickle(state))
             digests = {
                 name: _sha256(staging / name) for name in ("weights.safetensors", "state.pt")
             }
@@ -163,7 +171,7 @@ class CheckpointStore:
             replace(staging, final)
             sync_folder(self.resume)
             self._remove_old()
-        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        except OSError as error:
             shutil.rmtree(staging, ignore_errors=True)
             raise _cannot_save(final, error) from error
 
@@ -177,9 +185,10 @@ class CheckpointStore:
 
         Raises CheckpointError if all of them are damaged.
         """
-        folders = _saved(self.resume)
+        folders, damaged = _saved(self.resume), []
         for folder in reversed(folders):
             if not _is_intact(folder):
+                damaged.append(folder.name)
                 continue
             weights, header = load_weights(folder / "weights.safetensors")
             try:
@@ -188,7 +197,7 @@ class CheckpointStore:
                 raise CheckpointError(
                     f"{folder.name}/state.pt: cannot be read ({error})"
                 ) from error
-            return Checkpoint(state["step"], weights, header, state)
+            return Checkpoint(state["step"], weights, header, state, tuple(damaged))
         if folders:
             raise CheckpointError("every checkpoint of this run is damaged; start a new run")
         return None
@@ -206,10 +215,8 @@ class CheckpointStore:
 
     def _remove_leftovers(self) -> None:
         """Delete temporary files of killed writers; the lock is ours."""
-        for path in self.resume.glob(".*.tmp"):
-            shutil.rmtree(path, ignore_errors=True)
-        for path in self.folder.glob(".*.safetensors.*.tmp"):
-            path.unlink(missing_ok=True)
+        for path in (*self.resume.glob(".*.tmp"), *self.folder.glob(".*.safetensors.*.tmp")):
+            remove(path)
 
 
 def _saved(resume: Path) -> list[Path]:
@@ -219,7 +226,7 @@ def _saved(resume: Path) -> list[Path]:
     found = {}
     for path in resume.iterdir():
         step, _, again = path.name.partition(".")
-        if step.isdigit() and (again.isdigit() or not again):
+        if step.isdecimal() and (again.isdecimal() or not again):
             found[int(step), int(again or 0)] = path
     return [found[key] for key in sorted(found)]
 
@@ -230,7 +237,14 @@ def _serialize(weights: dict[str, Tensor], header: dict[str, str]) -> bytes:
     return safetensors.torch.save(plain, metadata=header)
 
 
-def _write_synced(path: Path, content: bytes) -> None:
+def _pickle(state: dict[str, Any]) -> memoryview:
+    # In memory: torch.save to a file reports a full disk without the system's reason.
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getbuffer()
+
+
+def _write_synced(path: Path, content: bytes | memoryview) -> None:
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -238,27 +252,23 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_intact(folder: Path) -> bool:
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = json.loads(read_regular(folder / "manifest.json", MAX_MANIFEST_BYTES))
         newer = manifest["schema"] > SCHEMA
         digests = manifest["sha256"]
         complete = set(digests) == {"weights.safetensors", "state.pt"}
         same = complete and all(_sha256(folder / name) == value for name, value in digests.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
     if newer:
         raise CheckpointError(f"checkpoint {folder.name} was written by a newer version; update")
     return same
 
 
-def _cannot_save(path: Path, error: Exception) -> CheckpointError:
-    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-    return CheckpointError(
-        f"could not save {path.name}: {reason}; free some space or check the folder's rights, "
-        "then resume the run"
-    )
+def _cannot_save(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(f"could not save {path.name}: {reason(error)}, then resume the run")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from engine import files
 from engine.config import RunConfig
 from engine.errors import ConfigError, RunError
 from engine.files import replace, write_atomic
@@ -47,7 +48,11 @@ def _taken(root: Path) -> set[str]:
     try:
         return {path.name.lower() for path in root.iterdir()} if root.is_dir() else set()
     except OSError as error:  # not readable, or not a path
-        raise RunError(f"cannot read the folder of runs {root}: {error.strerror}") from error
+        raise _unreadable(root, error) from error
+
+
+def _unreadable(root: Path, error: OSError) -> RunError:
+    return RunError(f"cannot read the folder of runs {root}: {files.reason(error)}")
 
 
 def create(root: Path, name: str, config: RunConfig) -> Run:
@@ -58,6 +63,7 @@ def create(root: Path, name: str, config: RunConfig) -> Run:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".create.lock", timeout=30):
             check_free(root, name)  # another process may have created it meanwhile
+            files.sweep(root)
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir()
             now = time.time()
@@ -67,8 +73,17 @@ def create(root: Path, name: str, config: RunConfig) -> Run:
             staging.rename(root / name)
     except OSError as error:
         shutil.rmtree(staging, ignore_errors=True)
-        raise RunError(f"cannot create a run in {root}: {error.strerror or error}") from error
+        raise RunError(f"cannot create a run in {root}: {files.reason(error)}") from error
     return Run(root / name)
+
+
+def find_run(root: Path, name: str) -> Run:
+    """The run `name` under `root`, be it damaged. Raises ConfigError or RunError."""
+    check_name(name)
+    run = Run(root / name)
+    if not run.exists():
+        raise RunError(f"there is no run {name!r} in {root}")
+    return run
 
 
 def open_run(root: Path, name: str) -> Run:
@@ -86,30 +101,66 @@ def rename(run: Run, name: str) -> Run:
         if writer.status.state is State.QUEUED:  # the queue refers to its name
             raise RunError(f"run {run.name!r} is queued; rename it once it has ended")
     target = run.path.with_name(name)
-    replace(run.path, target)  # after releasing the lock: Windows cannot move a file in use
+    try:
+        replace(run.path, target)  # after releasing the lock: Windows cannot move a file in use
+    except OSError as error:
+        why = files.reason(error)
+        raise RunError(f"run {run.name!r} cannot be renamed: {why}") from error
     return Run(target)
 
 
 def delete(run: Run) -> None:
-    """Delete a run and its folder. Raises RunError while it is training."""
-    with run.hold("the app"):
-        pass
+    """Delete a run and its folder. Raises RunError while it is training, or if that fails."""
+    try:
+        with run.hold("the app"):
+            pass
+    except RunError as error:
+        # Where not even a lock file can be made, as on a full disk, no process holds the lock.
+        lockless = isinstance(error.__cause__, OSError) and not (run.path / "run.lock").exists()
+        if not lockless:
+            raise
     trash = run.path.with_name(f".{run.name}.{os.getpid()}.trash")
-    replace(run.path, trash)  # atomic; the removal itself may take long
+    try:
+        replace(run.path, trash)  # atomic; the removal itself may take long
+    except OSError as error:
+        why = files.reason(error)
+        raise RunError(f"run {run.name!r} cannot be deleted: {why}") from error
     shutil.rmtree(trash, ignore_errors=True)
 
 
 def list_runs(root: Path) -> list[Run]:
-    """Every run under `root`, newest first; other folders are skipped."""
+    """Every run under `root`, newest first, also damaged ones; other folders are skipped.
+
+    Raises RunError if `root` is a folder that cannot be read.
+    """
+    try:
+        paths = list(root.iterdir()) if root.is_dir() else []
+    except OSError as error:
+        raise _unreadable(root, error) from error
     found = []
-    if root.is_dir():
-        for path in root.iterdir():
-            try:
-                check_name(path.name)
-                found.append((path.joinpath("config.json").stat().st_mtime, Run(path)))
-            except (ConfigError, OSError):
-                continue
+    for path in paths:
+        try:
+            check_name(path.name)
+        except ConfigError:
+            continue
+        if (made := _time(path)) is not None:
+            found.append((made, Run(path)))
     return [run for _, run in sorted(found, key=lambda pair: (-pair[0], pair[1].name))]
+
+
+def _time(path: Path) -> float | None:
+    """Modification time of a run's config, or of the folder without one; None if it is no run."""
+    try:
+        return (path / "config.json").lstat().st_mtime
+    except OSError:
+        return path.lstat().st_mtime if Run(path).exists() else None
+
+
+def sweep(root: Path) -> None:
+    """Remove leftovers of killed processes under `root`, where no process trains."""
+    files.sweep(root)
+    for run in list_runs(root):
+        run.sweep()
 
 
 def suggest_name(root: Path, config: RunConfig, base: str | None = None) -> str:

@@ -12,68 +12,25 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from engine import files
 from engine.config import RunConfig
 from engine.errors import RunError
 from engine.files import write_atomic
+from engine.runs import contents, metrics
+from engine.runs.contents import SCHEMA
+from engine.runs.status import RESUMABLE, State, Status
 
-SCHEMA = 1
+__all__ = ["RESUMABLE", "SCHEMA", "Run", "RunWriter", "State", "Status", "config_json"]
+
+NOTE_CHARS = 10_000
+# Written without the lock, so perhaps at this moment: the sweep of a holder leaves them alone.
+UNLOCKED = (".control.json.", ".note.txt.")
 LOCK_WAIT_S = 2.0  # seconds; `is_alive` of another process holds the lock for microseconds
-
-
-class State(StrEnum):
-    """State of a run."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    PAUSED = "paused"
-    FINISHED = "finished"
-    STOPPED = "stopped"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-
-
-RESUMABLE = (State.PAUSED, State.STOPPED, State.FAILED, State.INTERRUPTED)
-
-
-@dataclass(frozen=True)
-class Status:
-    """Contents of status.json. Accuracies are from 0 to 1; times are seconds or Unix time."""
-
-    state: State = State.QUEUED
-    phase: str = ""  # shown to the user: "training", "reading shapes" …
-    message: str = ""  # reason of a failure, one line
-    created: float = 0.0
-    queued: float = 0.0  # time of the last submission; orders the queue
-    updated: float = 0.0
-    step: int = 0
-    steps: int = 0
-    epoch: int = 0  # current epoch, from 1
-    epochs: int = 0
-    images_per_s: float = 0.0
-    batch_seconds: float = 0.0
-    eta_seconds: float | None = None
-    eta_settled: bool = True  # False: a first guess
-    seconds: float = 0.0  # training time of all sessions
-    final_acc: float | None = None  # validation accuracy after the last finished epoch
-    tta_acc: float | None = None  # final_acc with test-time augmentation, if asked for
-    best_acc: float | None = None
-    best_epoch: int | None = None
-    val_is_test: bool = True  # best_acc was then selected on test data
-    parameters: int | None = None
-    compute: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Status:
-        known = {f.name for f in dataclasses.fields(cls)}
-        kept = {key: value for key, value in values.items() if key in known}
-        return cls(**{**kept, "state": State(kept["state"])})
 
 
 class Run:
@@ -86,22 +43,43 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
+    def exists(self) -> bool:
+        """Whether there is such a run, be it damaged."""
+        return contents.exists(self.path)
+
     def config(self) -> RunConfig:
-        values = self._config_file()
-        return RunConfig.from_dict({k: v for k, v in values.items() if k not in CONFIG_EXTRAS})
+        """The config. Raises RunError or ConfigError if config.json is damaged."""
+        return contents.read_config(self.path)
 
     def dataset_info(self) -> dict[str, Any] | None:
-        """{"name", "classes", "mean", "std"} of the data set; None before it was loaded."""
-        return self._config_file().get("dataset_info")
+        """{"name", "classes", "mean", "std"} of the data set; None before it was loaded.
+
+        Raises RunError if config.json is damaged.
+        """
+        return contents.read_dataset_info(self.path)
 
     def status(self) -> Status:
-        """Status; a run that is "running" but whose lock is free is interrupted."""
-        status = self._status_file()
-        if status.state is State.RUNNING and not self.is_alive():
-            status = self._status_file()  # it may have ended in between
-            if status.state is State.RUNNING:
-                return dataclasses.replace(status, state=State.INTERRUPTED)
+        """Status; a run that is "running" but whose lock is free is interrupted.
+
+        If status.json cannot be read, the state is damaged, and `message` says what to do. Raises
+        RunError if there is no such run.
+        """
+        try:
+            status = contents.read_status(self.path)
+            if status.state is State.RUNNING and not self.is_alive():
+                status = contents.read_status(self.path)  # it may have ended in between
+                if status.state is State.RUNNING:
+                    return dataclasses.replace(status, state=State.INTERRUPTED)
+        except RunError as error:
+            if not self.exists():
+                raise contents.absent(self.path) from None
+            advice = "resume the run to train on from its last checkpoint, or delete it"
+            return contents.recover_status(self.path, State.DAMAGED, f"{error}; {advice}")
         return status
+
+    def problems(self) -> list[str]:
+        """Sentences about files, other than status.json, that are damaged or missing."""
+        return contents.problems(self.path)
 
     def is_alive(self) -> bool:
         """Whether a process holds the run's lock."""
@@ -114,74 +92,65 @@ class Run:
             return False
 
     def records(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-        """Records from byte `offset` on, and the offset of the next call.
+        """Records from byte `offset` on, and the offset of the next call; damaged ones left out.
 
         An incomplete last line is left for the next call. An offset past the end (a resume trims
         the file) reads from the beginning.
         """
-        path = self.path / "metrics.jsonl"
-        try:
-            with path.open("rb") as file:
-                if offset > os.fstat(file.fileno()).st_size:
-                    offset = 0
-                file.seek(offset)
-                content = file.read()
-        except FileNotFoundError:
-            return [], 0
-        whole = content[: content.rfind(b"\n") + 1]
-        return _parse_lines(whole.splitlines()), offset + len(whole)
+        return contents.read_records(self.path, offset)
 
     def epochs(self) -> list[dict[str, Any]]:
         """Epoch records only; much faster than `records`, since step records are not parsed."""
-        try:
-            lines = (self.path / "metrics.jsonl").read_bytes().splitlines()
-        except FileNotFoundError:
-            return []
-        mark = json.dumps({"kind": "epoch"})[1:-1].encode()  # as written by RunWriter.append
-        return _parse_lines([line for line in lines if mark in line])
+        return contents.read_epochs(self.path)
 
     def log(self) -> str:
-        try:
-            return (self.path / "train.log").read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return ""
+        """The end of the log."""
+        return contents.read_log(self.path)
 
     def request(self, command: str) -> None:
-        """Request that the writer, in any process, pauses or stops: "pause" or "stop"."""
+        """Request that the writer, in any process, pauses or stops: "pause" or "stop".
+
+        Raises RunError if the request cannot be written.
+        """
         if command not in ("pause", "stop"):
             raise ValueError(f"unknown command {command!r}")
-        write_atomic(self.path / "control.json", json.dumps({"command": command}), durable=False)
+        with self.writing("control.json") as path:
+            write_atomic(path, json.dumps({"command": command}), durable=False)
 
     def note(self) -> str:
         """The user's note; empty if there is none."""
-        try:
-            return (self.path / "note.txt").read_text(encoding="utf-8")
-        except OSError:
-            return ""
+        return contents.read_note(self.path)
 
     def set_note(self, text: str) -> None:
-        write_atomic(self.path / "note.txt", text[:10_000], durable=False)
+        """Replace the note. Raises RunError if it cannot be written."""
+        with self.writing("note.txt") as path:
+            content = text[:NOTE_CHARS].encode("utf-8", "replace")
+            write_atomic(path, content, durable=False)
 
     def requested(self) -> str | None:
         """The pending request, "pause" or "stop", or None."""
         try:
-            command = json.loads((self.path / "control.json").read_text())["command"]
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-        ):  # Windows: while it is replaced
+            command = contents.read_json(self.path, "control.json").get("command")
+        except RunError:  # none; or Windows, while it is replaced
             return None
         return command if command in ("pause", "stop") else None
 
     def holder(self) -> str:
         """Description of the lock's holder, such as "train.py, process 12 on host"."""
         try:
-            held = json.loads((self.path / "holder.json").read_text())
+            held = contents.read_json(self.path, "holder.json")
             return f"{held['role']}, process {held['pid']} on {held['host']}"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (RunError, KeyError):
             return "another process"
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """The path of one of the run's files; an OSError in the context becomes a RunError."""
+        try:
+            yield self.path / name
+        except OSError as error:
+            why = files.reason(error)
+            raise RunError(f"run {self.name!r}: {name} cannot be written: {why}") from error
 
     @contextlib.contextmanager
     def hold(self, role: str) -> Iterator[RunWriter]:
@@ -192,12 +161,16 @@ class Run:
         except Timeout:
             raise RunError(f"run {self.name!r} is in use by {self.holder()}") from None
         except FileNotFoundError:
-            raise self._absent() from None
+            raise contents.absent(self.path) from None
         except OSError as error:
-            raise RunError(f"run {self.name!r} cannot be locked: {error.strerror}") from error
+            why = files.reason(error)
+            raise RunError(f"run {self.name!r} cannot be locked: {why}") from error
         try:
+            self._sweep()
             holder = {"role": role, "pid": os.getpid(), "host": socket.gethostname()}
-            write_atomic(self.path / "holder.json", json.dumps(holder), durable=False)
+            with contextlib.suppress(OSError):  # only informs others; a full disk can do without
+                (self.path / "holder.json").unlink(missing_ok=True)
+                write_atomic(self.path / "holder.json", json.dumps(holder), durable=False)
             yield RunWriter(self)
         finally:
             lock.release()
@@ -208,36 +181,20 @@ class Run:
         # Not thread-local: other threads of this process must see that the lock is held.
         return FileLock(self.path / "run.lock", timeout=timeout, thread_local=False)
 
-    def _config_file(self) -> dict[str, Any]:
-        values = self._read_json("config.json")
-        if values.get("schema", SCHEMA) != SCHEMA:
-            raise RunError(f"run {self.name!r} was made by a newer version; update this one")
-        return values
+    def sweep(self) -> None:
+        """Remove temporary files and folders of killed writers, unless the run has a writer."""
+        if self._leftovers():
+            with contextlib.suppress(Timeout, OSError), self._lock(timeout=0):
+                self._sweep()
 
-    def _status_file(self) -> Status:
-        try:
-            return Status.from_dict(self._read_json("status.json"))
-        except (KeyError, ValueError, TypeError) as error:
-            if isinstance(error, RunError):
-                raise
-            raise RunError(f"run {self.name!r}: status.json is damaged") from error
+    def _sweep(self) -> None:
+        for path in self._leftovers():
+            if not path.name.startswith(UNLOCKED):
+                files.remove(path)
+        files.sweep(self.path)
 
-    def _read_json(self, name: str) -> dict[str, Any]:
-        try:
-            values = json.loads((self.path / name).read_text())
-        except OSError:
-            raise self._absent() from None
-        except (ValueError, RecursionError):
-            raise RunError(f"run {self.name!r}: {name} is damaged") from None
-        if not isinstance(values, dict):
-            raise RunError(f"run {self.name!r}: {name} is damaged")
-        return values
-
-    def _absent(self) -> RunError:
-        return RunError(f"there is no run {self.name!r} in {self.path.parent}")
-
-
-CONFIG_EXTRAS = ("schema", "dataset_info")
+    def _leftovers(self) -> list[Path]:
+        return [*self.path.glob(".*.tmp"), *self.path.glob("resume/.*.tmp")]
 
 
 class RunWriter:
@@ -246,11 +203,10 @@ class RunWriter:
     def __init__(self, run: Run):
         self.run = run
         try:
-            self._status = run._status_file()
+            self._status = contents.read_status(run.path)
         except RunError:
             # Progress is not synced to disk, so a power cut may lose it; checkpoints have the rest.
-            run._config_file()
-            self._status = Status(state=State.INTERRUPTED)
+            self._status = contents.recover_status(run.path, State.INTERRUPTED)
 
     @property
     def status(self) -> Status:
@@ -262,7 +218,8 @@ class RunWriter:
             durable = True
         self._status = dataclasses.replace(self._status, updated=time.time(), **changes)
         content = json.dumps(dataclasses.asdict(self._status))
-        write_atomic(self.run.path / "status.json", content, durable=durable)
+        with self.run.writing("status.json") as path:
+            write_atomic(path, content, durable=durable)
 
     def begin(self, allowed: tuple[State, ...]) -> None:
         """Change to running from one of the `allowed` states; discard requests of earlier sessions.
@@ -274,36 +231,53 @@ class RunWriter:
             state = State.INTERRUPTED
         if state not in allowed:
             raise RunError(f"run {self.run.name!r} is {state} and cannot be started")
-        (self.run.path / "control.json").unlink(missing_ok=True)
-        self.update(state=State.RUNNING, phase="starting", message="")
+        self.discard_request()
+        self.update(state=State.RUNNING, phase="starting", message="", notes=[])
+
+    def discard_request(self) -> None:
+        with self.run.writing("control.json") as path:
+            path.unlink(missing_ok=True)
 
     def save_config(self, config: RunConfig, dataset_info: dict[str, Any]) -> None:
         """Write config.json: the resolved config, and the data set's classes, mean and std."""
-        write_atomic(self.run.path / "config.json", config_json(config, dataset_info))
+        with self.run.writing("config.json") as path:
+            write_atomic(path, config_json(config, dataset_info))
 
     def append(self, records: list[dict[str, Any]], *, durable: bool = False) -> None:
         """Append records; `durable` syncs them, and all before them, to disk."""
         lines = "".join(json.dumps(record) + "\n" for record in records)
-        with (self.run.path / "metrics.jsonl").open("ab") as file:
+        with self.run.writing("metrics.jsonl") as path, path.open("ab") as file:
             file.write(lines.encode())
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def trim(self, step: int, epochs_done: int) -> None:
-        """Drop records after the checkpoint of a resume, and an incomplete last line."""
+    def trim(self, step: int, epochs_done: int) -> str:
+        """Drop records after the checkpoint of a resume, and lines that are no records.
+
+        Returns a sentence if the file lacks records of finished epochs, which are lost.
+        """
         limits = {"step": ("step", step), "epoch": ("epoch", epochs_done)}
         kept = []
         for record in self.run.records()[0]:
             key, limit = limits[record["kind"]]
             if record[key] <= limit:
-                kept.append(json.dumps(record) + "\n")
-        write_atomic(self.run.path / "metrics.jsonl", "".join(kept))
+                kept.append(record)
+        with self.run.writing("metrics.jsonl") as path:
+            write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept))
+        missing = metrics.missing_epochs(kept, epochs_done)
+        if not missing:
+            return ""
+        first, last = missing[0], missing[-1]
+        which = f"epoch {first}" if first == last else f"epochs {first} to {last}"
+        if last - first >= len(missing):
+            which = f"{len(missing)} epochs from {first} to {last}"
+        return f"metrics.jsonl lacks records of {which}: they are lost, and the curves have a gap"
 
     def log(self, text: str) -> None:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        path = self.run.path / "train.log"
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        mode = {"mode": "a", "encoding": "utf-8", "errors": "backslashreplace"}
+        with self.run.writing("train.log") as path, path.open(**mode) as file:
             file.write(f"{stamp} {text.rstrip()}\n")
 
 
@@ -311,15 +285,3 @@ def config_json(config: RunConfig, dataset_info: dict[str, Any] | None) -> str:
     """Contents of config.json. dataset_info: None before the data was loaded."""
     extras = {"schema": SCHEMA, "dataset_info": dataset_info}
     return json.dumps({**extras, **config.to_dict()}, indent=2)
-
-
-def _parse_lines(lines: list[bytes]) -> list[dict[str, Any]]:
-    records = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):  # incomplete after a crash; later lines may be whole
-            continue
-        if isinstance(record, dict) and record.get("kind") in ("step", "epoch"):
-            records.append(record)
-    return records

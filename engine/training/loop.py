@@ -58,6 +58,7 @@ class Trainer:
         )
         self.meter = Meter(self.setup, self.state)
         self.last_save = 0.0
+        self.damaged: tuple[str, ...] = ()  # checkpoints that a resume has passed over
 
     def fit(self) -> Iterator[Record]:
         """Train to the last epoch, yielding records; resumes from the store's newest checkpoint.
@@ -82,6 +83,7 @@ class Trainer:
                 best_epoch=position.best_epoch,
                 seconds=position.seconds,
             )
+            yield from self._report_damage()
             group.broadcast_object()
             if config.compile:
                 yield meter.progress("compiling")
@@ -114,7 +116,13 @@ class Trainer:
             return False
         apply_weights(self.model, checkpoint.weights, checkpoint.header, self.store.header)
         self.state.load_state_dict(checkpoint.state)
+        self.damaged = checkpoint.damaged
         return True
+
+    def _report_damage(self) -> Iterator[Record]:
+        if self.damaged:
+            names, step = ", ".join(self.damaged), self.state.position.step
+            yield Note(f"the newest checkpoint is damaged ({names}): going on from step {step}")
 
     def _compile(self) -> Iterator[Record]:
         """Compile the model in every process, or in none and yield a note that says why."""

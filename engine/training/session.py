@@ -12,7 +12,8 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from engine import allocator
-from engine.errors import TrainingFailed
+from engine.errors import RunError, TrainingFailed
+from engine.files import reason
 from engine.runs.checkpoint import CheckpointStore
 from engine.runs.run import RunWriter, State
 from engine.training.group import SINGLE_PROCESS, Group
@@ -64,9 +65,9 @@ def join_training(folder: Path, prepared: Prepared, group: Group) -> None:
 
 def fail(writer: RunWriter, error: BaseException) -> None:
     """Mark the run as failed, with one line of advice in its status and a traceback in its log."""
-    with contextlib.suppress(OSError):  # a full disk may be the reason
+    with contextlib.suppress(RunError):  # a full disk may be the reason
         writer.log("".join(traceback.format_exception(error)))
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(RunError):
         writer.update(state=State.FAILED, phase="", eta_seconds=None, message=explain(error))
 
 
@@ -83,7 +84,8 @@ def explain(error: BaseException) -> str:
     if isinstance(error, (TrainingFailed, ValueError)) and text:
         return text
     if isinstance(error, OSError):
-        return f"could not write the run: {error.strerror or text}; free some space, then resume"
+        file = f" ({Path(error.filename).name})" if isinstance(error.filename, str) else ""
+        return f"a file cannot be read or written{file}: {reason(error)}, then resume the run"
     if isinstance(error, KeyboardInterrupt):
         return "ended at once; the steps since the last checkpoint will be trained again"
     return f"{type(error).__name__}: {text or 'no message'} (train.log has the details)"
@@ -122,8 +124,8 @@ def _train(
     records, ending = trainer.fit(), None
     try:
         for record in records:
-            files.write(record)
-            on_record(record)
+            for each in (record, *files.write(record)):
+                on_record(each)
             ending = ask() or writer.run.requested()
             if ending:
                 break
@@ -162,9 +164,11 @@ class RunFiles:
         writer.log(f"config {prepared.config.to_dict()}")
         writer.log(f"machine {self.compute}")
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record) -> list[Note]:
+        """Write a record. Returns notes, written as well, on what was found missing."""
+        notes = []
         if isinstance(record, Started):
-            self._start(record)
+            notes = self._start(record)
         elif isinstance(record, StepRecord):
             self.writer.append([record.to_dict()])
         elif isinstance(record, EpochRecord):
@@ -172,17 +176,18 @@ class RunFiles:
             self.writer.append([record.to_dict()], durable=True)
             self._summarize_epoch(record)
         elif isinstance(record, Note):
-            self.writer.log(record.text)
+            self._note(record)
         else:
             self._update_progress(record)
+        return notes
 
     def close(self) -> None:
         if self.board is not None:
             self.board.close()
 
-    def _start(self, started: Started) -> None:
+    def _start(self, started: Started) -> list[Note]:
         self.board = SummaryWriter(self.writer.run.path, purge_step=started.epochs_done + 1)
-        self.writer.trim(started.step, started.epochs_done)
+        lost = self.writer.trim(started.step, started.epochs_done)
         config, splits = self.prepared.config, self.prepared.splits
         self.writer.update(
             phase="training",
@@ -201,6 +206,14 @@ class RunFiles:
         self.writer.log(
             f"starting at step {started.step} of {started.steps}; validation on {images}"
         )
+        notes = [Note(lost)] if lost else []
+        for note in notes:
+            self._note(note)
+        return notes
+
+    def _note(self, note: Note) -> None:
+        self.writer.log(note.text)
+        self.writer.update(notes=[*self.writer.status.notes, note.text])
 
     def _update_progress(self, progress: ProgressRecord) -> None:
         self.writer.update(

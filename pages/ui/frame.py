@@ -46,7 +46,7 @@ def entered() -> bool:
 @st.cache_resource
 def _once_per_process() -> None:
     # Not a daemon: ending the process amid torch's kernels aborts it, and this is over soon.
-    threading.Thread(target=process.prepare_shapes, name="prepare-shapes", daemon=False).start()
+    threading.Thread(target=process.prepare, name="prepare", daemon=False).start()
 
 
 def freeze_imports() -> None:

@@ -23,6 +23,7 @@ COLOURS = {
     State.RUNNING: "blue",
     State.FINISHED: "green",
     State.FAILED: "red",
+    State.DAMAGED: "red",
     State.QUEUED: "gray",
 }
 TICK_S, LONG_TICK_S = 2.0, 10.0  # between two looks at a run
@@ -37,8 +38,13 @@ TRAIN_NOTE = (
 
 def panel(run: Run, close: Callable[[], None] | None = None) -> None:
     """A run's buttons and live curves; with `close`, a button to close it once it has ended."""
-    status = run.status()
+    status = readings.status_of(run)
+    if status is None:
+        st.info("This run was deleted.")
+        return
     buttons(run, status, close)
+    for sentence in run.problems():
+        st.warning(markdown(sentence))
     by, smoothing, log = chart_options()
     seen = (status.state, tick_of(status))
     st.fragment(live, run_every=seen[1])(str(run.path), seen, by, smoothing, log)
@@ -70,9 +76,8 @@ def is_outdated(seen: tuple[State, float | None], status: Status) -> bool:
 def live(path: str, seen: tuple[State, float | None], by: str, smoothing: float, log: bool) -> None:
     """Progress, figures and curves from the run's files; a fragment rerun while the run is live."""
     run = Run(Path(path))
-    try:
-        status = run.status()
-    except RunError:
+    status = readings.status_of(run)
+    if status is None:
         st.info("This run was deleted.")
         return
     if is_outdated(seen, status):
@@ -81,9 +86,9 @@ def live(path: str, seen: tuple[State, float | None], by: str, smoothing: float,
     epochs = [r for r in records if r["kind"] == "epoch"]
     progress(run, status)
     figures(status, records)
-    info = run.dataset_info()
+    info = readings.dataset_info(run)
     for sentence in diagnose(status, epochs, len(info["classes"]) if info else 10):
-        st.warning(sentence)
+        st.warning(markdown(sentence))
     curves(records, by, smoothing, log)
 
 
@@ -131,7 +136,7 @@ def figures(status: Status, records: list[dict]) -> None:
 def clean_accuracy(run: Run) -> None:
     """Train accuracy without augmentation, measured on request."""
     config, weights = readings.config_of(run), run.path / "last.safetensors"
-    if config is None or not weights.exists():
+    if config is None or not weights.is_file():
         return
     with st.expander("Why do train and validation accuracy differ?"):
         kinds = ("crop", "flip", "erasing", "mixup", "cutmix")
@@ -211,7 +216,9 @@ def chart_options() -> tuple[str, float, bool]:
 
 def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
     """The run's name, its state, and the buttons that fit the state."""
-    running, resumable = status.state is State.RUNNING, status.state in RESUMABLE
+    running, damaged = status.state is State.RUNNING, status.state is State.DAMAGED
+    usable = readings.config_of(run) is not None
+    resumable = status.state in RESUMABLE or (damaged and usable)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.subheader(run.name, anchor=False)
         st.badge(status.state.value, color=COLOURS.get(status.state, "orange"))
@@ -224,7 +231,7 @@ def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
                 st.button("Stop training", key="stop", on_click=ask, args=(run, "stop"))
         elif status.state is State.QUEUED:
             st.button("Cancel", key="cancel", on_click=ask, args=(run, "cancel"))
-        if not running and (run.path / "last.safetensors").exists():
+        if not running and usable and (run.path / "last.safetensors").is_file():
             with st.popover("Extend"):
                 extend_form(run)
         if close and status.state not in readings.LIVE:
@@ -248,7 +255,7 @@ def ask(run: Run, what: str) -> None:
         else:
             getattr(worker, what)(run)
     except (ConfigError, RunError) as error:
-        st.session_state["live_problem"] = str(error)
+        st.session_state["live_problem"] = markdown(str(error))
 
 
 def start_extension(run: Run, epochs: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 
-from engine import data, estimate
+from engine import data, estimate, runs
 from engine.config import RunConfig
 from engine.device import Compute, resolve
+from engine.errors import RunError
 from engine.worker import Worker, get_worker
 from pages.ui import folders, readings
 
@@ -17,6 +19,13 @@ _probe = threading.Lock()  # held while the machine's speed is measured
 def worker() -> Worker:
     """The process's training worker on the best device here."""
     return get_worker("auto")
+
+
+def prepare() -> None:
+    """What is due once, at the start of the app: in a thread, since it may take seconds."""
+    with contextlib.suppress(RunError):
+        runs.sweep(folders.RUN_ROOT)
+    prepare_shapes()
 
 
 def prepare_shapes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,25 +24,48 @@ SAMPLES = 8
 LIVE = (State.QUEUED, State.RUNNING)
 
 
+def list_runs(root: Path) -> list[Run]:
+    """Every run, newest first; none, with a message, if the folder of runs cannot be read."""
+    try:
+        return runs.list_runs(root)
+    except RunError as error:
+        st.error(str(error))
+        return []
+
+
 def statuses() -> list[tuple[Run, Status]]:
-    """Every readable run with its status, newest first."""
-    pairs = ((run, status_of(run)) for run in runs.list_runs(folders.RUN_ROOT))
+    """Every run with its status, newest first."""
+    pairs = ((run, status_of(run)) for run in list_runs(folders.RUN_ROOT))
     return [(run, status) for run, status in pairs if status is not None]
 
 
 def status_of(run: Run) -> Status | None:
-    """A run's status, or None when it was deleted meanwhile."""
+    """A run's status, or None when it was deleted meanwhile.
+
+    A run that is not live is damaged if its config cannot be read.
+    """
     try:
-        return run.status()
+        status = run.status()
     except RunError:
         return None
+    if config_of(run) is None and status.state not in LIVE:
+        return dataclasses.replace(status, state=State.DAMAGED)
+    return status
 
 
 def find_run(name: str | None) -> Run | None:
-    """The run of that name, or None."""
+    """The run of that name, be it damaged, or None."""
     try:
-        return runs.open_run(folders.RUN_ROOT, name) if name else None
+        return runs.find_run(folders.RUN_ROOT, name) if name else None
     except ValueError:
+        return None
+
+
+def dataset_info(run: Run) -> dict[str, Any] | None:
+    """The data set that a run stored, or None."""
+    try:
+        return run.dataset_info()
+    except RunError:
         return None
 
 

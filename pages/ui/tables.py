@@ -30,8 +30,6 @@ def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
     rows, identities = [], []
     for run, status in pairs:
         config = readings.config_of(run)
-        if config is None:
-            continue
         rows.append(
             {
                 "Run": run.name,
@@ -62,8 +60,13 @@ def _with_identities(table: pd.DataFrame, identities: list[str]) -> pd.DataFrame
     return table
 
 
-def setting_cells(config: RunConfig) -> dict[str, object]:
-    """The cells of a run's settings by their labels; all augmentations share one."""
+def setting_cells(config: RunConfig | None) -> dict[str, object]:
+    """The cells of a run's settings by their labels; all augmentations share one.
+
+    config: None leaves them empty.
+    """
+    if config is None:
+        return dict.fromkeys(setting_cells(RunConfig()))
     own = ARCHITECTURES[config.model.arch]
     cells = {SETTINGS[path].label: get_field(config, path) for path in COLUMNS}
     cells["Data set"] = data.name_of(config.data.dataset)

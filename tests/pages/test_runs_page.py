@@ -112,7 +112,19 @@ def test_a_damaged_run_does_not_hide_the_others(app, finished):
     (bad.path / "status.json").write_text("{torn")
     at = app(PAGE)
     assert not at.exception
-    assert list(at.dataframe[0].value["Run"]) == ["good"]
+    states = at.dataframe[0].value.set_index("Run")["State"]
+    assert states.to_dict() == {"good": "finished", "bad": "damaged"}
+
+
+def test_a_link_to_a_damaged_run_says_what_can_be_done(app, finished):
+    run = finished("bad")
+    (run.path / "status.json").write_text("{torn")
+    at = app(PAGE, run="bad")
+    assert not at.exception
+    assert "resume the run" in warnings(at) and "or delete it" in warnings(at)
+    assert "Resume" in [button.label for button in at.button]
+    at.button(key="delete_for_good").click().run()
+    assert not at.exception and not run.path.exists()
 
 
 def test_row_31_a_live_run_is_not_deleted(app, finished):

@@ -57,11 +57,14 @@ def test_an_own_data_set_shows_its_name_and_not_where_it_lies(finished, table):
     assert table()["Data set"].tolist() == ["cats"]
 
 
-def test_a_run_whose_config_cannot_be_read_is_left_out(finished, table):
+def test_a_run_whose_config_cannot_be_read_has_a_row_without_settings(finished, table):
     finished("good")
     (finished("bad").path / "config.json").write_text('{"epochs": "many"}')
     (finished("worse").path / "config.json").write_text("{")
-    assert table()["Run"].tolist() == ["good"]
+    rows = table().set_index("Run")
+    assert rows["State"].to_dict() == {"good": "finished", "bad": "damaged", "worse": "damaged"}
+    assert rows["Architecture"].isna().to_dict() == {"good": False, "bad": True, "worse": True}
+    assert rows["Final"]["worse"] == rows["Final"]["good"]
 
 
 def test_a_changed_config_is_read_again(finished, table):

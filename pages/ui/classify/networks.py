@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
-from engine import data, runs
+from engine import data
 from engine.errors import RunError
 from engine.predict import Predictor, top_k
 from engine.runs.run import Run, State, Status
@@ -51,9 +52,9 @@ class Choice:
 
 def choices() -> dict[str, Choice]:
     """Weights files by "run/kind": of shipped and finished runs, then of others, newest first."""
-    shipped = sorted(runs.list_runs(folders.SHIPPED), key=lambda run: run.name)
+    shipped = sorted(readings.list_runs(folders.SHIPPED), key=lambda run: run.name)
     found = {}
-    for prefix, listed in (("pretrained/", shipped), ("", runs.list_runs(folders.RUN_ROOT))):
+    for prefix, listed in (("pretrained/", shipped), ("", readings.list_runs(folders.RUN_ROOT))):
         for run in listed:
             for kind in KINDS:
                 name = f"{prefix}{run.name}"
@@ -67,6 +68,8 @@ def _choice(name: str, run: Run, kind: str) -> Choice | None:
     try:
         about = (run.path / KINDS[kind]).stat()
     except OSError:
+        return None
+    if not stat.S_ISREG(about.st_mode):
         return None
     try:
         status = run.status()
@@ -116,7 +119,8 @@ def _probabilities(version: tuple, batch: np.ndarray, _predictor: Predictor) -> 
 
 def facts(choice: Choice) -> str:
     """One line about a network: architecture, data set, accuracy."""
-    config, info, status = readings.config_of(choice.run), choice.run.dataset_info(), choice.status
+    config, status = readings.config_of(choice.run), choice.status
+    info = readings.dataset_info(choice.run)
     parts = [config.model.arch] if config else []
     if info:
         # Older runs keep the name of a folder that is called cifar10 as if it were CIFAR-10.

@@ -39,7 +39,7 @@ def comparison(selected: list[Run]) -> None:
     with st.container(key="compare_chart"):
         spec = charts.overlay_spec(rows, measure, tuple(labels), log)
         st.vega_lite_chart(rows, spec, alt=f"{measure} of the selected runs by epoch")
-    summary(labels, epochs, {run.name: run.status() for run in selected})
+    summary(labels, epochs, {run.name: readings.status_of(run) or Status() for run in selected})
 
 
 def differences(configs: dict[str, RunConfig], infos: dict[str, compare.Info]) -> None:

@@ -6,9 +6,9 @@ import streamlit as st
 
 from engine import runs
 from engine.errors import ConfigError, RunError
-from engine.runs.run import Run, State
+from engine.runs.run import Run, State, Status
 from pages.ui import choices, live, process, readings
-from pages.ui.text import command, duration, percent
+from pages.ui.text import command, duration, markdown, percent
 
 
 def details(names: list[str], chosen: list[str]) -> None:
@@ -28,10 +28,11 @@ def details(names: list[str], chosen: list[str]) -> None:
         placeholder="Choose a run, or select one row above",
     )
     run = readings.find_run(name)
-    if run is None:
+    status = readings.status_of(run) if run else None
+    if status is None:
         return
     live.panel(run)
-    actions(run)
+    actions(run, status)
     note(run)
     config = readings.config_of(run)
     if config:
@@ -44,9 +45,8 @@ def details(names: list[str], chosen: list[str]) -> None:
         )
 
 
-def actions(run: Run) -> None:
+def actions(run: Run, status: Status) -> None:
     """Buttons: settings to Train, downloads, rename, delete."""
-    status = run.status()
     config = readings.config_of(run)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if config and st.button("Use these settings in Train", key="clone"):
@@ -67,14 +67,14 @@ def actions(run: Run) -> None:
             )
             st.button("Delete permanently", key="delete_for_good", on_click=delete, args=(run,))
     if problem := st.session_state.pop("run_problem", None):
-        st.error(problem)
+        st.error(markdown(problem))
 
 
 def downloads(run: Run) -> None:
     """Buttons for the files of a run; each is read at the click."""
     for label, file in (("weights", "last.safetensors"), ("config", "config.json")):
         path = run.path / file
-        if path.exists():
+        if path.is_file():
             st.download_button(
                 f"Download {label}",
                 data=path.read_bytes,
@@ -92,16 +92,25 @@ def note(run: Run) -> None:
         key=key,
         height=80,
         max_chars=10_000,
-        on_change=lambda: run.set_note(st.session_state[key]),
+        on_change=set_note,
+        args=(run, key),
         placeholder="What you wanted to find out, and what you observed",
     )
+
+
+def set_note(run: Run, key: str) -> None:
+    """Store the note that was typed; a refusal becomes a message."""
+    try:
+        run.set_note(st.session_state[key])
+    except RunError as error:
+        st.session_state["run_problem"] = str(error)
 
 
 def rename(run: Run, key: str) -> None:
     """Give the run the name that was typed; a refusal becomes a message."""
     try:
         renamed = runs.rename(run, st.session_state[key].strip())
-    except (ConfigError, RunError, OSError) as error:
+    except (ConfigError, RunError) as error:
         st.session_state["run_problem"] = str(error)
     else:
         st.session_state["run"] = renamed.name
@@ -110,14 +119,11 @@ def rename(run: Run, key: str) -> None:
 def delete(run: Run) -> None:
     """Delete the run, after taking it out of the queue; a refusal becomes a message."""
     try:
-        if run.status().state is State.QUEUED:
+        status = readings.status_of(run)
+        if status and status.state is State.QUEUED:
             process.worker().cancel(run)
         runs.delete(run)
     except RunError as error:
         st.session_state["run_problem"] = str(error)
-    except OSError:
-        st.session_state["run_problem"] = (
-            "This run could not be deleted: one of its files is in use."
-        )
     else:
         st.session_state["run"] = None

@@ -21,7 +21,8 @@ def watched_run(statuses: list[tuple[Run, Status]]) -> Run | None:
     """
     form = st.session_state
     chosen = readings.find_run(form.get("watching"))
-    if chosen and (form.get("pinned") == chosen.name or chosen.status().state in readings.LIVE):
+    status = readings.status_of(chosen) if chosen else None
+    if status and (form.get("pinned") == chosen.name or status.state in readings.LIVE):
         return chosen
     for wanted in (State.RUNNING, State.QUEUED):
         for run, status in statuses:

@@ -14,7 +14,10 @@ from engine.errors import ConfigError, RunError
 from engine.runs.run import State, Status
 
 STEP = {"kind": "step", "step": 1, "epoch": 1, "loss": 2.3, "acc": 0.1, "lr": 0.1}
-EPOCH = {"kind": "epoch", "epoch": 1, "step": 3, "train_loss": 2.3, "val_acc": 0.1}
+EPOCH = {
+    "kind": "epoch", "epoch": 1, "step": 3, "train_loss": 2.3, "train_acc": 0.1, "val_loss": 2.3,
+    "val_acc": 0.1, "lr": 0.1,
+}  # fmt: skip
 
 
 def lines(*records) -> bytes:
@@ -125,13 +128,29 @@ DAMAGE = [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"state": "d
 
 
 @pytest.mark.parametrize("content", DAMAGE, ids=lambda content: repr(content[:12]))
-@pytest.mark.parametrize("file", ["status.json", "config.json"])
-def test_a_damaged_file_is_a_run_error_or_config_error_that_names_it(make_run, file, content):
+def test_a_damaged_config_is_a_run_error_or_config_error_that_names_it(make_run, content):
     run = make_run()
-    (run.path / file).write_bytes(content)
-    look = run.status if file == "status.json" else run.config
-    with pytest.raises((RunError, ConfigError), match=f"{file}|state: unknown"):
-        look()
+    (run.path / "config.json").write_bytes(content)
+    with pytest.raises((RunError, ConfigError), match=r"config\.json|state: unknown"):
+        run.config()
+
+
+@pytest.mark.parametrize("content", DAMAGE, ids=lambda content: repr(content[:12]))
+def test_a_run_with_a_damaged_status_is_damaged_and_says_what_to_do(make_run, content):
+    run = make_run()
+    with run.hold("test") as writer:
+        writer.append([EPOCH, {**EPOCH, "epoch": 2, "val_acc": 0.05}])
+    (run.path / "status.json").write_bytes(content)
+    status = run.status()
+    assert status.state is State.DAMAGED
+    assert "status.json is damaged; resume the run" in status.message
+    assert (status.final_acc, status.best_acc, status.best_epoch) == (0.05, 0.1, 1)
+    with run.hold("test") as writer:  # what is written from then on is a status again
+        assert writer.status.state is State.INTERRUPTED
+        writer.begin((State.INTERRUPTED,))
+        writer.update(state=State.STOPPED)
+    assert run.status().state is State.STOPPED
+    assert run.status().best_acc == 0.1
 
 
 def test_a_run_of_a_newer_version_is_refused(make_run):
