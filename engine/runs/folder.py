@@ -170,6 +170,9 @@ def suggest_name(root: Path, config: RunConfig, base: str | None = None) -> str:
     parts.append(f"w{model.width:g}" if model.width != 1 else None)
     parts += [name for name in ("erasing", "mixup", "cutmix") if getattr(augment, name)]
     base = base or "-".join(part for part in parts if part)[:70]
-    taken = _taken(root)
+    try:
+        taken = _taken(root)
+    except RunError:  # creating the run will report it
+        taken = set()
     numbers = range(2, len(taken) + 3)
     return next(n for n in [base, *(f"{base}-{i}" for i in numbers)] if n.lower() not in taken)

@@ -61,14 +61,6 @@ def find_run(name: str | None) -> Run | None:
         return None
 
 
-def dataset_info(run: Run) -> dict[str, Any] | None:
-    """The data set that a run stored, or None."""
-    try:
-        return run.dataset_info()
-    except RunError:
-        return None
-
-
 def config_of(run: Run) -> RunConfig | None:
     """A run's config, parsed again only when its file changed; None when it cannot be read."""
     return _about(run)[0]

@@ -145,13 +145,15 @@ def copy(whole: Path, name: str) -> Path:
     return path
 
 
-def damaged_runs(whole: Path) -> list[str]:
-    """The names of copies of `whole`, each with one damage."""
+def damaged_runs(whole: Path, groups: tuple[tuple[str, ...], ...]) -> list[str]:
+    """The names of copies of `whole`, each with one damage to the files of one group."""
     names = []
-    for file in FILES:
+    for group in groups:
         for damage, apply in DAMAGES.items():
-            names.append(f"{file}-{damage}")
-            apply(copy(whole, names[-1]) / file)
+            names.append(f"{group[0]}-{damage}")
+            path = copy(whole, names[-1])
+            for file in group:
+                apply(path / file)
     for file, shapes in SHAPES.items():
         for number, shape in enumerate(shapes):
             names.append(f"{file}-shape-{number}")
@@ -164,7 +166,7 @@ def damaged_runs(whole: Path) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_row_52_no_page_ends_in_an_error_and_every_run_is_shown(app, whole, page):
-    names = damaged_runs(whole)
+    names = damaged_runs(whole, tuple((file,) for file in FILES))
     at = app(PAGES[page])
     assert not at.exception
     if page == "Runs":
@@ -175,7 +177,7 @@ def test_row_52_no_page_ends_in_an_error_and_every_run_is_shown(app, whole, page
 
 
 def test_row_52_every_damaged_run_opens(app, whole, tmp_path, monkeypatch):
-    for name in damaged_runs(whole):
+    for name in damaged_runs(whole, (FILES[:1], FILES[1:2], FILES[2:])):
         alone = tmp_path / "alone" / name  # or every rerun would draw the table of them all
         alone.mkdir(parents=True)
         whole.with_name(name).rename(alone / name)
@@ -190,7 +192,7 @@ def test_row_52_every_damaged_run_opens(app, whole, tmp_path, monkeypatch):
 
 def test_row_52_a_note_of_any_encoding_is_shown(app, finished):
     run = finished("noted")
-    (run.path / "note.txt").write_bytes("größer".encode("latin-1"))
+    (run.path / "note.txt").write_bytes("schön".encode("latin-1"))
     at = app(PAGES["Runs"], run="noted")
     assert not at.exception
     assert (
