@@ -195,10 +195,7 @@ def test_row_52_a_note_of_any_encoding_is_shown(app, finished):
     (run.path / "note.txt").write_bytes("schön".encode("latin-1"))
     at = app(PAGES["Runs"], run="noted")
     assert not at.exception
-    assert (
-        at.text_area(key="note_noted").value
-        == "gr\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}er"
-    )
+    assert at.text_area(key="note_noted").value == "sch\N{REPLACEMENT CHARACTER}n"
 
 
 def test_row_52_a_folder_of_runs_that_cannot_be_read_is_said(app, monkeypatch, runs_root):
