@@ -79,7 +79,6 @@ ACTIVATIONS = ("relu", "leaky_relu", "celu", "gelu", "silu", "elu", "mish")
 OTHERS |= {f"norm-{name}": f"--norm {name}" for name in NORMS}
 OTHERS |= {f"activation-{name}": f"--activation {name}" for name in ACTIVATIONS}
 SPEED = ("seconds", "images_per_s")  # fields of a record that depend on the machine's load
-LINK_MODULES = ("pages.ui.train.choices", "pages.ui.choices")  # where `encode` is, newest first
 
 
 def cases(only: list[str]) -> dict[str, list[str]]:
@@ -177,8 +176,7 @@ def train_all(tree: Path, folder: Path, chosen: dict[str, list[str]]) -> None:
 
 def describe(folder: Path, configs: dict) -> None:
     """Write JSON, command line and share link of configs, with the code of this process's tree."""
-    found = [name for name in LINK_MODULES if Path(f"{name.replace('.', '/')}.py").exists()]
-    encode = importlib.import_module(found[0]).encode
+    encode = importlib.import_module("pages.ui.choices").encode
     texts = {}
     for name, config in configs.items():
         lines = config.to_json().splitlines()
@@ -198,6 +196,8 @@ def results(folder: Path) -> dict:
         return found
     found |= metrics(folder / "metrics.jsonl")
     config = json.loads((folder / "config.json").read_text())
+    info = config.pop("dataset_info")
+    found |= {f"config.json: {key}": info[key] for key in ("name", "classes", "mean", "std")}
     found |= {f"config.json: {key}": value for key, value in config.items()}
     for path in folder.glob("*.safetensors"):  # best and last
         found |= {f"{path.name}: {key}": value for key, value in tensors(path).items()}

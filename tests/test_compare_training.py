@@ -13,7 +13,6 @@ import train
 from engine.config import SETTINGS, RunConfig
 from engine.models import ARCHITECTURES
 from engine.settings import get_field
-from scripts import compare_training
 from scripts.compare_training import cases, describe, differences, results
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
@@ -90,8 +89,3 @@ def test_a_failed_run_is_reported_even_if_both_failed(finished, copy):
     assert differences(results(finished), results(copy)) == ["failed after"]
     assert differences(results(copy), results(finished)) == ["failed before"]
     assert differences(results(copy), results(copy)) == ["failed in both"]
-
-
-def test_the_share_link_is_found():
-    names = [Path(f"{name.replace('.', '/')}.py") for name in compare_training.LINK_MODULES]
-    assert any((compare_training.REPOSITORY / name).exists() for name in names)
