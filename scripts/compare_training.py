@@ -5,7 +5,7 @@
 For refactorings, which must change no result. Both trees train the same short runs by `train.main`,
 each in a process of its own: fixed seed, one thread, a few steps on the built-in shapes, every
 family of architectures with every augmentation and optimizer, in fp32 and bf16. Compared are the
-weights, the metrics (apart from speed), and the config as JSON, command line and share link.
+weights, the metrics (apart from speed), and the config, its command line and its share link.
 
 Exit code 0: everything is the same, 1: something differs or a run failed, 2: bad arguments.
 """
@@ -74,9 +74,8 @@ OTHERS = {  # of a resnet10
     "constant": "--sche constant --warmup 1",
     "pretrained": "--pretrained {precision}-resnet10-plain",
 }
-NORMS = ("batch", "instance", "layer", "group")
 ACTIVATIONS = ("relu", "leaky_relu", "celu", "gelu", "silu", "elu", "mish")
-OTHERS |= {f"norm-{name}": f"--norm {name}" for name in NORMS}
+OTHERS |= {f"norm-{n}": f"--norm {n}" for n in ("batch", "instance", "layer", "group")}
 OTHERS |= {f"activation-{name}": f"--activation {name}" for name in ACTIVATIONS}
 SPEED = ("seconds", "images_per_s")  # fields of a record that depend on the machine's load
 
@@ -175,12 +174,13 @@ def train_all(tree: Path, folder: Path, chosen: dict[str, list[str]]) -> None:
 
 
 def describe(folder: Path, configs: dict) -> None:
-    """Write JSON, command line and share link of configs, with the code of this process's tree."""
+    """Write settings, command line and share link of configs, with the code of this tree."""
     encode = importlib.import_module("pages.ui.choices").encode
     texts = {}
     for name, config in configs.items():
-        lines = config.to_json().splitlines()
-        texts |= {f"{name} JSON, line {number}": line for number, line in enumerate(lines, 1)}
+        for key, value in json.loads(config.to_json()).items():
+            group = value if isinstance(value, dict) else {"": value}
+            texts |= {f"{name} setting {key}.{k}".rstrip("."): v for k, v in group.items()}
         texts[f"{name} command"] = sorted(config.to_command(name).split(" --"))  # in any order
         texts[f"{name} link"] = json.loads(encode(config))
     folder.mkdir(parents=True, exist_ok=True)
@@ -188,17 +188,15 @@ def describe(folder: Path, configs: dict) -> None:
 
 
 def results(folder: Path) -> dict:
-    """What must stay of a run: texts, config, metrics, weights. Empty for one that failed."""
+    """What must stay of a run: config, metrics and weights. Empty for one that failed."""
     if not (folder / "texts.json").exists():  # written last
         return {}
     found = json.loads((folder / "texts.json").read_text())
     if folder.name == "presets":
         return found
     found |= metrics(folder / "metrics.jsonl")
-    config = json.loads((folder / "config.json").read_text())
-    info = config.pop("dataset_info")
+    info = json.loads((folder / "config.json").read_text())["dataset_info"]
     found |= {f"config.json: {key}": info[key] for key in ("name", "classes", "mean", "std")}
-    found |= {f"config.json: {key}": value for key, value in config.items()}
     for path in folder.glob("*.safetensors"):  # best and last
         found |= {f"{path.name}: {key}": value for key, value in tensors(path).items()}
     return found
@@ -229,6 +227,8 @@ def differences(before: dict, after: dict) -> list[str]:
         return [f"failed {'before' if after else 'after' if before else 'in both'}"]
     lines = []
     for key in {**before, **after}:
+        if key not in before and " setting " in key:
+            continue  # a new setting, which has its default in the older tree's runs
         old, new = before.get(key, "absent"), after.get(key, "absent")
         if old != new and isinstance(old, tuple) and isinstance(new, tuple):
             lines.append(f"{key}: {distance(old, new)}")

@@ -18,7 +18,7 @@ from scripts.compare_training import cases, describe, differences, results
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
 # Settings that the runs leave alone: places, what takes minutes, what the data set decides.
-LEFT_OUT = ("data.root", "data.url", "device", "compile", "model.num_classes")
+LEFT_OUT = ("data.root", "data.url", "device", "compile", "model.num_classes", "data.fit")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,8 @@ def test_one_changed_weight_is_reported(finished, copy):
     ("file", "old", "new"),
     [
         ("metrics.jsonl", '"step": 3', '"step": 4'),
-        ("config.json", '"batch_size": 16', '"batch_size": 17'),
+        ("config.json", '"circle"', '"disc"'),
+        ("texts.json", '"run setting batch_size": 128', '"run setting batch_size": 129'),
         ("texts.json", "python train.py", "python3 train.py"),
     ],
 )
@@ -82,6 +83,13 @@ def test_one_changed_value_is_reported(finished, copy, file, old, new):
     assert old in content
     (copy / file).write_text(content.replace(old, new))
     assert differences(results(finished), results(copy))
+
+
+def test_a_setting_that_the_older_tree_lacks_is_no_difference_but_a_lost_one_is(finished, copy):
+    texts = json.loads((copy / "texts.json").read_text())
+    (copy / "texts.json").write_text(json.dumps({**texts, "run setting data.new": 1}))
+    assert differences(results(finished), results(copy)) == []
+    assert len(differences(results(copy), results(finished))) == 1
 
 
 def test_a_failed_run_is_reported_even_if_both_failed(finished, copy):
