@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shlex
 import signal
 import sys
 import traceback
 from pathlib import Path
 
-from engine import data, runs
-from engine.config import SETTINGS, RunConfig, with_fields
+from engine import advice, data, runs
+from engine.config import SETTINGS, RunConfig, join_command, with_fields
 from engine.device import resolve
 from engine.errors import (
     Cancelled,
@@ -27,6 +26,7 @@ from engine.models import ARCHITECTURES
 from engine.models.summary import count_parameters
 from engine.predict import load_network, measure
 from engine.presets import PRESETS
+from engine.recipe import usual_lr
 from engine.runs.checkpoint import has_checkpoint
 from engine.runs.run import RESUMABLE, Run, RunWriter, State
 from engine.settings import Setting, get_field
@@ -105,6 +105,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = {path: tuple(v) if isinstance(v, list) else v for path, v in given.items()}
     if "schedule.milestones" in given:
         given.setdefault("schedule.kind", "multi_step")
+    start = _start(args).optim
+    if "optim.optimizer" in given and start.lr == usual_lr(start.optimizer):
+        given.setdefault("optim.lr", usual_lr(given["optim.optimizer"]))
     group, code = init_process_group(), FAILED
     try:
         code = _command(args, given, group)
@@ -175,9 +178,12 @@ def train(args: argparse.Namespace, given: dict, group: Group) -> int:
     config = with_fields(_start(args), given)
     name = runs.suggest_name(args.run_root, config) if args.name is None else args.name
     runs.check_free(args.run_root, name)
-    _warn(config)
+    early = [*advice.unused(config, given), *advice.warnings(config)]
+    _warn(early)
     device = group.device(config.device)
     prepared = prepare(config, args.run_root, device=device, progress=DataBar())
+    late = advice.warnings(config, len(prepared.splits.train_images))
+    _warn([line for line in late if line not in early])
     run = runs.create(args.run_root, name, prepared.config)
     store_run_name(name)
     with run.hold("train.py") as writer:
@@ -258,7 +264,7 @@ def _resume_command(run: Run, group: Group) -> str:
     words = [*start, "train.py", "--name", run.name, "--resume"]
     if run.path.parent != Path("checkpoints"):
         words += ["--run-root", str(run.path.parent)]
-    return shlex.join(words)
+    return join_command(words)
 
 
 def list_architectures() -> int:
@@ -267,12 +273,25 @@ def list_architectures() -> int:
     return 0
 
 
+EVALUATED = {"device", "precision", "tta", "data.dataset", "data.root", "data.url"}
+
+
+def _check_evaluation(args: argparse.Namespace, given: dict) -> None:
+    """Raises ConfigError for what has no effect on an evaluation."""
+    others = {"name": args.name, "preset": args.preset, "resume": args.resume}
+    names = [name for name, value in others.items() if value]
+    names += [path for path in given if path not in EVALUATED]
+    if names:
+        raise ConfigError(names[0], "has no effect with --evaluate; leave it out")
+
+
 def evaluate_run(args: argparse.Namespace, given: dict) -> int:
     """Print a checkpoint's accuracy on the test images of its own or another data set."""
     candidates = (args.run_root / args.evaluate, Path(args.evaluate))
     path = next((p for p in candidates if args.evaluate and _exists(p)), None)
     if path is None:
         raise RunError(f"there is no run or weights file {args.evaluate!r} in {args.run_root}")
+    _check_evaluation(args, given)
     checked = with_fields(RunConfig(), given)
     compute = resolve(checked.device, checked.precision)
     network = load_network(path, compute)
@@ -325,8 +344,8 @@ def _validated_on(prepared: Prepared) -> str:
     return f"{kind} ({count:,} images)"
 
 
-def _warn(config: RunConfig) -> None:
-    for line in config.warnings():
+def _warn(lines: list[str]) -> None:
+    for line in lines:
         print(f"warning: {line}", file=sys.stderr)
 
 

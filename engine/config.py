@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
+import subprocess
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine import settings
 from engine.errors import ConfigError
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
-from engine.recipe import MAX_EPOCHS, AugmentConfig, OptimConfig, ScheduleConfig
+from engine.recipe import MAX_EPOCHS, AugmentConfig, OptimConfig, ScheduleConfig, usual_lr
 from engine.settings import Role, Setting, setting
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -241,28 +243,6 @@ class RunConfig:
                 "schedule.warmup", f"{self.schedule.warmup:g} is more than all epochs"
             )
 
-    def warnings(self) -> list[str]:
-        """What works but is probably not meant, a line each."""
-        found = []
-        milestones = self.schedule.milestones
-        for milestone in milestones:
-            if milestone >= self.epochs:
-                found.append(f"milestone {milestone} is past the end ({self.epochs} epochs)")
-        if self.schedule.kind == "multi_step" and not any(m < self.epochs for m in milestones):
-            found.append("multi_step has no milestone inside the epochs: lr stays constant")
-        if self.schedule.t_max is not None and self.schedule.t_max != self.epochs:
-            after = (
-                "rises again after" if self.schedule.t_max < self.epochs else "reaches 0 only at"
-            )
-            found.append(f"with t_max {self.schedule.t_max} the learning rate {after} that epoch")
-        if self.optim.optimizer.startswith("adam") and self.optim.lr > 0.01:
-            found.append(f"lr {self.optim.lr:g} is high for {self.optim.optimizer}; 0.001 is usual")
-        if self.tta and not (self.augment.flip or self.augment.crop):
-            found.append("test-time augmentation has one view only: flip and crop are off")
-        if self.model.arch.startswith("convmixer") and self.model.norm == "instance":
-            found.append("convmixer ends in its norm: with instance norm it cannot see the image")
-        return found
-
     def to_dict(self) -> dict[str, Any]:
         """Nested plain types, ready for JSON."""
         return dataclasses.asdict(self)
@@ -286,15 +266,25 @@ class RunConfig:
             raise ConfigError("config", f"is not readable JSON ({type(error).__name__})") from error
         return cls.from_dict(values)
 
-    def to_command(self, name: str | None = None) -> str:
-        """The `train.py` line that repeats this run; flags at their default are left out."""
+    def to_command(self, name: str | None = None, run_root: str | None = None) -> str:
+        """The `train.py` line that repeats this run; flags at their default are left out.
+
+        Quoted for the shell of this platform: sh, or cmd.exe on Windows.
+        """
         words = ["python", "train.py"]
-        if name:
-            words += ["--name", name]
-        for declared, value in settings.changed(self, RunConfig()):
+        words += ["--name", name] if name else []
+        words += ["--run-root", run_root] if run_root else []
+        # The command line gives an optimizer its usual rate.
+        usual = with_fields(RunConfig(), {"optim.lr": usual_lr(self.optim.optimizer)})
+        for declared, value in settings.changed(self, usual):
             if declared.flag:
                 words += _words(declared, value)
-        return shlex.join(words)
+        return join_command(words)
+
+
+def join_command(words: list[str]) -> str:
+    """The words of a command as one line, quoted for the shell of this platform."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 SETTINGS: dict[str, Setting] = settings.settings_of(RunConfig)  # by dotted path

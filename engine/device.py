@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 from dataclasses import dataclass
 
@@ -105,6 +106,16 @@ def has_amx() -> bool:
 def set_cudnn_deterministic(enabled: bool) -> None:
     """Restrict cuDNN to deterministic algorithms, or not, in the whole process."""
     torch.backends.cudnn.deterministic = enabled
+
+
+def memory_bytes(device: torch.device) -> int | None:
+    """Memory of a device, in use or not; None where the platform does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows
+        return None
 
 
 def fastest_precision(device: torch.device) -> str:

@@ -18,7 +18,7 @@ from engine.device import Compute
 from engine.fast import accelerate
 from engine.files import write_atomic
 from engine.models import build_model, build_on_meta
-from engine.models.summary import summarize
+from engine.models.summary import HELD_BYTES, summarize
 from engine.training import progressive
 
 PROBE = "resnet10"  # width 1 has four times the operations of width 1/2, on twice the bytes
@@ -61,7 +61,7 @@ def requirements(model: ModelConfig, batch_size: int) -> Requirements:
     """
     network = build_on_meta(**model.arguments)
     summary = summarize(network, batch_size)
-    held = 3 * 4 * summary.parameters  # weights, gradients and momentum
+    held = HELD_BYTES * summary.parameters
     return Requirements(summary.parameters, summary.activation_bytes + held, costs(network))
 
 

@@ -11,6 +11,7 @@ from engine.settings import When, setting
 OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
 SCHEDULES = ("cosine_annealing", "multi_step", "one_cycle", "triangular", "linear", "constant")
 MAX_EPOCHS = 1_000_000
+ADAM_LR = 1e-3  # Kingma and Ba 2015, arXiv 1412.6980, algorithm 1
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,11 @@ class OptimConfig:
         settings.check(self, "optim.")
         if self.nesterov and self.momentum == 0:
             raise ConfigError("optim.nesterov", "needs a momentum above 0")
+
+
+def usual_lr(optimizer: str) -> float:
+    """The peak learning rate that a run of this optimizer has unless another is chosen."""
+    return ADAM_LR if optimizer.startswith("adam") else OptimConfig.lr
 
 
 @dataclass(frozen=True)

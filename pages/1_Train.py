@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from engine import data
+from engine import advice, data
 from engine.config import RunConfig
-from engine.device import resolve
+from engine.device import memory_bytes, resolve
 from engine.errors import ConfigError, DataError
 from engine.estimate import Requirements
+from engine.models.summary import check_memory
 from pages.ui import charts, choices, folders, frame, live, readings, refresh, tables
 from pages.ui.images import contact_sheet
 from pages.ui.text import markdown, printable
@@ -70,6 +71,8 @@ def form() -> None:
         try:
             config = choices.read(str(folders.DATA_ROOT))
             required = readings.requirements(config.model, config.batch_size)
+            device = resolve(config.device, config.precision).device
+            check_memory(required.parameters, memory_bytes(device))
             readings.split_sizes(config)
             dataset = config.data.dataset
             own = None
@@ -108,7 +111,9 @@ def overview(config: RunConfig, required: Requirements) -> None:
         )
     rows = charts.curve_rows(config.schedule, config.optim, config.epochs)
     st.vega_lite_chart(rows, charts.line_spec("lr"), alt="learning rate by epoch")
-    for warning in config.warnings():
+    available = memory_bytes(resolve(config.device, config.precision).device)
+    train_images, _ = readings.split_sizes(config)
+    for warning in advice.warnings(config, train_images, required.bytes, available):
         st.warning(warning[0].upper() + warning[1:])
 
 

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from engine.errors import ConfigError
 from engine.models import build_on_meta
 from engine.models.whitening import Whitening
+
+HELD_BYTES = 3 * 4  # per parameter: weights, gradients and momentum, in fp32
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,17 @@ def count_parameters(
     """Number of parameters of `build_model(...)`, without allocating them; the same errors."""
     model = build_on_meta(arch, num_classes, activation, norm, width, whitening)
     return sum(p.numel() for p in model.parameters())
+
+
+def check_memory(parameters: int, available: int | None) -> None:
+    """Raises ConfigError if weights, gradients and momentum alone exceed the available bytes."""
+    held = HELD_BYTES * parameters
+    if available is not None and held > available:
+        raise ConfigError(
+            "model.width",
+            f"training needs {held / 1e9:,.0f} GB for {parameters / 1e9:,.1f} billion parameters; "
+            f"this machine has {available / 1e9:,.0f} GB; use a smaller width or architecture",
+        )
 
 
 def summarize(model: nn.Module, batch_size: int = 128, image_size: int = 32) -> ModelSummary:

@@ -234,7 +234,21 @@ def _saved(resume: Path) -> list[Path]:
 def _serialize(weights: dict[str, Tensor], header: dict[str, str]) -> bytes:
     # safetensors needs contiguous tensors; channels_last ones are not.
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
-    return safetensors.torch.save(plain, metadata=header)
+    return _sorted_metadata(safetensors.torch.save(plain, metadata=header))
+
+
+def _sorted_metadata(content: bytes) -> bytes:
+    """A safetensors file with its metadata sorted: the same weights then give the same bytes.
+
+    The format: 8 bytes with the length of the JSON header, the header, the tensors. safetensors
+    writes the metadata in a random order.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors are aligned to 8 bytes
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def _pickle(state: dict[str, Any]) -> memoryview:

@@ -89,7 +89,7 @@ class Meter:
         position.acc_sum += acc * metrics.images
         position.images += metrics.images
         position.latest = (loss, acc, metrics.lr)
-        if step % self.record_every == 0 or step % self.setup.steps_per_epoch == 0:
+        if step % self.record_every == 0 or step == self.setup.steps:
             record = StepRecord(
                 step=step,
                 epoch=epoch,

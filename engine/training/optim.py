@@ -53,24 +53,29 @@ def _init_momentum(optimizer: torch.optim.SGD) -> torch.optim.SGD:
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
     """Parameter groups with a `factor` on the learning rate: filters, head, biases, norm scales.
 
-    A single group if the optimizer treats all parameters alike.
+    Both factors apply to the head's bias. A single group if the optimizer treats all parameters
+    alike.
     """
     if config.optimizer != "muon" and config.head_lr == config.bias_lr == 1:
         return [{"params": list(model.parameters()), "factor": 1.0}]
-    filters, head, biases, scales = [], [], [], []
+    filters, head, biases, head_biases, scales = [], [], [], [], []
+    layers = {name.rpartition(".")[0]: p.ndim for name, p in model.named_parameters() if p.ndim > 1}
     for name, parameter in model.named_parameters():
         if parameter.ndim == 1:
-            (biases if name.endswith("bias") else scales).append(parameter)
+            of_head = layers.get(name.rpartition(".")[0]) == 2 and config.head_lr != 1
+            kind = head_biases if of_head else biases
+            (kind if name.endswith("bias") else scales).append(parameter)
         else:
             (filters if parameter.ndim == 4 else head).append(parameter)
     groups = [
         {"params": filters, "factor": 1.0, "filters": True},
         {"params": head, "factor": config.head_lr, "filters": False},
         {"params": biases, "factor": config.bias_lr, "filters": False},
+        {"params": head_biases, "factor": config.head_lr * config.bias_lr, "filters": False},
         {"params": scales, "factor": 1.0, "filters": False},
     ]
     if config.optimizer == "muon":
-        groups[0]["weight_decay"] = groups[3]["weight_decay"] = 0.0  # see Muon
+        groups[0]["weight_decay"] = groups[-1]["weight_decay"] = 0.0  # see Muon
     return [group for group in groups if group["params"]]
 
 

@@ -24,11 +24,11 @@ from engine.augment import (
 from engine.config import RunConfig, with_fields
 from engine.data import ImageData, Progress
 from engine.data.batches import Splits, split
-from engine.device import Compute, resolve
+from engine.device import Compute, memory_bytes, resolve
 from engine.errors import CheckpointError, DataError
 from engine.files import expand_user
 from engine.models import build_model, build_on_meta, whitening
-from engine.models.summary import count_parameters
+from engine.models.summary import check_memory, count_parameters
 from engine.randomness import Purpose, keyed_generator
 from engine.runs.checkpoint import apply_weights, describe_model, has_checkpoint, load_weights
 from engine.runs.compare import data_differences
@@ -69,7 +69,8 @@ def prepare(
     `config.device`. progress, cancelled: of a download or import; see engine.data.load.
     """
     compute = resolve(device or config.device, config.precision)
-    count_parameters(**config.model.arguments)  # fails before a download does
+    parameters = count_parameters(**config.model.arguments)  # fails before a download does
+    check_memory(parameters, memory_bytes(compute.device))
     if config.progressive:
         progressive.check(build_on_meta(**config.model.arguments))
     resumes = run is not None and has_checkpoint(run.path)

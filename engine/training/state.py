@@ -74,6 +74,11 @@ class TrainState:
             {**group, "fused": True} if "fused" in group else group
             for group in optimizer["param_groups"]
         ]
+        groups = self.optimizer.state_dict()["param_groups"]
+        if len(groups) != len(optimizer["param_groups"]):
+            # Saved before the head's bias had a group of its own: the same parameters in the same
+            # order. Rates are set at each step, the rest by the config.
+            optimizer["param_groups"] = groups
         self.optimizer.load_state_dict(optimizer)
         _match_memory_format(self.optimizer)
         if scaler := position.pop("scaler"):  # empty unless saved in fp16

@@ -37,10 +37,8 @@ def percent(fraction: float | None) -> str:
 
 def command(config: RunConfig, name: str) -> str:
     """The terminal line that repeats a run of this server."""
-    line = config.to_command(name)
-    if Path("checkpoints") == folders.RUN_ROOT:
-        return line
-    return f"{line} --run-root {folders.RUN_ROOT}"
+    root = None if Path("checkpoints") == folders.RUN_ROOT else str(folders.RUN_ROOT)
+    return config.to_command(name, root)
 
 
 def printable(text: str) -> str:

@@ -255,26 +255,3 @@ def test_any_json_or_text_is_a_config_or_a_config_error(text):
         assert str(error).startswith(error.field)
     else:
         assert RunConfig.from_json(config.to_json()) == config
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ({"schedule.kind": "multi_step", "schedule.milestones": (50, 100)}, ["milestone 100"]),
-        ({"schedule.kind": "multi_step", "schedule.milestones": ()}, ["stays constant"]),
-        ({"schedule.t_max": 50}, ["rises again after"]),
-        ({"schedule.t_max": 200}, ["reaches 0 only at"]),
-        ({"optim.optimizer": "adam"}, ["high for adam"]),
-        ({"schedule.t_max": 100}, []),
-        ({"schedule.kind": "multi_step", "schedule.milestones": (50, 99)}, []),
-        ({"optim.optimizer": "adamw", "optim.lr": 0.001}, []),
-    ],
-)
-def test_warnings_name_what_is_probably_not_meant(values, expected):
-    found = with_fields(RunConfig(), values).warnings()
-    assert len(found) == len(expected)
-    assert all(part in line for part, line in zip(expected, found, strict=True))
-
-
-def test_the_default_recipe_has_no_warnings():
-    assert RunConfig().warnings() == []

@@ -3,6 +3,7 @@
 import pytest
 
 from engine import schedules
+from engine.advice import warnings
 from engine.config import SETTINGS, RunConfig
 from engine.models.summary import count_parameters
 from engine.presets import PRESETS
@@ -14,7 +15,7 @@ every = pytest.mark.parametrize("name", list(PRESETS))
 @every
 def test_it_is_a_valid_config_that_raises_no_doubts(name):
     config = PRESETS[name].config()
-    assert config.warnings() == []
+    assert warnings(config, train_images=20_000) == []
     model = config.model
     assert count_parameters(model.arch, 10, model.activation, model.norm, model.width) > 0
     rates = [rate for _, rate in schedules.curve(config.schedule, config.optim, config.epochs)]

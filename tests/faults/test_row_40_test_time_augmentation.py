@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import train
+from engine.advice import warnings
 from engine.config import AugmentConfig, RunConfig, with_fields
 from engine.device import resolve
 from engine.evaluate import TestTimeAugmentation, predict_logits
@@ -75,5 +76,5 @@ def test_row_40_evaluate_uses_the_views_of_the_run(tiny_args, tmp_path, capsys, 
 
 def test_row_40_one_view_is_warned_of():
     off = {"tta": True, "augment.flip": False, "augment.crop": False}
-    assert any("one view" in line for line in with_fields(RunConfig(), off).warnings())
-    assert not with_fields(RunConfig(), off | {"augment.flip": True}).warnings()
+    assert any("one view" in line for line in warnings(with_fields(RunConfig(), off)))
+    assert not warnings(with_fields(RunConfig(), off | {"augment.flip": True}))

@@ -8,7 +8,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import streamlit
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -202,7 +201,7 @@ def test_a_damaged_link_is_a_config_error_or_is_cut_where_it_is_whole(link):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"model.width": 16.0},
+        {"model.arch": "vgg11", "model.width": 3.0},
         {"model.width": 0.01},
         {"optim.momentum": 0.9995, "optim.label_smoothing": 0.95},
         {"augment.mixup": True, "augment.mixup_alpha": 5.0},
@@ -216,12 +215,3 @@ def test_the_widgets_take_every_value_that_a_config_may_have(app, changes):
     link = next(block.value for block in at.code if "choices=" in block.value)
     shown = choices.decode(parse_qs(urlsplit(link).query)["choices"][0])
     assert shown == with_fields(RunConfig(), changes)
-
-
-def test_the_page_shows_what_a_huge_network_costs_without_making_it(app, monkeypatch):
-    """A link may ask for hundreds of gigabytes of weights."""
-    monkeypatch.setattr(torch.nn.Module, "to_empty", None)
-    at = app(PAGE, choices='{"model.width":64}')
-    assert not at.exception
-    shown = {metric.label: metric.value for metric in at.metric}
-    assert float(shown["Parameters"].split()[0]) > 40_000

@@ -10,6 +10,7 @@ from engine import data
 from engine.config import SETTINGS
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
 from engine.presets import PRESETS
+from engine.recipe import OPTIMIZERS, usual_lr
 from engine.settings import Setting
 from pages.ui.choices import AUGMENTATIONS, OWN_IMAGES, fill
 
@@ -19,10 +20,10 @@ def keep(**extra: Any) -> dict[str, Any]:
     return {"persist_state": "session", **extra}
 
 
-def control(path: str) -> None:
+def control(path: str, **more: Any) -> None:
     """The widget of a setting, made from its declaration."""
     setting = SETTINGS[path]
-    options = {"key": setting.key, "help": _help(setting), **keep()}
+    options = {"key": setting.key, "help": _help(setting), **keep(), **more}
     if setting.choices:
         titles = setting.titles
         st.segmented_control(
@@ -137,6 +138,13 @@ def model_inputs() -> None:
         control("model.whitening")
 
 
+def _follow_optimizer() -> None:
+    """Give the optimizer its usual rate, unless another rate was chosen."""
+    form = st.session_state
+    if form["lr"] in {usual_lr(name) for name in OPTIMIZERS}:
+        form["lr"] = usual_lr(form["optimizer"])
+
+
 def augment_inputs() -> None:
     st.pills(
         "Augmentations",
@@ -175,7 +183,7 @@ def recipe_inputs() -> None:
     control("progressive")
     control("tta")
     with st.expander("Optimizer, seed, precision"):
-        control("optim.optimizer")
+        control("optim.optimizer", on_change=_follow_optimizer)
         control("precision")
         controls("optim.momentum", "optim.weight_decay")
         controls("optim.label_smoothing", "schedule.warmup")

@@ -51,9 +51,9 @@ def test_muon_turns_filters_and_leaves_the_rest_to_sgd(model):
     optimizer = make_optimizer(model, OptimConfig("muon", 0.1, head_lr=7.0, bias_lr=3.0))
     assert type(optimizer) is Muon
     facts = [(group["filters"], group["factor"]) for group in optimizer.param_groups]
-    assert facts == [(True, 1.0), (False, 7.0), (False, 3.0), (False, 1.0)]
+    assert facts == [(True, 1.0), (False, 7.0), (False, 3.0), (False, 21.0), (False, 1.0)]
     dimensions = [{p.ndim for p in group["params"]} for group in optimizer.param_groups]
-    assert dimensions == [{4}, {2}, {1}, {1}]
+    assert dimensions == [{4}, {2}, {1}, {1}, {1}]
     grouped = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
 

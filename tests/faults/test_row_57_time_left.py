@@ -1,4 +1,4 @@
-"""Time left: on steady and on busy machines, with validation, by a clock of the test's."""
+"""Row 57 of docs/FAULTS.md: the time left, on steady and on busy machines."""
 
 import itertools
 import random
@@ -77,21 +77,23 @@ def with_a_slow_start(share: float) -> float:
 
 @pytest.mark.parametrize("seconds", [jitter, with_a_slow_start])
 @pytest.mark.parametrize("validation", [0.5, 1.7, 3.0])  # 20 images; a guess would be 1.7
-def test_after_a_tenth_the_estimate_is_within_a_quarter(simulate, seconds, validation):
+def test_row_57_after_a_tenth_the_estimate_is_within_a_quarter(simulate, seconds, validation):
     ratios = [(at, r) for at, r, _ in simulate(seconds, validation) if 0.1 <= at < 0.95]
     assert len(ratios) > 100
     for at, ratio in ratios:
         assert 0.75 < ratio < 1.25, at
 
 
-def test_a_validation_that_takes_most_of_the_time_is_known_after_the_first(simulate):
+def test_row_57_a_validation_that_takes_most_of_the_time_is_known_after_the_first(simulate):
     ratios = [(at, r) for at, r, _ in simulate(jitter, validation=30.0) if 0.11 <= at < 0.95]
     for at, ratio in ratios:
         assert 0.75 < ratio < 1.25, at
 
 
 @pytest.mark.parametrize("busy_first", [True, False])
-def test_beside_other_work_for_half_the_run_it_is_within_a_factor_of_two(simulate, busy_first):
+def test_row_57_beside_other_work_for_half_the_run_it_is_within_a_factor_of_two(
+    simulate, busy_first
+):
     """Steps take 1.9 times as long in one half of the run."""
 
     def seconds(share: float) -> float:
@@ -102,7 +104,7 @@ def test_beside_other_work_for_half_the_run_it_is_within_a_factor_of_two(simulat
             assert 0.5 < ratio < 2, at
 
 
-def test_of_small_images_first_it_knows_that_large_ones_take_longer(simulate):
+def test_row_57_of_small_images_first_it_knows_that_large_ones_take_longer(simulate):
     def seconds(share: float) -> float:
         size = 20 if share < 0.35 else 26 if share < 0.6 else 32
         return 4 * (size / 32) ** 2
@@ -112,13 +114,13 @@ def test_of_small_images_first_it_knows_that_large_ones_take_longer(simulate):
             assert 0.75 < ratio < 1.25, at
 
 
-def test_it_is_a_first_guess_until_a_tenth_of_the_steps_are_done(simulate):
+def test_row_57_it_is_a_first_guess_until_a_tenth_of_the_steps_are_done(simulate):
     settled = [(at, is_settled) for at, _, is_settled in simulate(lambda share: 1.0, 0.0, 0.0)]
     assert not any(is_settled for at, is_settled in settled if at < 0.095)
     assert all(is_settled for at, is_settled in settled if at > 0.105)
 
 
-def test_an_interruption_is_forgotten(simulate):
+def test_row_57_an_interruption_is_forgotten(simulate):
     """One step takes as long as half of the run: a suspended laptop."""
     count = itertools.count()
 
@@ -129,7 +131,7 @@ def test_an_interruption_is_forgotten(simulate):
     assert all(ratio < 1.6 for ratio in late)
 
 
-def test_without_steps_there_is_no_estimate_and_at_the_end_nothing_is_left():
+def test_row_57_without_steps_there_is_no_estimate_and_at_the_end_nothing_is_left():
     pace = Pace(evaluated=100)
     assert pace.seconds_left(10, 2) is None
     pace.add_overhead(5.0)  # before the first step: no epoch's

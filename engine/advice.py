@@ -1,0 +1,98 @@
+"""Warnings about a config that can be trained, but probably is not what was meant."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable
+
+from torch import nn
+
+from engine.config import SETTINGS, ModelConfig, RunConfig
+from engine.models import build_on_meta
+from engine.settings import get_field, is_used
+
+# A training of fewer steps that sees fewer images is likely to stay at chance. Measured with
+# `--preset minute --limit N` (n = 1): 10 % after 252 steps on 16,000 images, 72 % after 500 on
+# 32,000. With its batch of 2,000 the preset speedrun needs 275 steps, on 550,000 images.
+FEW_STEPS, FEW_IMAGES = 400, 50_000
+
+
+def warnings(
+    config: RunConfig,
+    train_images: int | None = None,
+    required: int | None = None,
+    available: int | None = None,
+) -> list[str]:
+    """One line for each doubt about a config.
+
+    train_images: that each epoch trains on. required, available: bytes of memory that the training
+    takes, and that the device has. None: not known.
+    """
+    found = [*_schedule_warnings(config), *_model_warnings(config.model)]
+    if required and available and required > available:
+        found.append(
+            f"training needs about {required / 1e9:,.0f} GB of memory, this machine has "
+            f"{available / 1e9:,.0f} GB; use a smaller batch size or width"
+        )
+    if config.optim.optimizer.startswith("adam") and config.optim.lr > 0.01:
+        found.append(f"lr {config.optim.lr:g} is high for {config.optim.optimizer}; 0.001 is usual")
+    if config.tta and not (config.augment.flip or config.augment.crop):
+        found.append("test-time augmentation has one view only: flip and crop are off")
+    if train_images:
+        steps = config.epochs * math.ceil(train_images / config.batch_size)
+        if steps < FEW_STEPS and config.epochs * train_images < FEW_IMAGES:
+            found.append(
+                f"only {steps:,} optimizer steps: a network may stay at chance below about "
+                f"{FEW_STEPS}; train for more epochs, use a smaller batch size or more images"
+            )
+    return found
+
+
+def _schedule_warnings(config: RunConfig) -> Iterable[str]:
+    schedule, epochs = config.schedule, config.epochs
+    for milestone in schedule.milestones:
+        if milestone >= epochs:
+            yield f"milestone {milestone} is past the end ({epochs} epochs)"
+    if schedule.kind == "multi_step" and not any(m < epochs for m in schedule.milestones):
+        yield "multi_step has no milestone inside the epochs: lr stays constant"
+    if schedule.t_max is not None and schedule.t_max != epochs:
+        after = "rises again after" if schedule.t_max < epochs else "reaches 0 only at"
+        yield f"with t_max {schedule.t_max} the learning rate {after} that epoch"
+
+
+def _model_warnings(model: ModelConfig) -> Iterable[str]:
+    if model.arch.startswith("convmixer") and model.norm == "instance":
+        yield "convmixer ends in its norm: with instance norm it cannot see the image"
+    if model.norm == "group" and (counts := _single_channel_groups(model))[0]:
+        alone, norms = counts
+        yield (
+            f"group norm has one channel per group in {alone} of {norms} layers, which is instance "
+            "norm; use a larger width"
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _single_channel_groups(model: ModelConfig) -> tuple[int, int]:
+    """Group norms with a group for each channel, and all group norms."""
+    network = build_on_meta(**model.arguments)
+    norms = [m for m in network.modules() if isinstance(m, nn.GroupNorm)]
+    return sum(m.num_groups == m.num_channels for m in norms), len(norms)
+
+
+def unused(config: RunConfig, given: Iterable[str]) -> list[str]:
+    """One line for each of the given settings that has no effect in this config, by its flag."""
+    found = []
+    for path in given:
+        setting = SETTINGS[path]
+        if is_used(config, setting):
+            continue
+        other = SETTINGS[setting.when.path]
+        now = get_field(config, other.path)
+        if other.kind is not bool:
+            found.append(f"{setting.flag} has no effect with {other.flag} {now}")
+        elif other.default:
+            found.append(f"{setting.flag} has no effect with {other.flag}")
+        else:
+            found.append(f"{setting.flag} has no effect without {other.flag}")
+    return found

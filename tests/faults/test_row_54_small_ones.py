@@ -1,0 +1,103 @@
+"""Row 54 of docs/FAULTS.md: ignored flags, too many records, unquoted commands, and others."""
+
+import shlex
+import subprocess
+
+import pytest
+import torch
+
+import train
+from engine.config import OptimConfig, RunConfig, join_command, with_fields
+from engine.models import build_model
+from engine.runs.checkpoint import load_weights, save_weights
+from engine.runs.run import Run
+from engine.training import meter
+from engine.training.optim import make_optimizer
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+def test_row_54_the_rate_of_the_head_reaches_its_bias(optimizer):
+    model = build_model("resnet10", width=0.0625)
+    config = OptimConfig(optimizer, 0.1, head_lr=7.0, bias_lr=3.0)
+    bias = model.get_classifier().bias
+    factors = [
+        group["factor"]
+        for group in make_optimizer(model, config).param_groups
+        if any(parameter is bias for parameter in group["params"])
+    ]
+    assert factors == [21.0]
+
+
+def test_row_54_a_checkpoint_from_before_the_bias_had_its_group_still_resumes(
+    make_trainer, tiny, tmp_path, same
+):
+    config = tiny(**{"optim.head_lr": 3.0, "epochs": 1})
+    trainer = make_trainer(tmp_path, config)
+    list(trainer.fit())
+    saved = trainer.state.state_dict()
+    groups = saved["optimizer"]["param_groups"]
+    biases, head_biases = groups[2], groups[3]
+    old = [*groups[:2], {**biases, "params": biases["params"] + head_biases["params"]}, *groups[4:]]
+    saved["optimizer"]["param_groups"] = old
+    again = make_trainer(None, config)
+    again.state.load_state_dict(saved)
+    resumed = again.state.optimizer.state_dict()["state"]
+    assert same(resumed, trainer.state.optimizer.state_dict()["state"])
+
+
+@pytest.mark.usefixtures("every_step")
+@pytest.mark.parametrize(("epochs", "batch_size"), [(30, 48), (5, 4), (1, 1)])
+def test_row_54_step_records_are_at_most_the_limit(
+    make_trainer, tiny, monkeypatch, epochs, batch_size
+):
+    monkeypatch.setattr(meter, "MAX_STEP_RECORDS", 7)
+    trainer = make_trainer(config=tiny(epochs=epochs, batch_size=batch_size))
+    steps = [r.step for r in trainer.fit() if type(r).__name__ == "StepRecord"]
+    assert 3 <= len(steps) <= 7
+    assert steps[-1] == trainer.setup.steps
+
+
+@pytest.mark.parametrize(
+    "words", [["--lr", "0.2"], ["--preset", "minute"], ["--name", "b"], ["--holdout", "5"]]
+)
+def test_row_54_evaluate_refuses_what_it_would_ignore(words, make_run, capsys):
+    root = make_run("a").path.parent
+    assert train.main(["--evaluate", "a", "--run-root", str(root), *words]) == 2
+    line = capsys.readouterr().err
+    assert words[0].strip("-") in line
+    assert "has no effect with --evaluate" in line
+    assert line.count("\n") == 1
+
+
+def test_row_54_flags_without_effect_are_warned_of(tiny_args, tmp_path, capsys):
+    assert train.main(tiny_args(tmp_path, "-e", 1, "--mixup-alpha", 0.4)) == 0
+    assert "--mixup-alpha has no effect without --mixup-aug" in capsys.readouterr().err
+
+
+def test_row_54_a_command_carries_the_run_root_and_is_quoted_for_its_shell(monkeypatch):
+    config = with_fields(RunConfig(), {"data.dataset": "my pets/a&b", "epochs": 3})
+    words = ["python", "train.py", "--name", "a", "--run-root", "my runs"]
+    words += ["--dataset", "my pets/a&b", "--epochs", "3"]
+    assert shlex.split(config.to_command("a", "my runs")) == words
+    monkeypatch.setattr("engine.config.os.name", "nt")
+    assert join_command(words) == subprocess.list2cmdline(words)
+    assert '"my pets/a&b"' in join_command(words)
+
+
+def test_row_54_weights_saved_twice_are_the_same_bytes(tmp_path):
+    weights = {"b": torch.arange(7.0), "a": torch.ones(2, 3)}
+    header = {f"key {i}": "ü" * i for i in range(9)}
+    files = [tmp_path / f"{i}.safetensors" for i in range(5)]
+    for file in files:
+        save_weights(file, weights, header)
+    assert len({file.read_bytes() for file in files}) == 1
+    loaded, read = load_weights(files[0])
+    assert read == header
+    assert all(torch.equal(loaded[key], weights[key]) for key in weights)
+
+
+def test_row_54_a_run_s_weights_are_the_same_bytes_when_it_is_repeated(tiny_args, tmp_path):
+    for name in "ab":
+        assert train.main(tiny_args(tmp_path, "--name", name, "-e", 1)) == 0
+    first, second = (Run(tmp_path / name).path / "last.safetensors" for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
