@@ -305,6 +305,7 @@ def evaluate_run(args: argparse.Namespace, given: dict) -> int:
             f"{args.evaluate} knows {', '.join(network.classes)[:200]}; "
             f"{images.name} has other classes: {', '.join(images.classes)[:200]}"
         )
+    _tell_import(images)
     tta = TestTimeAugmentation.like_training(network.config.augment) if checked.tta else None
     tally = measure(network, images.test_images, images.test_labels, compute, tta=tta)
     how = f", with test-time augmentation ({_views(tta)})" if tta else ""
@@ -331,11 +332,16 @@ def _introduce(run: Run, prepared: Prepared) -> None:
     )
     if config.data.dataset not in data.DATASETS:  # how folders were read as splits and classes
         print(*prepared.info.describe_splits(), sep="\n")
-        for line in prepared.info.notes:
-            print(f"note: {line}")
-        for line in prepared.info.warnings:
-            print(f"warning: {line}", file=sys.stderr)
+        _tell_import(prepared.info)
     print(f"validation: {_validated_on(prepared)}", flush=True)
+
+
+def _tell_import(images: data.ImageData) -> None:
+    """What an import of a person's own images found; nothing for the others."""
+    for line in images.notes:
+        print(f"note: {line}")
+    for line in images.warnings:
+        print(f"warning: {line}", file=sys.stderr)
 
 
 def _validated_on(prepared: Prepared) -> str:
