@@ -41,8 +41,8 @@ def batched(images: torch.Tensor, batch_size: int):
         for step, start in enumerate(range(0, len(images), batch_size)):
             chosen = order[start : start + batch_size]
             batch = images.index_select(0, chosen)  # as the loop takes it
-            chance = pipeline.sample(batch.shape, keyed_generator(3, step))
-            inputs, *_ = pipeline.apply(batch, labels[chosen], chance)
+            params = pipeline.sample(batch.shape, keyed_generator(3, step))
+            inputs, *_ = pipeline.apply(batch, labels[chosen], params)
             inputs.contiguous(memory_format=torch.channels_last)
 
     return run
