@@ -11,6 +11,7 @@ from engine import data
 from engine.data import background
 from engine.device import resolve
 from engine.runs.run import State
+from engine.runs.validation import seen_clause
 from pages.ui import folders, frame, live, process, readings, refresh
 from pages.ui.text import percent, time_left
 
@@ -64,7 +65,8 @@ def run_lines(shown: list) -> None:
                 st.caption("a file of it cannot be read")
             elif status.final_acc is not None:
                 on = "test" if status.val_is_test else "held-out"
-                st.caption(f"{percent(status.final_acc)} on {on} images")
+                seen = seen_clause(status.val_seen)
+                st.caption(f"{percent(status.final_acc)} on {on} images{seen}")
 
 
 def machine() -> None:

@@ -29,6 +29,7 @@ from engine.presets import PRESETS
 from engine.recipe import usual_lr
 from engine.runs.checkpoint import has_checkpoint
 from engine.runs.run import RESUMABLE, Run, RunWriter, State
+from engine.runs.validation import seen_clause
 from engine.settings import Setting, get_field
 from engine.training import session
 from engine.training.group import (
@@ -333,6 +334,8 @@ def _introduce(run: Run, prepared: Prepared) -> None:
     if config.data.dataset not in data.DATASETS:  # how folders were read as splits and classes
         print(*prepared.info.describe_splits(), sep="\n")
         _tell_import(prepared.info)
+    for note in prepared.notes:
+        print(f"note: {note}")
     print(f"validation: {_validated_on(prepared)}", flush=True)
 
 
@@ -347,7 +350,7 @@ def _tell_import(images: data.ImageData) -> None:
 def _validated_on(prepared: Prepared) -> str:
     count = len(prepared.splits.val_images)
     kind = "the test set" if prepared.splits.val_is_test else "held-out training images"
-    return f"{kind} ({count:,} images)"
+    return f"{kind}{seen_clause(prepared.splits.val_seen)} ({count:,} images)"
 
 
 def _warn(lines: list[str]) -> None:

@@ -215,6 +215,14 @@ class RunConfig:
         "run (name or folder) or .safetensors file whose weights to start from",
         none="none",
     )
+    first_epoch: int = setting(
+        0,
+        None,
+        "First epoch",
+        "epochs of the runs it starts from: order, crops and flips go on from there",
+        low=0,
+        high=2**31 - 1,
+    )
     progressive: bool = setting(
         False,
         "--progressive",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from engine import allocator
 from engine.config import RunConfig
-from engine.data import ImageData
+from engine.data import ImageData, lineage
 from engine.data.batches import sample_indices, split
 from engine.data.images import open_rgb, to_pixels
 from engine.data.types import IMAGE_SIZE
@@ -106,7 +106,9 @@ def clean_train_accuracy(path: Path, images: ImageData, compute: Compute) -> flo
     """
     network = load_network(path, compute)
     data, seed = network.config.data, network.config.seed
-    parts = split(images, holdout=data.holdout, limit=data.limit, seed=seed)
+    before = lineage.stored(Run(network.weights.parent).dataset_info())
+    avoid = lineage.trained_on(before, images) if before else None
+    parts = split(images, holdout=data.holdout, limit=data.limit, seed=seed, avoid=avoid)
     sample = sample_indices(len(parts.train_labels), CLEAN_IMAGES, seed)
     return measure(network, parts.train_images[sample], parts.train_labels[sample], compute).acc
 

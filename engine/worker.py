@@ -12,12 +12,13 @@ import types
 from pathlib import Path
 
 from engine import allocator, runs
-from engine.config import RunConfig, with_fields
+from engine.config import SETTINGS, RunConfig, with_fields
 from engine.device import all_of, resolve
 from engine.errors import Cancelled, ConfigError, RunError
 from engine.models.summary import count_parameters
 from engine.runs.run import RESUMABLE, Run, State
-from engine.training import session
+from engine.settings import get_field
+from engine.training import initial, session
 from engine.training.prepare import prepare
 
 # A module without a source file: cleared caches, reloads and file watchers do not replace it, so a
@@ -85,12 +86,16 @@ class Worker:
             return [Run(path) for path in self._queue]
 
     def submit(self, config: RunConfig, name: str, root: Path) -> Run:
-        """Create a run and queue it. Raises ConfigError, or RunError if the name is taken.
+        """Create a run and queue it. Raises RunError if the name is taken, or ConfigError.
+
+        The architecture of initial weights is checked now, their classes once the data is loaded.
 
         Submitting the same again (a double click, a form open in two tabs) returns the same run.
         """
         count_parameters(**config.model.arguments)
         resolve(config.device, config.precision)
+        if config.pretrained:
+            initial.check(config, Path(root))
         with self._submitting:
             try:
                 run = runs.create(Path(root), name, config)
@@ -109,8 +114,9 @@ class Worker:
             known = run.config()
         except (RunError, ConfigError):
             return False
-        # A started run knows its number of classes; a form leaves that to the data.
-        return with_fields(known, {"model.num_classes": config.model.num_classes}) == config
+        # What a form leaves to the data and to the initial weights, a started run knows.
+        left = [path for path, setting in SETTINGS.items() if setting.flag is None]
+        return with_fields(known, {path: get_field(config, path) for path in left}) == config
 
     def resume(self, run: Run) -> None:
         """Queue a paused, stopped, failed or interrupted run, ahead of all others.

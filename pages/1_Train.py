@@ -74,6 +74,7 @@ def form() -> None:
             device = resolve(config.device, config.precision).device
             check_memory(required.parameters, memory_bytes(device))
             readings.split_sizes(config)
+            notes = readings.initial_notes(config)
             dataset = config.data.dataset
             own = None
             if dataset not in data.DATASETS:
@@ -87,6 +88,8 @@ def form() -> None:
         overview(config, required)
         if own:
             own_images(own, config.data.fit)
+        for note in notes:
+            st.info(markdown(f"{note[0].upper()}{note[1:]}."))
         start_box(config)
 
 

@@ -19,6 +19,8 @@ class Splits:
     val_images: Tensor
     val_labels: Tensor
     val_is_test: bool  # the validation images are the data set's test images
+    # Validation images that the initial weights were trained on; None: some may be, not known.
+    val_seen: int | None = 0
 
 
 def split(
@@ -28,12 +30,15 @@ def split(
     limit: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    avoid: Tensor | None = None,
 ) -> Splits:
     """Split a data set into training and validation images, uint8 on `device`.
 
     holdout: training images that are set aside for validation; with 0, the test images are used.
-    limit: at most this many of the remaining images are kept for training; None: all. The choice
-    depends on `seed` alone, and a larger limit is a superset of a smaller one.
+    limit: at most this many of the remaining images are kept for training; None: all. avoid: which
+    training images are held out only when no others are left, those that the initial weights were
+    trained on; bool [N]. The choice depends on `seed` and `avoid` alone, and a larger limit is a
+    superset of a smaller one.
 
     Raises ConfigError ("data.holdout", "data.limit") if no training images would be left.
     """
@@ -41,12 +46,12 @@ def split(
     split_sizes(count, len(data.test_labels), holdout=holdout, limit=limit)  # raises ConfigError
     images, labels = data.train_images, data.train_labels
     val_images, val_labels = data.test_images, data.test_labels
+    seen = 0
     if holdout or (limit is not None and limit < count):
-        order = torch.randperm(count, generator=keyed_generator(seed, Purpose.SPLIT))
-        end = count if limit is None else holdout + limit
-        held, kept = order[:holdout].sort().values, order[holdout:end].sort().values
+        held, kept = split_indices(count, holdout=holdout, limit=limit, seed=seed, avoid=avoid)
         if holdout:
             val_images, val_labels = images[held], labels[held]
+            seen = 0 if avoid is None else int(avoid[held].sum())
         images, labels = images[kept], labels[kept]
     return Splits(
         images.to(device),
@@ -54,7 +59,23 @@ def split(
         val_images.to(device),
         val_labels.to(device),
         val_is_test=holdout == 0,
+        val_seen=seen,
     )
+
+
+def split_indices(
+    count: int, *, holdout: int, limit: int | None, seed: int, avoid: Tensor | None = None
+) -> tuple[LongTensor, LongTensor]:
+    """(held-out images, training images) as sorted indices below `count`; see `split`."""
+    order = torch.randperm(count, generator=keyed_generator(seed, Purpose.SPLIT))
+    candidates = order
+    if avoid is not None:
+        candidates = torch.cat([order[~avoid[order]], order[avoid[order]]])
+    held = candidates[:holdout]
+    is_held = torch.zeros(count, dtype=torch.bool)
+    is_held[held] = True
+    kept = order[~is_held[order]][:limit]
+    return held.sort().values, kept.sort().values
 
 
 def split_sizes(

@@ -74,5 +74,6 @@ class DatasetSpec:
     title: str
     description: str
     sizes: tuple[int, int]  # training and test images
+    num_classes: int
     load: Callable[[Path, str | None, Watch], ImageData]
     is_available: Callable[[Path], bool]

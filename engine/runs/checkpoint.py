@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,16 +71,28 @@ def save_weights(path: Path, weights: dict[str, Tensor], header: dict[str, str])
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(tensors on the CPU, metadata) of a safetensors file. Raises CheckpointError."""
+    with _opened(path) as file:
+        # Copies: Windows cannot replace, move or delete a file that is mapped.
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+        return tensors, dict(file.metadata() or {})
+
+
+def read_shapes(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """(shape of each tensor, metadata) of a safetensors file: load_weights without the weights."""
+    with _opened(path) as file:
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        return shapes, dict(file.metadata() or {})
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            header = dict(file.metadata() or {})
-            # Copies: Windows cannot replace, move or delete a file that is mapped.
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+            yield file
     except FileNotFoundError:
         raise CheckpointError(f"{path.name}: no such weights file") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path.name}: not a readable safetensors file ({error})") from error
-    return tensors, header
 
 
 def apply_weights(
@@ -90,11 +104,26 @@ def apply_weights(
 
     expected: the header that describe_model gives for `model`.
     """
-    problems = _header_problems(header, expected) + _tensor_problems(model, weights)
+    check_fit(model, {key: tuple(w.shape) for key, w in weights.items()}, header, expected)
+    broken = [key for key, w in weights.items() if w.is_floating_point() and not w.isfinite().all()]
+    _refuse([f"{key} holds values that are not finite" for key in broken])
+    model.load_state_dict(weights)
+
+
+def check_fit(
+    model: nn.Module,
+    shapes: dict[str, tuple[int, ...]],
+    header: dict[str, str],
+    expected: dict[str, str],
+) -> None:
+    """Raise CheckpointError unless weights of these shapes fit `model`; see apply_weights."""
+    _refuse(_header_problems(header, expected) + _shape_problems(model, shapes))
+
+
+def _refuse(problems: list[str]) -> None:
     if problems:
         shown = "; ".join(problems[:5]) + (f"; {len(problems) - 5} more" if problems[5:] else "")
         raise CheckpointError(f"these weights do not fit: {shown}")
-    model.load_state_dict(weights)
 
 
 def _header_problems(header: dict[str, str], expected: dict[str, str]) -> list[str]:
@@ -111,17 +140,14 @@ def _header_problems(header: dict[str, str], expected: dict[str, str]) -> list[s
     ]
 
 
-def _tensor_problems(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
-    wanted = model.state_dict()
-    problems = [f"{key} is missing" for key in wanted if key not in weights]
-    for key, tensor in weights.items():
+def _shape_problems(model: nn.Module, shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    problems = [f"{key} is missing" for key in wanted if key not in shapes]
+    for key, have in shapes.items():
         if key not in wanted:
             problems.append(f"{key} is unknown")
-        elif tensor.shape != wanted[key].shape:
-            have, need = tuple(tensor.shape), tuple(wanted[key].shape)
-            problems.append(f"{key} has shape {have}, the network {need}")
-        elif tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            problems.append(f"{key} holds values that are not finite")
+        elif have != wanted[key]:
+            problems.append(f"{key} has shape {have}, the network {wanted[key]}")
     return problems
 
 

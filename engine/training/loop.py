@@ -141,7 +141,7 @@ class Trainer:
         config, group, meter = self.setup.config, self.setup.group, self.meter
         position = self.state.position
         count, epoch = len(self.setup.splits.train_images), position.epochs_done + 1
-        order = epoch_permutation(count, config.seed, epoch)
+        order = epoch_permutation(count, config.seed, self.setup.key_epoch(epoch))
         first_step = position.epochs_done * self.setup.steps_per_epoch
         while position.step < first_step + self.setup.steps_per_epoch:
             start = (position.step - first_step) * config.batch_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,35 +22,40 @@ from engine.augment import (
     normalize,
 )
 from engine.config import RunConfig, with_fields
-from engine.data import ImageData, Progress
+from engine.data import ImageData, Progress, lineage
 from engine.data.batches import Splits, split
+from engine.data.lineage import Training
 from engine.device import Compute, memory_bytes, resolve
-from engine.errors import CheckpointError, DataError
-from engine.files import expand_user
+from engine.errors import DataError
 from engine.models import build_model, build_on_meta, whitening
 from engine.models.summary import check_memory, count_parameters
 from engine.randomness import Purpose, keyed_generator
-from engine.runs.checkpoint import apply_weights, describe_model, has_checkpoint, load_weights
+from engine.runs.checkpoint import describe_model, has_checkpoint
 from engine.runs.compare import data_differences
 from engine.runs.run import Run
-from engine.training import progressive
+from engine.training import initial, progressive
+from engine.training.initial import Initial
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A run that is ready to start: everything that could be wrong with it has been checked."""
 
-    config: RunConfig  # with num_classes filled in
+    config: RunConfig  # with num_classes and first_epoch filled in
     info: ImageData
     splits: Splits  # on the compute device
     pipeline: Pipeline
     compute: Compute
     parameters: int  # count
     header: dict[str, str]  # of its weights' files, from describe_model
-    initial: tuple[dict[str, Tensor], dict[str, str]] | None  # weights to start from, their header
+    initial: Initial | None  # weights to start from
+    lineage: list[Training] | None  # of those; None: resumed, of a version that kept none
+    notes: list[str]  # for a person, on how the initial weights are used
 
     def dataset_info(self) -> dict[str, Any]:
-        return self.info.describe()
+        """What the run keeps of its data set and of the trainings before it."""
+        kept = {} if self.lineage is None else {"lineage": lineage.to_dicts(self.lineage)}
+        return {**self.info.describe(), **kept}
 
 
 def prepare(
@@ -74,6 +79,9 @@ def prepare(
     if config.progressive:
         progressive.check(build_on_meta(**config.model.arguments))
     resumes = run is not None and has_checkpoint(run.path)
+    starts = config.pretrained is not None and not resumes
+    if starts:
+        initial.check(config, root)
     if resumes:
         _check_place(config, run)
     info = data.load(
@@ -86,27 +94,47 @@ def prepare(
     )
     if resumes:
         _check_data(info, run)
+    before = lineage.stored(run.dataset_info()) if resumes else []
+    if starts:
+        before = initial.find_lineage(config, root, info)
+        first_epoch = lineage.epochs_done(before, info, config.seed)
+        config = with_fields(config, {"first_epoch": first_epoch})
     config = with_fields(config, {"model.num_classes": len(info.classes)})
-    splits = split(
-        info,
-        holdout=config.data.holdout,
-        limit=config.data.limit,
-        seed=config.seed,
-        device=compute.device,
-    )
     prepared = Prepared(
         config=config,
         info=info,
-        splits=splits,
+        splits=_split(config, info, before or [], compute.device),
         pipeline=make_pipeline(config, info),
         compute=compute,
         parameters=count_parameters(**config.model.arguments),
         header=describe_model(config.model),
-        initial=_initial_weights(config, root) if config.pretrained and not resumes else None,
+        initial=initial.load(config, root, info.classes) if starts else None,
+        lineage=before,
+        notes=initial.check(config, root, info.classes) if starts else [],
     )
     if prepared.initial:
-        new_model(prepared)  # raises if the weights do not fit
+        new_model(prepared)  # raises if the weights hold values that are not finite
     return prepared
+
+
+def _split(
+    config: RunConfig, info: ImageData, before: list[Training], device: torch.device
+) -> Splits:
+    """The images of a run, of which those that its initial weights were trained on are noted."""
+    choice = config.data
+    splits = split(
+        info,
+        holdout=choice.holdout,
+        limit=choice.limit,
+        seed=config.seed,
+        device=device,
+        avoid=lineage.trained_on(before, info) if before else None,
+    )
+    # Test images of one's own may be drawn anew from all images when some are added.
+    may_mix = not splits.val_is_test or choice.dataset not in data.DATASETS
+    if may_mix and not splits.val_seen and lineage.may_include(before, info):
+        splits = dataclasses.replace(splits, val_seen=None)
+    return splits
 
 
 def _check_place(config: RunConfig, run: Run) -> None:
@@ -147,10 +175,11 @@ def make_pipeline(config: RunConfig, info: ImageData) -> Pipeline:
 
 def new_model(prepared: Prepared) -> torch.nn.Module:
     """The model at step 0, on the CPU: initialized by the seed, or with the initial weights."""
-    model = build_model(**prepared.config.model.arguments, seed=prepared.config.seed)
+    config = prepared.config
     if prepared.initial:
-        apply_weights(model, *prepared.initial, prepared.header)
-    elif layer := whitening.find(model):
+        return initial.make_model(prepared.initial, config.model, config.seed)
+    model = build_model(**config.model.arguments, seed=config.seed)
+    if layer := whitening.find(model):
         layer.fit(normalize(_whitening_images(prepared), prepared.info.mean, prepared.info.std))
     return model
 
@@ -161,15 +190,3 @@ def _whitening_images(prepared: Prepared) -> Tensor:
     generator = keyed_generator(prepared.config.seed, Purpose.WHITENING)
     indices = torch.randperm(len(images), generator=generator)[: whitening.IMAGES]
     return images[indices.to(images.device)].cpu()
-
-
-def _initial_weights(config: RunConfig, root: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(weights, header) of the run or file that `config.pretrained` names."""
-    given = expand_user(config.pretrained)
-    for path in (given, given / "last.safetensors", root / given / "last.safetensors"):
-        with contextlib.suppress(OSError):  # too long for a path
-            if path.is_file():
-                return load_weights(path)
-    raise CheckpointError(
-        f"pretrained: {config.pretrained!r} is neither a run with weights nor a .safetensors file"
-    )

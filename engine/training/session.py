@@ -16,6 +16,7 @@ from engine.errors import RunError, TrainingFailed
 from engine.files import reason
 from engine.runs.checkpoint import CheckpointStore
 from engine.runs.run import RunWriter, State
+from engine.runs.validation import seen_clause
 from engine.training.group import SINGLE_PROCESS, Group
 from engine.training.loop import Trainer
 from engine.training.prepare import Prepared, new_model
@@ -163,6 +164,8 @@ class RunFiles:
         self.board: SummaryWriter | None = None
         writer.log(f"config {prepared.config.to_dict()}")
         writer.log(f"machine {self.compute}")
+        for note in prepared.notes:
+            writer.log(f"note: {note}")
 
     def write(self, record: Record) -> list[Note]:
         """Write a record. Returns notes, written as well, on what was found missing."""
@@ -199,10 +202,13 @@ class RunFiles:
             best_acc=started.best_acc,
             best_epoch=started.best_epoch,
             val_is_test=splits.val_is_test,
+            val_seen=splits.val_seen,
+            **({"notes": self.prepared.notes} if self.prepared.initial else {}),
             parameters=self.prepared.parameters,
             compute=self.compute,
         )
         images = "the test set" if splits.val_is_test else "held-out training images"
+        images += seen_clause(splits.val_seen)
         self.writer.log(
             f"starting at step {started.step} of {started.steps}; validation on {images}"
         )

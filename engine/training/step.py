@@ -48,6 +48,10 @@ class Setup:
         generator = keyed_generator(self.config.seed, Purpose.FLIP)
         return torch.rand(len(self.splits.train_images), generator=generator) < 0.5
 
+    def key_epoch(self, epoch: int) -> int:
+        """The epoch in random keys: those of a run that goes on from another go on too."""
+        return self.config.first_epoch + epoch
+
 
 class StepMetrics(NamedTuple):
     """Metrics of one step, still on the device."""
@@ -65,7 +69,7 @@ def train_step(setup: Setup, network: nn.Module, state: TrainState, indices: Ten
     indices: of the batch over all processes. Nothing in here synchronizes with a GPU.
     """
     config, compute, position = setup.config, setup.compute, state.position
-    step, epoch = position.step, position.epochs_done + 1
+    step, epoch = position.step, setup.key_epoch(position.epochs_done + 1)
 
     (on_device,) = to_device([indices], compute.device)
     images = setup.splits.train_images.index_select(0, on_device)
@@ -110,7 +114,8 @@ def sample_augmentation(
 ) -> PipelineParams:
     """Augmentation parameters of a batch, keyed by (seed, epoch, step).
 
-    shape: of the batch, [B, 3, H, W]. indices: which training images it holds. step: steps done.
+    shape: of the batch, [B, 3, H, W]. indices: which training images it holds. epoch: see
+    Setup.key_epoch. step: steps done.
     """
     generator = keyed_generator(setup.config.seed, Purpose.AUGMENT, epoch, step)
     params = setup.pipeline.sample(shape, generator)

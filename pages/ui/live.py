@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +9,16 @@ from pathlib import Path
 import streamlit as st
 
 from engine import data
-from engine.config import RunConfig, with_fields
+from engine.config import RunConfig
 from engine.errors import ConfigError, RunError
 from engine.predict import CLEAN_IMAGES
 from engine.runs.diagnose import diagnose
+from engine.runs.extend import extension
 from engine.runs.folder import suggest_name
 from engine.runs.run import RESUMABLE, Run, State, Status
+from engine.runs.validation import seen_clause
 from pages.ui import charts, folders, process, readings
+from pages.ui.extension import extend_form
 from pages.ui.text import duration, markdown, percent, plain, time_left
 
 COLOURS = {
@@ -129,6 +131,10 @@ def figures(status: Status, records: list[dict]) -> None:
         help=TRAIN_NOTE,
     )
     rate.metric("Learning rate", f"{steps[-1]['lr']:.3g}" if steps else "–")
+    if clause := seen_clause(status.val_seen):
+        st.caption(f"Measured on {on} images{clause}: the accuracy is optimistic.")
+    for note in status.notes:
+        st.caption(markdown(f"{note[0].upper()}{note[1:]}."))
     if status.tta_acc is not None:
         st.caption(f"With test-time augmentation, after the last epoch: {percent(status.tta_acc)}")
 
@@ -234,16 +240,13 @@ def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
         if not running and usable and (run.path / "last.safetensors").is_file():
             with st.popover("Extend"):
                 extend_form(run)
+                st.button(
+                    "Extend", key="extend", type="primary", on_click=ask, args=(run, "extend")
+                )
         if close and status.state not in readings.LIVE:
             st.button("Close", key="close", on_click=close)
     if problem := st.session_state.pop("live_problem", None):
         st.error(problem)
-
-
-def extend_form(run: Run) -> None:
-    st.caption("Starts a new run from the last weights of this one, with a new schedule.")
-    st.number_input("Epochs to add", min_value=1, value=5, step=1, key="extend_epochs")
-    st.button("Extend", key="extend", type="primary", on_click=ask, args=(run, "extend"))
 
 
 def ask(run: Run, what: str) -> None:
@@ -260,13 +263,7 @@ def ask(run: Run, what: str) -> None:
 
 def start_extension(run: Run, epochs: int) -> None:
     """Queue a run over `epochs` more from the last weights of `run`, and watch it."""
-    config = run.config()
-    milestones = tuple(m for m in config.schedule.milestones if m < epochs)
-    schedule = dataclasses.replace(
-        config.schedule, milestones=milestones, t_max=None, warmup=min(config.schedule.warmup, 1)
-    )
-    config = dataclasses.replace(config, epochs=epochs, schedule=schedule)
-    config = with_fields(config, {"pretrained": run.name})
+    config = extension(run, epochs)
     if twin := live_twin(config):  # a double click
         st.toast(f"{twin.name} already extends this run by as many epochs.")
         return

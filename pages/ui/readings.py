@@ -18,6 +18,7 @@ from engine.device import resolve
 from engine.errors import DataError, RunError
 from engine.estimate import Requirements
 from engine.runs.run import Run, State, Status
+from engine.training import initial
 from pages.ui import folders
 
 SAMPLES = 8
@@ -150,6 +151,18 @@ def split_sizes(config: RunConfig) -> tuple[int, int]:
         _, *columns = zip(*own_images(dataset, config.data.fit).counts, strict=True)
         train, test = map(sum, columns)
     return batches.split_sizes(train, test, holdout=config.data.holdout, limit=config.data.limit)
+
+
+def initial_notes(config: RunConfig) -> list[str]:
+    """How the initial weights of a run would be used; raises ConfigError if they do not fit.
+
+    The classes of a data set that would have to be downloaded first are not compared.
+    """
+    if config.pretrained is None:
+        return []
+    here = data.is_available(config.data.dataset, folders.DATA_ROOT)
+    classes = images(config.data.dataset, config.data.fit).classes if here else None
+    return initial.check(config, folders.RUN_ROOT, classes)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from engine.config import SETTINGS, RunConfig
 from engine.models import ARCHITECTURES
 from engine.runs.compare import data_id
 from engine.runs.run import Run, Status
+from engine.runs.validation import seen_clause
 from engine.settings import get_field
 from pages.ui import readings
 from pages.ui.choices import AUGMENTATIONS
@@ -36,7 +37,7 @@ def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
                 "State": status.state.value,
                 "Final": status.final_acc,
                 "Best": status.best_acc,
-                "Measured on": "test" if status.val_is_test else "held-out",
+                "Measured on": _measured_on(status),
                 **setting_cells(config),
                 "Seconds": round(status.seconds, 1),
                 "Parameters": status.parameters,
@@ -47,6 +48,10 @@ def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
         identities.append(data_id(readings.dataset_info(run)))
     table = pd.DataFrame(rows)
     return _with_identities(table, identities) if rows else table
+
+
+def _measured_on(status: Status) -> str:
+    return ("test" if status.val_is_test else "held-out") + seen_clause(status.val_seen)
 
 
 def _with_identities(table: pd.DataFrame, identities: list[str]) -> pd.DataFrame:

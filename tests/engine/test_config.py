@@ -73,6 +73,7 @@ FIELDS = {
     "precision": st.sampled_from(PRECISIONS),
     "device": words,
     "pretrained": st.none() | words,
+    "first_epoch": st.integers(0, 2**31 - 1),
     "progressive": st.booleans(),
     "compile": st.booleans(),
     "tta": st.booleans(),
@@ -126,7 +127,9 @@ def test_the_command_is_parsed_to_the_same_config(command_config, config, name):
     python, script, *words = shlex.split(config.to_command(name))
     assert (python, script) == ("python", "train.py")
     assert words[:2] == ["--name", name] if name else "--name" not in words
-    assert command_config(words) == with_fields(config, {"model.num_classes": None})
+    assert command_config(words) == with_fields(
+        config, {"model.num_classes": None, "first_epoch": 0}
+    )
 
 
 @pytest.mark.parametrize("path", ["data.dataset", "data.root", "device", "pretrained"])

@@ -11,7 +11,7 @@ from engine.config import SETTINGS, RunConfig, with_fields
 from engine.errors import ConfigError
 from engine.settings import Role, When, get_field, is_used, setting, settings_of
 
-FROM_THE_DATA = {"model.num_classes"}  # not a choice of the user's
+FILLED_IN = {"model.num_classes", "first_epoch"}  # by `prepare`: no choices of the user's
 every = pytest.mark.parametrize("path", SETTINGS)
 BOUNDED = [path for path, s in SETTINGS.items() if s.kind in (int, float, tuple)]
 
@@ -46,7 +46,7 @@ def test_a_setting_says_all_of_itself(path):
     assert not declared.help.endswith(".")
     assert "\n" not in declared.help
     assert isinstance(declared.role, Role)
-    assert (declared.flag is None) == (path in FROM_THE_DATA)
+    assert (declared.flag is None) == (path in FILLED_IN)
     assert bool(declared.none) == declared.optional
     if declared.kind in (int, float, tuple):
         assert declared.low < declared.high
@@ -82,7 +82,7 @@ def test_bounds_are_allowed_and_beyond_them_is_refused(path):
             settings.check_value(declared, value)
 
 
-@pytest.mark.parametrize("path", [p for p in BOUNDED if p not in FROM_THE_DATA])
+@pytest.mark.parametrize("path", [p for p in BOUNDED if p not in FILLED_IN])
 def test_the_terminal_refuses_by_the_flag_and_the_same_words(path, capsys):
     declared = SETTINGS[path]
     for value in beyond(declared):

@@ -13,6 +13,7 @@ from engine import data
 from engine.errors import RunError
 from engine.predict import Predictor, top_k
 from engine.runs.run import Run, State, Status
+from engine.runs.validation import seen_clause
 from pages.ui import folders, readings
 from pages.ui.classify.cards import Answer, Picture
 from pages.ui.text import markdown, percent
@@ -135,6 +136,8 @@ def facts(choice: Choice) -> str:
         parts.append(accuracy)
     elif choice.kind == "last" and status.final_acc is not None:
         parts.append(f"{percent(status.final_acc)} on {images} images after its last whole epoch")
+    if clause := seen_clause(status.val_seen):
+        parts.append(f"measured on {images} images{clause}")
     if status.state is State.RUNNING:
         parts.append(f"training now (epoch {status.epoch} of {status.epochs})")
     return " · ".join(parts)

@@ -177,9 +177,9 @@ def test_a_paused_extension_goes_on_without_its_parent(make_run, train_run, fini
 
 def test_weights_to_start_from_that_do_not_fit_are_refused_before_a_run(finished, tiny):
     root = finished.path.parent
-    with pytest.raises(CheckpointError, match=r"arch is resnet10, the network has vgg11"):
+    with pytest.raises(ConfigError, match=r"arch is resnet10, the network has vgg11"):
         prepare(tiny(**{"model.arch": "vgg11", "pretrained": "parent"}), root)
-    with pytest.raises(CheckpointError, match="pretrained: 'gone' is neither a run with weights"):
+    with pytest.raises(ConfigError, match="pretrained: 'gone' is neither a run with weights"):
         prepare(tiny(pretrained="gone"), root)
     weights, header = load_weights(finished.path / "last.safetensors")
     weights["head.2.bias"][0] = float("nan")
@@ -190,7 +190,7 @@ def test_weights_to_start_from_that_do_not_fit_are_refused_before_a_run(finished
 
 @pytest.mark.parametrize("name", ["x" * 300, "x" * 4000, "a/" * 500])
 def test_a_name_too_long_to_be_a_file_is_no_weights_file(tiny, tmp_path, name):
-    with pytest.raises(CheckpointError, match="pretrained"):
+    with pytest.raises(ConfigError, match="pretrained"):
         prepare(tiny(pretrained=name), tmp_path)
 
 

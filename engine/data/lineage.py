@@ -1,0 +1,89 @@
+"""Lineage of weights: the trainings that led to them, and the images that those used."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.data.batches import split_indices
+from engine.data.types import ImageData
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a lineage: enough to tell the images and the random keys that it used."""
+
+    images: str | None  # identity of the training images, see `identity`; None: not known
+    classes: tuple[str, ...] = ()
+    seed: int = 0
+    holdout: int = 0
+    limit: int | None = None
+    epochs: int = 0  # the last epoch that its random keys name
+    avoids: bool = True  # whether it held out images that no training before it had used
+
+
+UNKNOWN = Training(images=None)
+
+
+def identity(fingerprint: dict[str, Any]) -> str:
+    """Identity of the training images of a data set, from its fingerprint."""
+    train = fingerprint["train"]
+    return f"{train['count']} {train['images']}"
+
+
+def stored(info: dict[str, Any] | None) -> list[Training] | None:
+    """The lineage of the initial weights of a run, from its Run.dataset_info.
+
+    None for a run of an older version, which kept none.
+    """
+    if not info or "lineage" not in info:
+        return None
+    return [Training(**{**each, "classes": tuple(each["classes"])}) for each in info["lineage"]]
+
+
+def to_dicts(lineage: Sequence[Training]) -> list[dict[str, Any]]:
+    """The inverse of `stored`: plain types, ready for JSON."""
+    return [dataclasses.asdict(training) for training in lineage]
+
+
+def trained_on(lineage: Sequence[Training], data: ImageData) -> Tensor:
+    """Which training images of `data` the lineage was trained on: bool [N], on the CPU."""
+    count = len(data.train_labels)
+    seen = torch.zeros(count, dtype=torch.bool)
+    for training in _on(lineage, data):
+        _, kept = split_indices(
+            count,
+            holdout=training.holdout,
+            limit=training.limit,
+            seed=training.seed,
+            avoid=seen if training.avoids else None,
+        )
+        seen[kept] = True
+    return seen
+
+
+def may_include(lineage: Sequence[Training], data: ImageData) -> bool:
+    """Whether the lineage may have been trained on images of `data`, as far as can be told.
+
+    So it is where a training's images are not known, or are others of the same classes, such as
+    those of an earlier version of the data set.
+    """
+    others = [each for each in lineage if each not in _on(lineage, data)]
+    return any(t.images is None or set(t.classes) & set(data.classes) for t in others)
+
+
+def epochs_done(lineage: Sequence[Training], data: ImageData, seed: int) -> int:
+    """The last epoch whose random keys the lineage has used on the images of `data`."""
+    return max((t.epochs for t in _on(lineage, data) if t.seed == seed), default=0)
+
+
+def _on(lineage: Sequence[Training], data: ImageData) -> list[Training]:
+    """The trainings of the lineage on the training images of `data`."""
+    if not data.fingerprint:
+        return []
+    return [each for each in lineage if each.images == identity(data.fingerprint)]

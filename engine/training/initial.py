@@ -1,0 +1,183 @@
+"""Initial weights of a run: found, checked against its network and data, and their lineage."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from engine import data
+from engine.config import ModelConfig, RunConfig
+from engine.data import ImageData, lineage
+from engine.data.lineage import UNKNOWN, Training
+from engine.errors import CheckpointError, ConfigError
+from engine.files import expand_user
+from engine.models import build_model, build_on_meta
+from engine.runs.checkpoint import (
+    apply_weights,
+    check_fit,
+    describe_model,
+    load_weights,
+    read_shapes,
+)
+from engine.runs.compare import data_differences
+from engine.runs.run import Run
+
+NAMED = 5  # at most so many classes in a note
+
+
+@dataclass(frozen=True)
+class Initial:
+    """Weights that a run starts from."""
+
+    weights: dict[str, Tensor]
+    header: dict[str, str]
+    model: ModelConfig  # the run's network with as many classes as the weights have
+    replaces_head: bool  # the last layer is new, since the classes are others
+
+
+def find(config: RunConfig, root: Path) -> Path:
+    """The weights file of the run or file that `config.pretrained` names; root: folder of runs.
+
+    Raises ConfigError if there is none.
+    """
+    given = expand_user(config.pretrained)
+    for path in (given, given / "last.safetensors", root / given / "last.safetensors"):
+        with contextlib.suppress(OSError, ValueError):  # too long for a path, or with a NUL
+            if path.is_file():
+                return path
+    raise ConfigError(
+        "pretrained", f"{config.pretrained!r} is neither a run with weights nor a .safetensors file"
+    )
+
+
+def check(config: RunConfig, root: Path, classes: Sequence[str] | None = None) -> list[str]:
+    """Notes on how the initial weights of `config` are used, without reading the weights.
+
+    classes: of the data set; None while it is not loaded. Raises ConfigError, which names what
+    differs, if the weights do not fit the network, whatever the classes.
+    """
+    path = find(config, root)
+    model = _fitting_model(config, path)
+    known, count = _known_classes(path, model.num_classes), len(classes or ())
+    if classes is None:
+        spec = data.DATASETS.get(config.data.dataset)
+        count = spec.num_classes if spec else 0
+    if count and count != model.num_classes:
+        return [
+            f"{config.pretrained} knows {model.num_classes} classes, this data set has {count}: "
+            "its last layer is replaced by a new one"
+        ]
+    if classes is None:
+        return [f"whether {config.pretrained} knows the classes of this data set is checked later"]
+    if known is None:
+        return [
+            f"the class names of {config.pretrained} are not known: its last layer is kept, which "
+            "is right only for the same classes in the same order"
+        ]
+    if known != tuple(classes):
+        return [
+            f"{config.pretrained} knows other classes ({_named(known)}) than this data set "
+            f"({_named(classes)}): its last layer is replaced by a new one"
+        ]
+    return []
+
+
+def load(config: RunConfig, root: Path, classes: Sequence[str]) -> Initial:
+    """Read the initial weights of `config`, for a data set of these classes.
+
+    Raises ConfigError as `check` does.
+    """
+    path = find(config, root)
+    model = _fitting_model(config, path)
+    known = _known_classes(path, model.num_classes)
+    kept = model.num_classes == len(classes) and known in (None, tuple(classes))
+    return Initial(*load_weights(path), model, replaces_head=not kept)
+
+
+def make_model(initial: Initial, model: ModelConfig, seed: int) -> nn.Module:
+    """The network of `model` with initial weights. Raises CheckpointError if they do not fit."""
+    built = build_model(**initial.model.arguments, seed=seed)
+    apply_weights(built, initial.weights, initial.header, describe_model(initial.model))
+    if initial.replaces_head:
+        built.reset_classifier(model.num_classes, seed)
+    return built
+
+
+def find_lineage(config: RunConfig, root: Path, info: ImageData) -> list[Training]:
+    """The trainings that led to the initial weights of `config`, oldest first.
+
+    info: the data set of the run, which trainings of older versions are compared with.
+    """
+    return _lineage_of(Run(find(config, root).parent), info.describe(), frozenset())
+
+
+def _fitting_model(config: RunConfig, path: Path) -> ModelConfig:
+    """The network of `config` with as many classes as the weights have. Raises ConfigError."""
+    try:
+        shapes, header = read_shapes(path)
+        network = build_on_meta(**config.model.arguments)
+        head = shapes.get(f"{network.classifier}.weight")
+        count = head[0] if head else config.model.arguments["num_classes"]
+        model = dataclasses.replace(config.model, num_classes=count)
+        network = build_on_meta(**model.arguments)
+        check_fit(network, shapes, header, describe_model(model))
+    except (CheckpointError, ConfigError) as error:
+        raise ConfigError("pretrained", f"{config.pretrained!r}: {error}") from error
+    return model
+
+
+def _known_classes(weights: Path, count: int) -> tuple[str, ...] | None:
+    """The classes of the run in whose folder the weights are; None if they are not known."""
+    try:
+        info = Run(weights.parent).dataset_info() or {}
+        classes = tuple(info["classes"])
+    except (ValueError, KeyError, TypeError):  # not in the folder of a run, or a damaged one
+        return None
+    return classes if len(classes) == count else None
+
+
+def _named(classes: Sequence[str]) -> str:
+    # Quoted: the name of a folder may contain terminal escape sequences.
+    more = f" and {len(classes) - NAMED} more" if len(classes) > NAMED else ""
+    return ", ".join(map(repr, classes[:NAMED])) + more
+
+
+def _lineage_of(run: Run, described: dict[str, Any], below: frozenset[Path]) -> list[Training]:
+    """The lineage of a run's weights, with its own training; `below`: the runs that led here."""
+    try:
+        config, known = run.config(), run.dataset_info()
+        before = lineage.stored(known)
+    except (ValueError, TypeError, KeyError):  # no run, or one of an unknown version
+        return [UNKNOWN]
+    if known is None or run.path in below:
+        return [UNKNOWN]
+    own = Training(
+        _images_of(known, described),
+        tuple(known.get("classes") or ()),
+        config.seed,
+        config.data.holdout,
+        config.data.limit,
+        config.first_epoch + config.epochs,
+        avoids=before is not None,
+    )
+    if before is None:  # of an older version, which kept no lineage
+        before = []
+        if config.pretrained:
+            with contextlib.suppress(ConfigError):
+                parent = Run(find(config, run.path.parent).parent)
+                before = _lineage_of(parent, described, below | {run.path})
+            before = before or [UNKNOWN]
+    return [*before, own]
+
+
+def _images_of(known: dict[str, Any], described: dict[str, Any]) -> str:
+    """Identity of a run's training images; those of older runs are compared with `described`."""
+    if not known.get("fingerprint") and not data_differences(known, described):
+        known = described
+    return lineage.identity(known["fingerprint"]) if known.get("fingerprint") else ""

@@ -1,0 +1,27 @@
+"""The form that extends a run: how many epochs, and what they will be."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from engine.errors import ConfigError, RunError
+from engine.runs.extend import describe_schedule, extension
+from engine.runs.run import Run
+from pages.ui.text import markdown
+
+
+def extend_form(run: Run) -> None:
+    """Ask for the number of epochs to add; show their learning rate, and warnings."""
+    epochs = st.number_input("Epochs to add", min_value=1, value=5, step=1, key="extend_epochs")
+    try:
+        config = extension(run, epochs)
+    except (ConfigError, RunError) as error:
+        st.error(markdown(str(error)))
+        return
+    word = "epoch" if epochs == 1 else "epochs"
+    st.caption(
+        f"Starts a new run from the last weights of this one. Learning rate: "
+        f"{describe_schedule(config)}, over {epochs} {word}."
+    )
+    for warning in config.warnings():
+        st.warning(warning[0].upper() + warning[1:])
