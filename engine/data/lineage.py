@@ -43,7 +43,10 @@ def stored(info: dict[str, Any] | None) -> list[Training] | None:
     """
     if not info or "lineage" not in info:
         return None
-    return [Training(**{**each, "classes": tuple(each["classes"])}) for each in info["lineage"]]
+    try:
+        return [Training(**{**each, "classes": tuple(each["classes"])}) for each in info["lineage"]]
+    except (TypeError, KeyError):  # damaged, or of a newer version
+        return [UNKNOWN]
 
 
 def to_dicts(lineage: Sequence[Training]) -> list[dict[str, Any]]:

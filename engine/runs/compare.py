@@ -113,7 +113,8 @@ def seed_groups(
 def _same_data(a: tuple[RunConfig, Info], b: tuple[RunConfig, Info]) -> bool:
     """Whether two runs use the same images and labels, as far as is known."""
     same_place = a[0].data.dataset == b[0].data.dataset
-    if not (a[1] and b[1]):  # a run that has not loaded its data yet
+    # A run that has not loaded its data yet, or other pixels because they were fitted otherwise.
+    if not (a[1] and b[1]) or a[0].data.fit != b[0].data.fit:
         return same_place
     told = a[1].get("fingerprint") and b[1].get("fingerprint")
     return (told or same_place) and not data_differences(a[1], b[1])

@@ -89,11 +89,29 @@ def read_dataset_info(folder: Path) -> dict[str, Any] | None:
 def _is_dataset_info(info: Any) -> bool:
     if not isinstance(info, dict) or not isinstance(info.get("name"), str):
         return False
+    if not isinstance(info.get("lineage", []), list) or not _is_fingerprint(
+        info.get("fingerprint", {})
+    ):
+        return False
     classes, *channels = (info.get(key) for key in ("classes", "mean", "std"))
     named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     return named and all(
         isinstance(values, list) and [type(v) in (int, float) for v in values] == [True] * 3
         for values in channels
+    )
+
+
+def _is_fingerprint(value: Any) -> bool:
+    """Whether it is the fingerprint of a data set; {} is that of an older run, which has none."""
+    if value == {}:
+        return True
+    kinds = {"count": int, "images": str, "labels": str}
+    splits = (
+        [value.get(split) for split in ("train", "test")] if isinstance(value, dict) else [None]
+    )
+    return all(
+        isinstance(split, dict) and all(type(split.get(key)) is kind for key, kind in kinds.items())
+        for split in splits
     )
 
 

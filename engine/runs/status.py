@@ -54,7 +54,6 @@ class Status:
     best_epoch: int | None = None
     val_is_test: bool = True  # best_acc was then selected on test data
     val_seen: int | None = 0  # validation images that the initial weights were trained on
-    notes: list[str] = dataclasses.field(default_factory=list)  # on how those are used
     parameters: int | None = None
     compute: dict[str, Any] = dataclasses.field(default_factory=dict)
 

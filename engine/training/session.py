@@ -203,7 +203,7 @@ class RunFiles:
             best_epoch=started.best_epoch,
             val_is_test=splits.val_is_test,
             val_seen=splits.val_seen,
-            **({"notes": self.prepared.notes} if self.prepared.initial else {}),
+            notes=[*self.writer.status.notes, *self.prepared.notes],
             parameters=self.prepared.parameters,
             compute=self.compute,
         )

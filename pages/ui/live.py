@@ -133,8 +133,6 @@ def figures(status: Status, records: list[dict]) -> None:
     rate.metric("Learning rate", f"{steps[-1]['lr']:.3g}" if steps else "–")
     if clause := seen_clause(status.val_seen):
         st.caption(f"Measured on {on} images{clause}: the accuracy is optimistic.")
-    for note in status.notes:
-        st.caption(markdown(f"{note[0].upper()}{note[1:]}."))
     if status.tta_acc is not None:
         st.caption(f"With test-time augmentation, after the last epoch: {percent(status.tta_acc)}")
 
