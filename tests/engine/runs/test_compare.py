@@ -21,6 +21,7 @@ OTHER = {
     "data.dataset": {"data.dataset": "shapes"},
     "data.holdout": {"data.holdout": 500},
     "data.limit": {"data.limit": 500},
+    "data.fit": {"data.fit": "pad"},
     "batch_size": {"batch_size": 64},
     "epochs": {"epochs": 7},
     "optim.lr": {"optim.lr": 0.3},
