@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from engine import advice
 from engine.errors import ConfigError, RunError
 from engine.runs.extend import describe_schedule, extension
 from engine.runs.run import Run
@@ -23,5 +24,5 @@ def extend_form(run: Run) -> None:
         f"Starts a new run from the last weights of this one. Learning rate: "
         f"{describe_schedule(config)}, over {epochs} {word}."
     )
-    for warning in config.warnings():
+    for warning in advice.warnings(config):
         st.warning(warning[0].upper() + warning[1:])

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from engine import runs
+from engine import advice, runs
 from engine.augment import Pipeline
 from engine.config import RunConfig, with_fields
 from engine.recipe import SCHEDULES
@@ -42,7 +42,7 @@ def test_a_run_of_steps_is_extended_from_the_rate_before_its_last_step(tmp_path,
     assert rates(more)[0] == pytest.approx(rate)
     assert max(rates(more)) == rates(more)[0] and rates(more)[-1] < 0.01 * rate
     assert describe_schedule(more) == f"a cosine from {rate:g} to 0"
-    assert not more.warnings()
+    assert not advice.warnings(more)
 
 
 def test_another_gamma_is_another_step_down(tmp_path, tiny):
