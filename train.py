@@ -10,9 +10,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from engine import advice, data, runs
+from engine import advice, runs
 from engine.config import SETTINGS, RunConfig, join_command, with_fields
-from engine.device import resolve
 from engine.errors import (
     Cancelled,
     CheckpointError,
@@ -21,16 +20,11 @@ from engine.errors import (
     RunError,
     TrainingFailed,
 )
-from engine.evaluate import TestTimeAugmentation
-from engine.models import ARCHITECTURES
-from engine.models.summary import count_parameters
-from engine.predict import load_network, measure
 from engine.presets import PRESETS
 from engine.recipe import usual_lr
 from engine.runs.checkpoint import has_checkpoint
 from engine.runs.run import RESUMABLE, Run, RunWriter, State
-from engine.runs.validation import seen_clause
-from engine.settings import Setting, get_field
+from engine.settings import get_field
 from engine.training import session
 from engine.training.group import (
     Ended,
@@ -41,62 +35,18 @@ from engine.training.group import (
     stored_run_name,
 )
 from engine.training.prepare import Prepared, prepare
-from terminal import DataBar, Display, Signals
+from terminal.arguments import make_parser, one_line
+from terminal.display import (
+    DataBar,
+    Display,
+    Signals,
+    print_introduction,
+    print_warnings,
+    validated_on,
+)
+from terminal.evaluation import evaluate_run, list_architectures
 
 FAILED = 1  # exit code
-
-EPILOG = "Each switch has its opposite (--no-tta, --crop …), to change what a preset chose."
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        """One line instead of usage and message."""
-        self.exit(2, f"train.py: {_one_line(message)}; --help lists the flags\n")
-
-
-def make_parser() -> Parser:
-    parser = Parser(description=__doc__, allow_abbrev=False, epilog=EPILOG)
-    parser.add_argument("--name", help="the run's name; default: made from the choices")
-    for setting in SETTINGS.values():
-        if setting.flag:
-            _add_flag(parser, setting)
-    parser.add_argument(
-        "--preset", choices=PRESETS, help="choices to start from; other flags change them"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on with the run --name")
-    parser.add_argument("--run-root", type=Path, default=Path("checkpoints"), help="folder of runs")
-    parser.add_argument("--list", action="store_true", help="print the architectures and end")
-    parser.add_argument("--evaluate", metavar="RUN", help="print a run's accuracy and end")
-    return parser
-
-
-def _add_flag(parser: Parser, setting: Setting) -> None:
-    """The flag of a setting; a switch gets its opposite as well, for what a preset turns on."""
-    options = {"dest": setting.path, "default": argparse.SUPPRESS, "help": _help(setting)}
-    if setting.kind is bool:
-        options |= {"action": "store_const", "const": not setting.default}
-        opposite = {**options, "const": setting.default, "help": argparse.SUPPRESS}
-        parser.add_argument(opposite_of(setting), **opposite)
-    elif setting.kind is tuple:
-        options |= {"action": "append", "type": int, "metavar": "EPOCH"}
-    else:
-        options |= {"type": setting.kind, "metavar": setting.key.upper()}
-    parser.add_argument(*setting.aliases, setting.flag, **options)
-
-
-def opposite_of(setting: Setting) -> str:
-    """--no-crop for --crop and the reverse."""
-    if setting.default:
-        return setting.flag.replace("--no-", "--", 1)
-    return setting.flag.replace("--", "--no-", 1)
-
-
-def _help(setting: Setting) -> str:
-    if setting.kind is bool:
-        return f"no {setting.help}" if setting.default else setting.help
-    choices = f": {', '.join(setting.choices)}" if setting.choices else ""
-    default = setting.none if setting.default is None else setting.default
-    return f"{setting.help}{choices} (default: {default or 'none'})".replace("%", "%%")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -180,11 +130,11 @@ def train(args: argparse.Namespace, given: dict, group: Group) -> int:
     name = runs.suggest_name(args.run_root, config) if args.name is None else args.name
     runs.check_free(args.run_root, name)
     early = [*advice.unused(config, given), *advice.warnings(config)]
-    _warn(early)
+    print_warnings(early)
     device = group.device(config.device)
     prepared = prepare(config, args.run_root, device=device, progress=DataBar())
     late = advice.warnings(config, len(prepared.splits.train_images))
-    _warn([line for line in late if line not in early])
+    print_warnings([line for line in late if line not in early])
     run = runs.create(args.run_root, name, prepared.config)
     store_run_name(name)
     with run.hold("train.py") as writer:
@@ -230,7 +180,7 @@ def run_session(run: Run, writer: RunWriter, prepared: Prepared, group: Group) -
     signals = Signals()
     display = Display(prepared.config.epochs)
     with contextlib.suppress(BrokenPipeError):  # see Display
-        _introduce(run, prepared)
+        print_introduction(run, prepared)
     again = _resume_command(run, group)
     try:
         with signals:
@@ -250,7 +200,7 @@ def run_session(run: Run, writer: RunWriter, prepared: Prepared, group: Group) -
         chosen = "; the best was selected on test data" if status.val_is_test else ""
         print(
             f"final {100 * status.final_acc:.2f} %, best {100 * status.best_acc:.2f} % "
-            f"(epoch {status.best_epoch}) on {_validated_on(prepared)}{chosen}"
+            f"(epoch {status.best_epoch}) on {validated_on(prepared)}{chosen}"
         )
     if status.tta_acc is not None:
         print(f"final {100 * status.tta_acc:.2f} % with test-time augmentation")
@@ -268,112 +218,11 @@ def _resume_command(run: Run, group: Group) -> str:
     return join_command(words)
 
 
-def list_architectures() -> int:
-    for name, architecture in ARCHITECTURES.items():
-        print(f"{name:18} {count_parameters(name):>12,}  {architecture.description}")
-    return 0
-
-
-EVALUATED = {"device", "precision", "tta", "data.dataset", "data.root", "data.url"}
-
-
-def _check_evaluation(args: argparse.Namespace, given: dict) -> None:
-    """Raises ConfigError for what has no effect on an evaluation."""
-    others = {"name": args.name, "preset": args.preset, "resume": args.resume}
-    names = [name for name, value in others.items() if value]
-    names += [path for path in given if path not in EVALUATED]
-    if names:
-        raise ConfigError(names[0], "has no effect with --evaluate; leave it out")
-
-
-def evaluate_run(args: argparse.Namespace, given: dict) -> int:
-    """Print a checkpoint's accuracy on the test images of its own or another data set."""
-    candidates = (args.run_root / args.evaluate, Path(args.evaluate))
-    path = next((p for p in candidates if args.evaluate and _exists(p)), None)
-    if path is None:
-        raise RunError(f"there is no run or weights file {args.evaluate!r} in {args.run_root}")
-    _check_evaluation(args, given)
-    checked = with_fields(RunConfig(), given)
-    compute = resolve(checked.device, checked.precision)
-    network = load_network(path, compute)
-    others = {path: value for path, value in given.items() if path.startswith("data.")}
-    choice = with_fields(network.config, others).data
-    images = data.load(
-        choice.dataset, Path(choice.root), fit=choice.fit, url=choice.url, progress=DataBar()
-    )
-    if images.classes != network.classes:
-        raise CheckpointError(
-            f"{args.evaluate} knows {', '.join(network.classes)[:200]}; "
-            f"{images.name} has other classes: {', '.join(images.classes)[:200]}"
-        )
-    _tell_import(images)
-    tta = TestTimeAugmentation.like_training(network.config.augment) if checked.tta else None
-    tally = measure(network, images.test_images, images.test_labels, compute, tta=tta)
-    how = f", with test-time augmentation ({_views(tta)})" if tta else ""
-    own = choice.dataset == network.config.data.dataset and network.config.data.holdout == 0
-    if own and network.weights.stem == "best":
-        how += " (which selected these weights)"
-    print(f"{network.weights} on the test images of {images.name}{how}: loss {tally.loss:.4f}")
-    print(f"accuracy {100 * tally.acc:.2f} % ({tally.correct}/{tally.count})")
-    return 0
-
-
-def _views(tta: TestTimeAugmentation) -> str:
-    return (
-        f"{tta.count} views" if tta.count > 1 else "1 view: the run trained without flip and crop"
-    )
-
-
-def _introduce(run: Run, prepared: Prepared) -> None:
-    config, compute = prepared.config, prepared.compute
-    print(
-        f"run {run.name!r}: {config.model.arch}, {prepared.parameters:,} parameters, "
-        f"{prepared.info.name} ({len(prepared.splits.train_images):,} training images), "
-        f"{compute.device} in {compute.precision}; files in {run.path}"
-    )
-    if config.data.dataset not in data.DATASETS:  # how folders were read as splits and classes
-        print(*prepared.info.describe_splits(), sep="\n")
-        _tell_import(prepared.info)
-    for note in prepared.notes:
-        print(f"note: {note}")
-    print(f"validation: {_validated_on(prepared)}", flush=True)
-
-
-def _tell_import(images: data.ImageData) -> None:
-    """What an import of a person's own images found; nothing for the others."""
-    for line in images.notes:
-        print(f"note: {line}")
-    for line in images.warnings:
-        print(f"warning: {line}", file=sys.stderr)
-
-
-def _validated_on(prepared: Prepared) -> str:
-    count = len(prepared.splits.val_images)
-    kind = "the test set" if prepared.splits.val_is_test else "held-out training images"
-    return f"{kind}{seen_clause(prepared.splits.val_seen)} ({count:,} images)"
-
-
-def _warn(lines: list[str]) -> None:
-    for line in lines:
-        print(f"warning: {line}", file=sys.stderr)
-
-
 def _with_flag(error: Exception) -> str:
     """The message with the flag in front that a person has to change."""
     setting = SETTINGS.get(getattr(error, "field", ""))
     flag = setting and setting.flag
-    return _one_line(f"{flag}: {str(error).partition(': ')[2]}" if flag else str(error))
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # too long for a path
-        return False
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return one_line(f"{flag}: {str(error).partition(': ')[2]}" if flag else str(error))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,11 @@ from tests.test_import_rules import MODULES, imported, within
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = [f"docs/{path.name}" for path in REPOSITORY.glob("docs/*.md")]
 # A path in a document begins with one of these folders, or is one of these files.
-FOLDERS = ("engine", "pages", "tests", "scripts", "bench", "docs", "checkpoints/pretrained")
-FILES = (r"app\.py", r"train\.py", r"terminal\.py", r"README\.md")
+FOLDERS = (
+    *("engine", "pages", "terminal", "tests", "scripts", "bench", "docs"),
+    "checkpoints/pretrained",
+)
+FILES = (r"app\.py", r"train\.py", r"README\.md")
 FAULTS = REPOSITORY / "docs" / "FAULTS.md"
 ROWS = re.findall(r"^\| (?:\[(\d+)\]\((\S+?)\)|(\d+)) \|(.*)$", FAULTS.read_text("utf-8"), re.M)
 TESTS = {int(path.name[9:11]): path for path in REPOSITORY.glob("tests/faults/test_row_*.py")}

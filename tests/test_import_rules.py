@@ -128,7 +128,7 @@ def modules() -> dict[str, Path]:
     """Dotted name and file of every module that the rules are about."""
     folders = ("engine", "pages", "bench", "scripts")
     files = [path for folder in folders for path in REPOSITORY.glob(f"{folder}/**/*.py")]
-    files += [REPOSITORY / name for name in ("train.py", "terminal.py", "app.py")]
+    files += [*REPOSITORY.glob("terminal/*.py"), REPOSITORY / "train.py", REPOSITORY / "app.py"]
     return {
         ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
         for path in files

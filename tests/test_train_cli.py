@@ -21,7 +21,7 @@ from engine.models.summary import count_parameters
 from engine.predict import load_network
 from engine.runs.checkpoint import describe_model, load_weights, save_weights
 from engine.runs.run import Run, State
-from terminal import Signals
+from terminal.display import Signals
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

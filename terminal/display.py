@@ -12,6 +12,9 @@ from tqdm import tqdm
 
 from engine import data
 from engine.data.progress import format_duration
+from engine.runs.run import Run
+from engine.runs.validation import seen_clause
+from engine.training.prepare import Prepared
 from engine.training.records import EpochRecord, Note, ProgressRecord, Record, Started
 
 PLAIN_EVERY_S = 30.0  # between progress lines when the output is not a terminal
@@ -126,3 +129,37 @@ class DataBar:
             print(f"\r{text[:columns]:<{columns}}", end="\n" if ended else "", file=sys.stderr)
         elif not ended:
             print(text, file=sys.stderr, flush=True)
+
+
+def print_introduction(run: Run, prepared: Prepared) -> None:
+    config, compute = prepared.config, prepared.compute
+    print(
+        f"run {run.name!r}: {config.model.arch}, {prepared.parameters:,} parameters, "
+        f"{prepared.info.name} ({len(prepared.splits.train_images):,} training images), "
+        f"{compute.device} in {compute.precision}; files in {run.path}"
+    )
+    if config.data.dataset not in data.DATASETS:  # how folders were read as splits and classes
+        print(*prepared.info.describe_splits(), sep="\n")
+        print_import_notes(prepared.info)
+    for note in prepared.notes:
+        print(f"note: {note}")
+    print(f"validation: {validated_on(prepared)}", flush=True)
+
+
+def print_import_notes(images: data.ImageData) -> None:
+    """What an import of a person's own images found; nothing for the others."""
+    for line in images.notes:
+        print(f"note: {line}")
+    for line in images.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def validated_on(prepared: Prepared) -> str:
+    count = len(prepared.splits.val_images)
+    kind = "the test set" if prepared.splits.val_is_test else "held-out training images"
+    return f"{kind}{seen_clause(prepared.splits.val_seen)} ({count:,} images)"
+
+
+def print_warnings(lines: list[str]) -> None:
+    for line in lines:
+        print(f"warning: {line}", file=sys.stderr)
