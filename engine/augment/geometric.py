@@ -19,7 +19,7 @@ def check_probability(field: str, p: float) -> None:
 
 def to_device(tensors: Iterable[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
     """Copies of CPU `tensors` on `device`; on CUDA without a device synchronization."""
-    # Only on CUDA is the source safe to free once this returns.
+    # Only for CUDA is it safe to free the source as soon as this returns.
     return [tensor.to(device, non_blocking=device.type == "cuda") for tensor in tensors]
 
 
@@ -33,7 +33,7 @@ class RandomCrop:
     """Pad each side by `padding` pixels, then crop to the original size at a uniform offset.
 
     He et al. 2015, "Deep Residual Learning for Image Recognition", arXiv 1512.03385, section 4.2.
-    Pads with zeros, or with `reflect` by reflection (Jordan 2024, arXiv 2404.00498). Raises
+    Pads with zeros or, if `reflect`, by reflection (Jordan 2024, arXiv 2404.00498). Raises
     ConfigError for a negative padding.
     """
 
@@ -56,9 +56,9 @@ class RandomCrop:
         pad, planes = self.padding, batch * channels
         padded_width, padded_height = width + 2 * pad, height + 2 * pad
         plane = padded_height * padded_width
-        # A crop is a contiguous piece of its flattened padded plane, of `height` rows of the padded
-        # width; the extra columns are sliced off. The 2 * pad extra elements keep the piece at the
-        # largest offset of the last plane within bounds.
+        # A crop is a contiguous piece of the flattened padded plane: `height` rows of the padded
+        # width, of which the extra columns are sliced off. The 2 * pad extra elements keep the
+        # piece at the largest offset of the last plane within bounds.
         flat = images.new_zeros(planes * plane + 2 * pad)
         padded = flat[: planes * plane].view(batch, channels, padded_height, padded_width)
         if self.reflect:
@@ -95,7 +95,7 @@ class RandomHorizontalFlip:
         check_probability("augment.flip_p", self.p)
 
     def sample(self, batch_shape: Shape, generator: torch.Generator) -> FlipParams:
-        """Draw for each image of a batch (B, C, H, W) whether it is flipped."""
+        """Draw whether to flip each image of a batch (B, C, H, W)."""
         return FlipParams(torch.rand(batch_shape[0], generator=generator) < self.p)
 
     def apply(self, images: torch.Tensor, params: FlipParams) -> torch.Tensor:

@@ -23,7 +23,7 @@ def _check_alpha(field: str, alpha: float) -> None:
 
 
 def _beta(alpha: float, generator: torch.Generator) -> float:
-    """A sample of Beta(alpha, alpha). NumPy's: torch.distributions.Beta takes no generator."""
+    """A sample of Beta(alpha, alpha), by NumPy: torch.distributions.Beta takes no generator."""
     seed = torch.randint(2**63 - 1, (), generator=generator).item()
     return float(np.random.default_rng(seed).beta(alpha, alpha))
 
@@ -35,7 +35,7 @@ class MixupParams(NamedTuple):
 
 @dataclass(frozen=True)
 class Mixup:
-    """Blend each image with another of the batch: λ·x + (1 - λ)·x', one λ ~ Beta(α, α) a batch.
+    """Blend each image with another: λ·x + (1 - λ)·x', with one λ ~ Beta(α, α) per batch.
 
     Zhang et al. 2017, "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412, equation 2.
     Raises ConfigError unless α is above 0.

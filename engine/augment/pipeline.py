@@ -24,7 +24,7 @@ def normalize(images: torch.Tensor, mean: PerChannel, std: PerChannel) -> torch.
     """(images / 255 - mean) / std: the preprocessing of training, evaluation and classification.
 
     images: (B, C, H, W) uint8. Returns float32 on the same device. Raises TypeError for any other
-    dtype: such images may have been scaled already.
+    dtype, whose values may have been scaled already.
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"normalize takes uint8 images, not {images.dtype}")
@@ -35,14 +35,14 @@ def normalize(images: torch.Tensor, mean: PerChannel, std: PerChannel) -> torch.
 
 
 def denormalize(images: torch.Tensor, mean: PerChannel, std: PerChannel) -> torch.Tensor:
-    """The inverse of `normalize`, for display: float (B, C, H, W) -> uint8, clamped to 0…255."""
+    """Inverse of `normalize`, for display: float (B, C, H, W) -> uint8, clamped to 0…255."""
     mean_, std_ = to_device([torch.tensor(mean), torch.tensor(std)], images.device)
     pixels = images * std_[:, None, None] + mean_[:, None, None]
     return pixels.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
 
 
 class PipelineParams(NamedTuple):
-    """Augmentation parameters of one batch; None for a step that is off or not used in it."""
+    """Augmentation parameters of one batch; None for a step that this batch skips."""
 
     crop: CropParams | None
     flip: FlipParams | None
@@ -77,7 +77,7 @@ class Pipeline:
     cutmix: CutMix | None = None
 
     def sample(self, batch_shape: Shape, generator: torch.Generator) -> PipelineParams:
-        """Draw all parameters of a batch (B, C, H, W) from a CPU `generator`."""
+        """Draw the parameters of a batch (B, C, H, W) from a CPU `generator`."""
         params = {
             name: step and step.sample(batch_shape, generator)
             for name, step in [("crop", self.crop), ("flip", self.flip), ("erasing", self.erasing)]
@@ -95,10 +95,10 @@ class Pipeline:
         )
 
     def apply(self, images: torch.Tensor, labels: torch.Tensor, params: PipelineParams) -> Mixed:
-        """Returns (images, targets_a, targets_b, lam), the input of a training step.
+        """Return (images, targets_a, targets_b, lam), the input of a training step.
 
         images: (B, C, H, W) uint8, labels: (B,) int64 on the same device; neither is changed.
-        The result has float32 images. Without mixing, targets_b is targets_a and lam is 1.
+        The returned images are float32. Without mixing, targets_b is targets_a and lam is 1.
         """
         for stage in self._steps(images, labels, params):
             last = stage
@@ -107,7 +107,7 @@ class Pipeline:
     def stages(
         self, images: torch.Tensor, labels: torch.Tensor, params: PipelineParams
     ) -> list[Stage]:
-        """The batch before and after each step that is used; the last is what `apply` returns."""
+        """The input and the batch after each step in use; the last is what `apply` returns."""
         return list(self._steps(images, labels, params))
 
     def _steps(

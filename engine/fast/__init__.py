@@ -1,7 +1,7 @@
 """Faster replacements of layers that PyTorch's own kernels compute slowly on a CPU.
 
-`accelerate` swaps classes of modules in place; names, parameters and, up to rounding, results
-stay. README.md lists the replacements. Nothing outside imports from inside this package.
+`accelerate` swaps classes of modules in place. Names and parameters are unchanged, and so are
+results up to rounding. README.md lists the replacements. Other packages import only this module.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ __all__ = ["NAMES", "accelerate", "table", "without"]
 def accelerate(
     model: nn.Module, compute: Compute, *, training: bool, compiled: bool = False
 ) -> nn.Module:
-    """The same network with faster layers where `compute` is a CPU that they are made for.
+    """Swap layers of `model` in place for the faster ones available on `compute`; return `model`.
 
-    training: norms, activations and pooling are fused as well, in bf16; the first time that takes
-    some seconds, in which numba compiles. compiled: the network is about to go through
-    torch.compile, which fuses by itself; if that fails, call again without it. Where nothing
-    applies (a GPU, bf16 without instructions for it), the network is left as it is.
+    training: also fuse norms, activations and pooling, in bf16; numba compiles the loops on first
+    use, which takes some seconds. compiled: the network will go through torch.compile, which fuses
+    these itself; if compilation fails, call again without it. Where no replacement applies (a GPU,
+    bf16 without hardware support), the network is unchanged.
     """
     target = registry.target_of(compute)
     if target is None:

@@ -19,7 +19,7 @@ class FastCELU(nn.CELU):
 
 
 def _is_supported(module: nn.ELU | nn.CELU, x: Tensor) -> bool:
-    """Whether x is bf16 and α is 1, with which ELU and CELU are the same function."""
+    """Whether x is bf16 and α is 1, for which ELU and CELU are the same function."""
     return module.alpha == 1 and x.dtype is torch.bfloat16
 
 
@@ -44,10 +44,10 @@ class _ELU(torch.autograd.Function):
 
 
 class InPlaceReLU(nn.ReLU):
-    """Overwrites its input, which no gradient needs: that of ReLU is computed from its output.
+    """ReLU that overwrites its input; its gradient is computed from its output.
 
-    In the networks of engine.models that is a convolution, a norm or an addition, none of which
-    saves its output for the backward pass.
+    In the networks of engine.models the input comes from a convolution, a norm or an addition, none
+    of which saves its output for the backward pass.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class InPlaceReLU(nn.ReLU):
 
 
 class InPlaceLeakyReLU(nn.LeakyReLU):
-    """Overwrites its input, likewise."""
+    """Leaky ReLU that overwrites its input, under the conditions of InPlaceReLU."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x, self.negative_slope, inplace=True)

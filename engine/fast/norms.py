@@ -1,7 +1,7 @@
 """Group and instance norm of bf16 images, with a faster backward pass than PyTorch's kernels.
 
-Those are several times slower in bf16 on a CPU. Where a network is fused for training, the loops of
-engine.fast.fusion replace these layers as well; they remain for inference and for torch.compile.
+PyTorch's are several times slower in bf16 on a CPU. In training without torch.compile, the loops of
+engine.fast.fusion replace these layers; they serve inference and torch.compile.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from engine.models.layers import InstanceNorm2d
 
 class FastGroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
-        # With one group PyTorch's kernel is as fast.
+        # PyTorch's kernel is as fast for a single group.
         if x.dtype is not torch.bfloat16 or self.num_groups == 1:
             return super().forward(x)
         return _GroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)
@@ -31,14 +31,14 @@ class FastInstanceNorm(InstanceNorm2d):
 class _GroupNorm(torch.autograd.Function):
     """Group norm of bf16 x (B, C, H, W): Wu and He 2018, arXiv 1803.08494, equations 1 to 6.
 
-    The gradient needs two sums per image and channel; with them it is one pass over x. The sums are
-    of x less its mean rounded to bf16, so that large means cost no precision.
+    Given two sums per image and channel, the input gradient takes one pass over x. The sums are
+    taken over x minus its mean rounded to bf16, so that large means cost no precision.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
         batch, channels, height, width = x.shape
-        if groups == channels:  # where PyTorch's forward kernel is slow, too
+        if groups == channels:  # PyTorch's forward kernel is slow for this case, too
             mean = x.sum((2, 3), dtype=torch.float32) / (height * width)
             centered, rest = _center(x, mean)
             variance = (centered * centered).sum((2, 3), dtype=torch.float32) / (height * width)

@@ -1,4 +1,4 @@
-"""Registry of the replacements: one row each, read by the swap, the benchmark and the table.
+"""Registry of the replacements, one row each, for the swap, the benchmark and the README's table.
 
 A convolution tries the algorithms in this order, fastest first.
 """
@@ -28,11 +28,11 @@ from engine.models.resnet import Block
 
 
 class Target(enum.Enum):
-    """A precision and the CPU instructions that it is computed with."""
+    """A precision and the CPU instruction set that computes it."""
 
-    AMX = "bf16, AMX"  # multiplies tiles of matrices
-    AVX512_BF16 = "bf16, AVX512-BF16"  # dot products of vectors
-    FP32 = "fp32, any x86"  # with oneDNN and MKL, whose kernels the layers were measured against
+    AMX = "bf16, AMX"  # matrix multiplication by tiles
+    AVX512_BF16 = "bf16, AVX512-BF16"  # vector dot products
+    FP32 = "fp32, any x86"  # with oneDNN and MKL, which the layers were benchmarked against
 
 
 BF16 = (Target.AMX, Target.AVX512_BF16)
@@ -40,13 +40,13 @@ BF16 = (Target.AMX, Target.AVX512_BF16)
 
 @dataclass(frozen=True)
 class Replacement:
-    """One row: what is replaced by what, and where that applies."""
+    """One replacement: the layer or pattern, its substitute, and where it applies."""
 
     name: str  # for `bench.throughput --without`
-    replaces: str  # layer or pattern, in words
-    by: str  # computation, in words
+    replaces: str  # description of the layer or pattern
+    by: str  # description of the computation
     targets: tuple[Target, ...]
-    condition: str = "any"  # in words; the layer or algorithm checks it at each call
+    condition: str = "any"  # description; the layer or algorithm checks it at each call
     layers: Mapping[type[nn.Module], type[nn.Module]] = field(default_factory=dict)  # class swaps
     algorithm: Algorithm | None = None  # for the convolutions, which share one swapped class
     fusion: bool = False  # loops compiled by numba: in training without torch.compile only
@@ -69,18 +69,18 @@ REPLACEMENTS = (
     Replacement(
         name="pointwise",
         replaces="1×1 convolution",
-        by="matrix product; weight gradient as a batched one",
+        by="matrix product; batched one for the weight gradient",
         targets=(Target.AMX,),
         condition="no groups, no padding",
         algorithm=_algorithm(pointwise),
     ),
     Replacement(
         name="side_by_side",
-        replaces="3×3 convolution of small maps",
-        by="several images in one wide map",
+        replaces="3×3 convolution of small feature maps",
+        by="several images side by side in one wide map",
         targets=(Target.AMX,),
         condition=f"output ≤ {side_by_side.MAX_POSITIONS} positions, ≥ {MIN_CHANNELS} channels, "
-        "even batch",
+        "even batch size",
         algorithm=_algorithm(side_by_side),
     ),
     Replacement(
@@ -88,20 +88,20 @@ REPLACEMENTS = (
         replaces="depthwise convolution",
         by="gradients as forward convolutions",
         targets=BF16,
-        condition="odd kernel, stride 1, size kept",
+        condition="odd kernel, stride 1, same padding",
         algorithm=_algorithm(depthwise),
     ),
     Replacement(
         name="grouped",
         replaces="grouped convolution",
-        by="groups merged, with zeros between",
+        by="merged groups with block-diagonal weights",
         targets=(Target.AMX,),
         condition=f"≤ {grouped.CHANNELS // 2} input channels per group",
         algorithm=_algorithm(grouped),
     ),
     Replacement(
         name="im2col",
-        replaces="3×3 convolution of small maps",
+        replaces="3×3 convolution of small feature maps",
         by="im2col and one matrix product",
         targets=(*BF16, Target.FP32),
         condition=f"output ≤ {im2col.MAX_POSITIONS[torch.bfloat16]} positions in bf16, "
@@ -126,7 +126,7 @@ REPLACEMENTS = (
     Replacement(
         name="elu",
         replaces="ELU, CELU",
-        by="exp in fp32 in place of expm1",
+        by="exp in fp32 instead of expm1",
         targets=BF16,
         condition="α = 1",
         layers={nn.ELU: FastELU, nn.CELU: FastCELU},
@@ -134,14 +134,14 @@ REPLACEMENTS = (
     Replacement(
         name="in_place",
         replaces="ReLU, LeakyReLU",
-        by="the same in place",
+        by="in-place version",
         targets=(Target.AVX512_BF16, Target.FP32),
         layers={nn.ReLU: InPlaceReLU, nn.LeakyReLU: InPlaceLeakyReLU},
     ),
     Replacement(
         name="norm_act",
-        replaces="norm, activation in a Sequential",
-        by="one pass, compiled",
+        replaces="norm and activation in a Sequential",
+        by="one compiled pass",
         targets=BF16,
         condition="affine batch, group or instance norm; activations of engine.models",
         layers={nn.Sequential: FusedSequential},
@@ -149,17 +149,17 @@ REPLACEMENTS = (
     ),
     Replacement(
         name="residual",
-        replaces="norm, addition, activation that end a residual block",
-        by="one pass, compiled",
+        replaces="final norm, addition and activation of a residual block",
+        by="one compiled pass",
         targets=BF16,
-        condition="as norm_act",
+        condition="as for norm_act",
         layers={Block: FusedBlock},
         fusion=True,
     ),
     Replacement(
         name="max_pool",
         replaces="MaxPool2d",
-        by="one pass, compiled",
+        by="one compiled pass",
         targets=BF16,
         condition="2×2, stride 2",
         layers={nn.MaxPool2d: FusedMaxPool},
@@ -168,7 +168,7 @@ REPLACEMENTS = (
     Replacement(
         name="dense",
         replaces="DenseBlock",
-        by="maps written once, statistics computed once, compiled",
+        by="compiled; feature maps written once, statistics computed once",
         targets=BF16,
         condition="batch norm",
         layers={DenseBlock: FusedDenseBlock},
@@ -182,12 +182,12 @@ _left_out: ContextVar[frozenset[str]] = ContextVar("left_out", default=frozenset
 
 @contextlib.contextmanager
 def without(*names: str) -> Iterator[None]:
-    """Leave these rows out of every `accelerate` inside, in this thread: to measure what they gain.
+    """Context manager that disables these replacements in `accelerate`, in this thread.
 
     Raises ValueError for a name that is not in NAMES.
     """
     if unknown := set(names) - set(NAMES):
-        raise ValueError(f"no replacement is called {min(unknown)}; there are {', '.join(NAMES)}")
+        raise ValueError(f"unknown replacement {min(unknown)!r}; known: {', '.join(NAMES)}")
     token = _left_out.set(_left_out.get() | set(names))
     try:
         yield
@@ -196,7 +196,7 @@ def without(*names: str) -> Iterator[None]:
 
 
 def target_of(compute: Compute) -> Target | None:
-    """Target that `compute` is; None on a GPU, for fp16, and on CPUs without the instructions."""
+    """Target of `compute`; None on a GPU, for fp16, and on CPUs without the instructions."""
     if compute.device.type != "cpu":
         return None
     if compute.precision == "bf16" and fastest_precision(compute.device) == "bf16":
@@ -205,13 +205,13 @@ def target_of(compute: Compute) -> Target | None:
 
 
 def applicable(target: Target, *, fusion: bool) -> list[Replacement]:
-    """Rows for this target, except those left out by `without`; fusion: whether to include it."""
+    """Rows for this target, except those disabled by `without`. fusion: include fused layers."""
     rows = [row for row in REPLACEMENTS if target in row.targets and (fusion or not row.fusion)]
     return [row for row in rows if row.name not in _left_out.get()]
 
 
 def swap(model: nn.Module, rows: list[Replacement], target: Target) -> None:
-    """Swap the classes of modules in place. The only code that assigns to `__class__`."""
+    """Swap the classes of modules in place. Only this function assigns to `__class__`."""
     classes = {old: new for row in rows for old, new in row.layers.items()}
     algorithms = tuple(row.algorithm for row in rows if row.algorithm is not None)
     if algorithms:

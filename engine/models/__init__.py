@@ -29,7 +29,7 @@ __all__ = [
 
 
 def merge(tables: Iterable[dict[str, Architecture]]) -> dict[str, Architecture]:
-    """The union of `tables`, in their order. Raises ValueError for a name that occurs twice."""
+    """Merge `tables` in order. Raises ValueError for a duplicate name."""
     merged: dict[str, Architecture] = {}
     for table in tables:
         if twice := merged.keys() & table.keys():
@@ -39,7 +39,7 @@ def merge(tables: Iterable[dict[str, Architecture]]) -> dict[str, Architecture]:
 
 
 ARCHITECTURES = merge([RESNETS, RESNEXTS, WIDE_RESNETS, VGGS, DENSENETS, CONVMIXERS, SPEEDRUNS])
-"""Every architecture by name, in the order in which they are listed to a user.
+"""All architectures by name, in display order.
 
 To add one, write engine/models/<family>.py (vgg.py is the shortest example):
 
@@ -49,8 +49,8 @@ To add one, write engine/models/<family>.py (vgg.py is the shortest example):
    `Head(channels, num_classes)` to `self.head`, define `forward_features`, and name `cam_layer`.
 2. Make a table {name: Architecture(...)} of its variants, and add it to the call above.
 
-Command line, form and checks read this table. The tests in tests/engine/models run
-over all of it; tests/engine/models/test_models_build.py also lists the names by family.
+The command line, the form and the checks read this table. The tests in tests/engine/models cover
+all of it; tests/engine/models/test_models_build.py also lists the names by family.
 """
 
 
@@ -63,15 +63,15 @@ def build_model(
     whitening: bool = False,
     seed: int = 0,
 ) -> ImageClassifier:
-    """A network on the CPU, (B, 3, 32, 32) float -> (B, num_classes) logits, in training mode.
+    """Build a network in training mode on the CPU: (B, 3, 32, 32) float -> (B, num_classes).
 
     arch: a key of ARCHITECTURES. activation, norm: keys of ACTIVATIONS and NORMS, used for every
-    such layer; None means the architecture's default. width: multiplier on every channel count,
-    above 0. whitening: begin with a whitening layer, which must be fitted to data before training
-    (see whitening.py). seed: of the weights. The same arguments give the same weights; the global
-    random state is neither read nor written.
+    activation and norm layer; None: the architecture's default. width: multiplier on every channel
+    count, above 0. whitening: prepend a whitening layer, which must be fitted to data before
+    training (see whitening.py). seed: seed of the initialization. The same arguments give the same
+    weights; the global random state is neither read nor written.
 
-    Raises ConfigError, which names the field, for an unknown or impossible value.
+    Raises ConfigError, naming the field, for an unknown or invalid value.
     """
     model = build_on_meta(arch, num_classes, activation, norm, width, whitening)
     try:
@@ -91,7 +91,7 @@ def build_on_meta(
     width: float = 1.0,
     whitening: bool = False,
 ) -> ImageClassifier:
-    """The network of `build_model` on the meta device: shapes without weights; the same errors."""
+    """Build the network of `build_model` on the meta device. Raises the same errors."""
     if arch not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ConfigError("model.arch", f"unknown architecture {arch!r}; known: {known}")

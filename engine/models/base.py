@@ -1,4 +1,4 @@
-"""What every network has in common: the methods of an image classifier, and its registry entry.
+"""Base class of the image classifiers, the common head, and the registry entry.
 
 The methods and the split between features and head follow timm
 (https://huggingface.co/docs/timm/feature_extraction).
@@ -23,7 +23,7 @@ class ImageClassifier(nn.Module):
     """Base class of the networks: (B, 3, 32, 32) float -> (B, num_classes) logits.
 
     A subclass defines `forward_features`, sets `cam_layer`, and assigns a `Head` to `self.head`
-    (or overrides `forward_head` and `classifier`). For every subclass, to the bit,
+    (or overrides `forward_head` and `classifier`). For every subclass, these hold bitwise:
 
         forward(x) == forward_head(forward_features(x))
         forward_head(features) == get_classifier()(forward_head(features, pre_logits=True))
@@ -33,7 +33,7 @@ class ImageClassifier(nn.Module):
     """Name of the last linear layer, for `get_submodule`."""
 
     cam_layer: str
-    """Name of the layer to take a class activation map from, for `get_submodule`.
+    """Name of the target layer for class activation maps, for `get_submodule`.
 
     The deepest layer whose output is still about 8×8 for a 32×32 image, after an activation where
     one follows: deeper maps (4×4 and below) are too coarse to locate anything. Register hooks on a
@@ -45,7 +45,7 @@ class ImageClassifier(nn.Module):
         raise NotImplementedError
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits (B, num_classes) of the output of `forward_features`.
+        """Logits (B, num_classes) from the output of `forward_features`.
 
         pre_logits: return the input of the classifier instead, (B, in_features).
         """
@@ -59,11 +59,11 @@ class ImageClassifier(nn.Module):
         return self.get_submodule(self.classifier)
 
     def reset_classifier(self, num_classes: int, seed: int = 0) -> None:
-        """Replace the last linear layer by a new one with `num_classes` outputs.
+        """Replace the last linear layer with a new one with `num_classes` outputs.
 
         Its weights depend on `seed` alone; the global random state is neither read nor written.
-        Device, dtype and training mode are those of the layer it replaces. An optimizer must be
-        constructed afterwards, as the parameters are new ones.
+        Device, dtype and training mode are those of the layer it replaces. Construct the optimizer
+        afterwards: the parameters are new.
 
         Raises ConfigError if num_classes is not a whole number above 0.
         """
@@ -123,4 +123,4 @@ class Architecture:
     paper: str  # authors, year, arXiv address
     activation: str = "relu"  # default, a key of ACTIVATIONS
     norm: str = "batch"  # default, a key of NORMS
-    whitening: bool = False  # whether the network begins with a whitening layer of its own
+    whitening: bool = False  # whether the network has its own whitening layer

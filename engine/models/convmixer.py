@@ -1,4 +1,4 @@
-"""ConvMixer with patches of 2×2, for 32×32 images.
+"""ConvMixer with 2×2 patches, for 32×32 images.
 
 Trockman, Kolter 2022, "Patches Are All You Need?", arXiv 2201.09792: figure 3, and section 3's
 CIFAR-10 setting. The activation comes before the norm; only the depthwise half is residual.
@@ -14,7 +14,7 @@ from engine.models.layers import Layers
 
 
 class Mixer(nn.Module):
-    """Depthwise convolution with a residual connection, then a 1×1 convolution. Keeps the shape."""
+    """Depthwise convolution with a residual connection, then a 1×1 convolution; same shape."""
 
     def __init__(self, layers: Layers, channels: int, kernel: int):
         super().__init__()
@@ -37,7 +37,7 @@ class ConvMixer(ImageClassifier):
     (B, 3, 32, 32) -> (B, num_classes) logits.
     """
 
-    cam_layer = "stages"  # 16×16, as every map of the network
+    cam_layer = "stages"  # 16×16, like every feature map of the network
 
     def __init__(self, layers: Layers, num_classes: int, *, base, depth, kernel=7):
         super().__init__()

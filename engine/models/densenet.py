@@ -1,8 +1,8 @@
 """DenseNet-BC with the stem for 32×32 images.
 
 Huang, Liu, van der Maaten, Weinberger 2016, "Densely Connected Convolutional Networks",
-arXiv 1608.06993: the depths of its table 1, bottlenecks (B) of four times the growth, and
-transitions that keep half the channels (C). Each convolution is preceded by norm and activation.
+arXiv 1608.06993: the depths of its table 1, bottlenecks (B) of four times the growth rate, and
+transitions that halve the channels (C). Each convolution is preceded by norm and activation.
 """
 
 from functools import partial
@@ -33,7 +33,7 @@ class DenseLayer(nn.Module):
 
 
 class DenseBlock(nn.Sequential):
-    """Dense layers, each of which reads the outputs of all layers before it."""
+    """Dense layers, each of which takes the outputs of all preceding layers."""
 
 
 def transition(layers: Layers, inputs: int, outputs: int) -> nn.Sequential:
@@ -50,10 +50,10 @@ class DenseNet(ImageClassifier):
     """Stem, four dense blocks with transitions between them, head.
 
     (B, 3, 32, 32) -> (B, num_classes) logits. `depths`: dense layers of each block. The width
-    scales `growth`, the channels that each layer adds, and with it every other channel count.
+    scales `growth`, the number of channels added per layer, and with it every channel count.
     """
 
-    cam_layer = "stages.5.1"  # 8×8: the activation that ends the third of four blocks
+    cam_layer = "stages.5.1"  # 8×8: the activation after the third of the four blocks
 
     def __init__(self, layers: Layers, num_classes: int, *, depths, growth=32):
         super().__init__()
@@ -87,8 +87,8 @@ DENSENETS = {
     name: Architecture(
         build=partial(DenseNet, **variant),
         family="DenseNet",
-        description=f"{sum(variant['depths'])} pairs of convolutions; each reads all earlier ones "
-        f"and adds {variant.get('growth', 32)} channels",
+        description=f"{sum(variant['depths'])} densely connected layers of two convolutions, "
+        f"growth rate {variant.get('growth', 32)}",
         paper="Huang et al. 2016, https://arxiv.org/abs/1608.06993",
     )
     for name, variant in VARIANTS.items()

@@ -11,13 +11,13 @@ from engine.models.whitening import Whitening
 
 @torch.no_grad()
 def initialize(model: nn.Module, generator: torch.Generator) -> None:
-    """Set every parameter and buffer of `model` in place, with values drawn from `generator`.
+    """Initialize every parameter and buffer of `model` in place, drawing from `generator`.
 
-    PyTorch's default scheme: convolutions and linear layers uniform within ±1/√fan_in, norms the
-    identity. PyTorch's own `reset_parameters` would draw from the global generator, which all
-    threads share. The first filters of an `IdentityConv` are set to the identity.
+    PyTorch's default scheme: U(-1/√fan_in, 1/√fan_in) for convolutions and linear layers, weight 1
+    and bias 0 for norms. PyTorch's own `reset_parameters` would draw from the global generator,
+    which all threads share. The first filters of an `IdentityConv` are set to the identity.
 
-    Raises TypeError for a layer with parameters or buffers that it has no rule for.
+    Raises TypeError for an unsupported layer that has parameters or buffers.
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -28,6 +28,6 @@ def initialize(model: nn.Module, generator: torch.Generator) -> None:
             if isinstance(module, IdentityConv):
                 module.reset_to_identity()
         elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d | nn.GroupNorm | Whitening):
-            module.reset_parameters()  # constants: draws nothing
+            module.reset_parameters()  # constants only
         elif [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
-            raise TypeError(f"no initialization is known for {name} ({type(module).__name__})")
+            raise TypeError(f"no initialization rule for {name} ({type(module).__name__})")

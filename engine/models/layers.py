@@ -17,12 +17,12 @@ class InstanceNorm2d(nn.InstanceNorm2d):
     """nn.InstanceNorm2d with a correct gradient for a batch of one image.
 
     In PyTorch 2.14 on a CPU its backward is wrong for a single image and a channels_last gradient
-    (relative error above 1, measured against fp64). Group norm with a group per channel is the
+    (relative error above 1, measured against fp64). Group norm with one group per channel is the
     same function.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if len(x) > 1 or x[0, 0].numel() == 1:  # of one position it raises ValueError
+        if len(x) > 1 or x[0, 0].numel() == 1:  # a 1×1 input raises ValueError
             return super().forward(x)
         return F.group_norm(x, self.num_features, self.weight, self.bias, self.eps)
 
@@ -46,13 +46,13 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {  # each takes the channel count
     "batch": nn.BatchNorm2d,
     "instance": lambda channels: InstanceNorm2d(channels, affine=True),
     "layer": lambda channels: nn.GroupNorm(1, channels),  # over channels and positions
-    "group": _group_norm,  # 32 groups, or the largest number below that divides the channels
+    "group": _group_norm,  # as many groups up to 32 as divide the channels
 }
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Factories of a network's layers: every activation and norm it contains comes from here."""
+    """Factories of a network's layers, the only source of its activations and norms."""
 
     activation: Callable[[], nn.Module]
     norm: Callable[[int], nn.Module]
@@ -60,7 +60,7 @@ class Layers:
     inputs: int = 3  # input channels of the first convolution
 
     def channels(self, base: int, multiple_of: int = 1) -> int:
-        """`base` × width, rounded to a multiple of `multiple_of` and at least one such multiple.
+        """`base` × width, rounded to a multiple of `multiple_of`, at least `multiple_of`.
 
         Raises ConfigError if that rounds to 0 channels or exceeds MAX_CHANNELS.
         """
@@ -101,6 +101,6 @@ class Subsample(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not x.is_contiguous(memory_format=torch.channels_last):
             return x[:, :, :: self.stride, :: self.stride].contiguous()
-        # Sliced as (B, H, W, C): the gradient of the slice then is channels_last, as x is.
+        # Slice as (B, H, W, C), so that the gradient of the slice is channels_last, like x.
         rows = x.permute(0, 2, 3, 1)[:, :: self.stride, :: self.stride]
         return rows.contiguous().permute(0, 3, 1, 2)

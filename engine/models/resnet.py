@@ -1,13 +1,13 @@
-"""ResNet, ResNeXt and a wide ResNet, with the stem for 32×32 images.
+"""ResNet, ResNeXt and Wide ResNet, with the stem for 32×32 images.
 
 ResNet: He, Zhang, Ren, Sun 2015, "Deep Residual Learning for Image Recognition",
 arXiv 1512.03385. ResNeXt: Xie, Girshick, Dollár, Tu, He 2016, "Aggregated Residual
 Transformations for Deep Neural Networks", arXiv 1611.05431. Wide ResNet: Zagoruyko, Komodakis
 2016, "Wide Residual Networks", arXiv 1605.07146.
 
-The stem is one 3×3 convolution of stride 1 without a max-pool, as in section 4.2 of the first
-paper; the stages are those of its table 1. A bottleneck has its stride in the
-3×3 convolution.
+The stem is one 3×3 convolution of stride 1 without max-pooling, as in section 4.2 of the first
+paper; the stages are those of its table 1. Bottlenecks have their stride in the 3×3 convolution,
+as in torchvision.
 """
 
 from functools import partial
@@ -22,7 +22,7 @@ from engine.models.layers import Layers, Subsample
 class Block(nn.Module):
     """act(body(x) + shortcut(x)). The shortcut is a 1×1 projection where the shape changes.
 
-    With a stride, `subsample` selects the positions that the projection reads.
+    If the stride is above 1, `subsample` selects the positions that the projection reads.
     """
 
     def __init__(self, layers: Layers, body: nn.Sequential, inputs: int, outputs: int, stride: int):

@@ -14,7 +14,7 @@ from engine.models.base import Architecture, ImageClassifier
 from engine.models.layers import IdentityConv, Layers
 from engine.models.whitening import CHANNELS, Whitening
 
-SCALE = 1 / 9  # of the logits; keeps the head's first updates small
+SCALE = 1 / 9  # logit multiplier; keeps the first updates of the head small
 
 
 class ScaledLinear(nn.Linear):
@@ -75,7 +75,7 @@ SPEEDRUNS = {
     "speedrun": Architecture(
         build=partial(Speedrun, bases=(64, 256, 256)),
         family="Speedrun",
-        description="whitened patches, then 6 convolutions: a ResNet's accuracy in far less time",
+        description="patch whitening and 6 convolutions: ResNet accuracy in far less time",
         paper="Jordan 2024, https://arxiv.org/abs/2404.00498",
         activation="gelu",
         whitening=True,

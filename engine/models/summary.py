@@ -15,7 +15,7 @@ HELD_BYTES = 3 * 4  # per parameter: weights, gradients and momentum, in fp32
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer without submodules, in the order of the forward pass."""
+    """One layer without submodules."""
 
     name: str  # dotted path in the network
     kind: str  # class name
@@ -26,6 +26,8 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class ModelSummary:
+    """Costs of a network; `layers` are in the order of the forward pass."""
+
     parameters: int
     macs: int  # multiply-accumulates of convolutions and linear layers, for one image
     activation_bytes: int  # saved by autograd for the backward pass of one batch, in fp32
@@ -40,7 +42,7 @@ def count_parameters(
     width: float = 1.0,
     whitening: bool = False,
 ) -> int:
-    """Number of parameters of `build_model(...)`, without allocating them; the same errors."""
+    """Number of parameters of `build_model(...)`, without allocating it. Raises the same errors."""
     model = build_on_meta(arch, num_classes, activation, norm, width, whitening)
     return sum(p.numel() for p in model.parameters())
 
@@ -57,11 +59,11 @@ def check_memory(parameters: int, available: int | None) -> None:
 
 
 def summarize(model: nn.Module, batch_size: int = 128, image_size: int = 32) -> ModelSummary:
-    """Costs of `model` in training on (batch_size, 3, image_size, image_size) fp32 images.
+    """Costs of training `model` on (batch_size, 3, image_size, image_size) fp32 images.
 
     Runs one forward pass of a copy on the meta device; neither `model` nor the global random state
-    is changed. The memory is that of PyTorch's standard layers, without the weights and without
-    the workspace of the convolutions; engine.fast and autocast may need less.
+    is changed. The memory is that of PyTorch's standard layers, without weights and convolution
+    workspaces; engine.fast and autocast may need less.
     """
     shadow = _on_meta(model).train()
     rows: list[LayerRow] = []

@@ -1,8 +1,8 @@
 """VGG with a norm after each convolution and one linear layer, for 32×32 images.
 
 Simonyan, Zisserman 2014, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
-arXiv 1409.1556: configurations A, B, D and E of its table 1. The norms are later than the
-paper, and one linear layer replaces its three, which are sized for 224×224 images.
+arXiv 1409.1556: configurations A, B, D and E of its table 1. The norms are not in the paper, and
+one linear layer replaces its three, which are sized for 224×224 images.
 """
 
 from functools import partial
@@ -35,7 +35,7 @@ class VGG(ImageClassifier):
             stages.append(nn.Sequential(*stage, nn.MaxPool2d(2)))  # 16×16, 8×8, 4×4, 2×2, 1×1
         self.stages = nn.Sequential(*stages)
         self.head = Head(inputs, num_classes)
-        # 8×8: the last activation of the third stage, in front of its max-pooling.
+        # 8×8: the last activation of the third stage, before its max-pooling.
         self.cam_layer = f"stages.2.{3 * depths[2] - 1}"
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
@@ -53,7 +53,7 @@ VGGS = {
     name: Architecture(
         build=partial(VGG, depths=depths),
         family="VGG",
-        description=f"{sum(depths)} plain convolutions of 3×3, then one linear layer",
+        description=f"{sum(depths)} plain 3×3 convolutions and one linear layer",
         paper="Simonyan and Zisserman 2014, https://arxiv.org/abs/1409.1556",
     )
     for name, depths in DEPTHS.items()

@@ -12,16 +12,16 @@ from torch.nn import functional as F
 PATCH = 2  # pixels
 CHANNELS = 2 * 3 * PATCH**2  # every filter and its negative
 EPSILON = 5e-4  # added to the eigenvalues, to bound the gain of the smallest ones
-IMAGES = 5_000  # to fit on; enough for a 12 × 12 covariance matrix
+IMAGES = 5_000  # sample for `fit`; enough for a 12 × 12 covariance matrix
 
 
 class Whitening(nn.Module):
-    """Whitened patches: (B, 3, H, W) -> (B, 24, H', W'), to be followed by an activation.
+    """Patch whitening layer: (B, 3, H, W) -> (B, 24, H', W'), to be followed by an activation.
 
     same: zero-pad the bottom and right edges, so that H' = H; otherwise H' = H - 1. The filters
-    are a buffer, zero until `fit` sets them from data. Unlike in the paper, which trains a bias
-    for some epochs, there are no parameters, so that no gradient has to be propagated through the
-    largest feature maps.
+    are a buffer, zero until `fit` computes them. Unlike the paper's layer, whose bias is trained
+    for a few epochs, it has no parameters, so that no gradient is propagated through the largest
+    feature maps.
     """
 
     def __init__(self, *, same: bool):
@@ -39,14 +39,14 @@ class Whitening(nn.Module):
 
     @torch.no_grad()
     def fit(self, images: torch.Tensor) -> None:
-        """Set the filters from images (N, 3, H, W), normalized as in training."""
+        """Compute the filters from images (N, 3, H, W), normalized as in training."""
         patches = images.float().unfold(2, PATCH, 1).unfold(3, PATCH, 1)
         flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, CHANNELS // 2).double()
         values, vectors = torch.linalg.eigh(
             flat.T @ flat / len(flat)
         )  # ascending; eigenvectors in columns
         filters = (vectors / (values + EPSILON).sqrt()).T.flip(0)
-        # The sign of an eigenvector is arbitrary, and decides only the order of the two below.
+        # An eigenvector's sign is arbitrary; fix it, so that the order of the filters is, too.
         filters *= filters.gather(1, filters.abs().argmax(1, keepdim=True)).sign()
         filters = filters.reshape(-1, 3, PATCH, PATCH)
         self.weight.copy_(torch.cat([filters, -filters]))

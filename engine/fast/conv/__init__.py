@@ -1,1 +1,1 @@
-"""Convolution algorithms for shapes at which PyTorch's kernels on a CPU are slow."""
+"""Convolution algorithms for shapes on which PyTorch's CPU kernels are slow."""

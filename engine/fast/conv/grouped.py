@@ -1,8 +1,7 @@
 """Grouped convolutions with few channels per group, computed with fewer and wider groups.
 
-bf16 instructions multiply 32 channels at a time: with fewer in a group they multiply zeros. Groups
-are merged until they have 32 channels; between merged groups the weights are zero, and no gradient
-flows back to those zeros.
+AMX multiplies 32 bf16 channels at a time; with fewer per group, the rest is padding. Groups are
+merged up to 32 channels, with block-diagonal weights, to whose zeros no gradient flows back.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-CHANNELS = 32  # input channels of a group that one AMX tile row holds (64 bytes of bf16)
+CHANNELS = 32  # bf16 input channels in one row of an AMX tile (64 bytes)
 
 
 def applies(conv: nn.Conv2d, x: Tensor) -> bool:
@@ -21,7 +20,7 @@ def applies(conv: nn.Conv2d, x: Tensor) -> bool:
 
 
 def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
-    """x (B, C, H, W) by weight (O, I, K, L), both bf16, where I = C / groups: (B, O, H', W')."""
+    """Convolve bf16 x (B, C, H, W) with bf16 weight (O, C / groups, K, L) -> (B, O, H', W')."""
     count = _merged_groups(conv)
     weight = merge(weight, conv.groups, count)
     shape = (conv.stride, conv.padding, conv.dilation, conv.groups // count)
@@ -29,7 +28,7 @@ def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _merged_groups(conv: nn.Conv2d) -> int:
-    """Number of groups that are merged into one; 1 where merging gains nothing."""
+    """Number of groups merged into one; 1 if the groups are too wide to merge."""
     return math.gcd(conv.groups, CHANNELS // (conv.in_channels // conv.groups) or 1)
 
 

@@ -1,8 +1,8 @@
-"""3×3 convolutions as im2col and one matrix product, for outputs of few positions.
+"""3×3 convolutions as im2col and one matrix product, for small outputs.
 
 Chellapilla, Puri, Simard 2006, "High Performance Convolutional Neural Networks for Document
-Processing". With outputs of 4×4 in bf16 and of 2×2 in fp32, PyTorch's convolution kernels take at
-least twice as long as this, im2col included.
+Processing". For 4×4 outputs in bf16 and 2×2 outputs in fp32, PyTorch's convolution kernels take at
+least twice as long, even counting im2col.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from engine.fast.conv.shapes import add_bias, is_small_map, output_size
 
-MAX_POSITIONS = {torch.bfloat16: 16, torch.float32: 4}  # of an output, H' · W': 4×4, 2×2
+MAX_POSITIONS = {torch.bfloat16: 16, torch.float32: 4}  # H' · W' of the output: 4×4, 2×2
 
 
 def applies(conv: nn.Conv2d, x: Tensor) -> bool:
@@ -23,7 +23,10 @@ def applies(conv: nn.Conv2d, x: Tensor) -> bool:
 
 
 def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
-    """x (B, I, H, W) by weight (O, I, 3, 3), of one dtype: (B, O, H', W'), channels_last."""
+    """Convolve x (B, I, H, W) with weight (O, I, 3, 3) of its dtype -> (B, O, H', W').
+
+    The output is channels_last.
+    """
     return add_bias(_Im2col.apply(x, weight, conv.stride[0]), conv.bias)
 
 
@@ -56,14 +59,14 @@ def _input_grad(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
         columns, (batch, height, width) = _im2col(grad, 1)
         flipped = weight.flip(2, 3).permute(2, 3, 0, 1).reshape(columns.shape[1], -1)
         return (columns @ flipped).view(batch, height, width, -1).permute(0, 3, 1, 2)
-    strides, ones, zeros = [stride] * 2, [1, 1], [0, 0]  # in bf16 this kernel is no slower
+    strides, ones, zeros = [stride] * 2, [1, 1], [0, 0]  # no slower than im2col in bf16
     return torch.ops.aten.convolution_backward(
         grad, x, weight, None, strides, ones, ones, False, zeros, 1, [True, False, False]
     )[0]
 
 
 def _im2col(x: Tensor, stride: int) -> tuple[Tensor, tuple[int, int, int]]:
-    """3×3 patches of x (B, I, H, W), padded by 1: (B · H' · W', 9 · I), and (B, H', W')."""
+    """3×3 patches of x (B, I, H, W), padded by 1: (B · H' · W', 9 · I); and (B, H', W')."""
     batch, inputs = x.shape[:2]
     height, width = (output_size(size, stride) for size in x.shape[2:])
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))

@@ -1,4 +1,4 @@
-"""Convolutions that choose the algorithm by the shapes of layer and input."""
+"""Convolutions that choose an algorithm by the shapes of the layer and its input."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Algorithm(NamedTuple):
 
 
 class FastConv(nn.Conv2d):
-    """An nn.Conv2d that computes by the first of `algorithms` that applies to its input.
+    """An nn.Conv2d computed by the first of `algorithms` that applies to its input.
 
-    The subclasses name the dtype that the algorithms compute in.
+    Subclasses define the dtype that the algorithms compute in.
     """
 
     algorithms: tuple[Algorithm, ...] = ()  # set per instance by the registry, fastest first

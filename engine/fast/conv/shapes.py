@@ -1,4 +1,4 @@
-"""Shape conditions and the bias, as several algorithms need them."""
+"""Shape conditions and bias addition, shared by several algorithms."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ MIN_CHANNELS = 128  # input and output channels; with fewer the matrix products 
 
 
 def is_small_map(conv: nn.Conv2d, x: Tensor, positions: int) -> bool:
-    """Whether this 3×3 convolution of many channels has an output of at most `positions`.
+    """Whether this is a 3×3 convolution of many channels whose output has at most `positions`.
 
-    positions: H' · W' of the output. The padding must be 1 and both strides alike.
+    positions: H' · W'. The padding must be 1, and the vertical and horizontal strides equal.
     """
     height, width = (output_size(size, conv.stride[0]) for size in x.shape[2:])
     return (

@@ -1,8 +1,8 @@
-"""3×3 convolutions of small maps, with several images side by side in one wide map.
+"""3×3 convolutions of small feature maps, with several images side by side in one wide map.
 
-oneDNN's kernels work along a row of the map. With rows of 8 positions and fewer they
-reach a fraction of their speed; their weight gradient a tenth of it. Several images beside one
-another make one wide map; columns of zeros between them serve as the padding of each.
+oneDNN's kernels work along the rows of a map. With rows of 8 positions or fewer they reach a
+fraction of their peak speed, and a tenth of it for the weight gradient. So several images are
+placed side by side in one wide map, separated by columns of zeros that serve as their padding.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from engine.fast.conv.shapes import add_bias, is_small_map, output_size
 
-MAX_POSITIONS = 64  # of an image's output, H' · W': 8×8
+MAX_POSITIONS = 64  # H' · W' of an image's output: 8×8
 MAX_ROW = 48  # positions of an output row, over all images in it and the zeros between them
 
 
@@ -24,7 +24,10 @@ def applies(conv: nn.Conv2d, x: Tensor) -> bool:
 
 
 def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
-    """x (B, I, H, W) by weight (O, I, 3, 3), both bf16: (B, O, H', W'), channels_last."""
+    """Convolve bf16 x (B, I, H, W) with bf16 weight (O, I, 3, 3) -> (B, O, H', W').
+
+    The output is channels_last.
+    """
     return add_bias(_SideBySide.apply(x, weight, conv.stride[0]), conv.bias)
 
 

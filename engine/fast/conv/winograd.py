@@ -16,11 +16,11 @@ from torch.nn import functional as F
 
 from engine.fast.conv.shapes import add_bias
 
-TILE, PATCH = 4, 6  # pixels a side, of an output tile and of its input tile
-# Smaller layers were no faster than oneDNN's: there the transforms cost more than they save.
+TILE, PATCH = 4, 6  # side of an output tile and of its input tile, in pixels
+# Smaller layers were no faster than with oneDNN: the transforms cost more than they save.
 MIN_CHANNEL_PRODUCT = 128 * 128  # input channels × output channels
-MIN_TILES = 32  # output tiles in the batch, over which the filters' transform is shared
-CACHE_BYTES = 2 * 2**20  # transformed tiles that a core works on at once: its level-2 cache
+MIN_TILES = 32  # output tiles in the batch, over which the filter transform is amortized
+CACHE_BYTES = 2 * 2**20  # transformed tiles that a core works on at once: its L2 cache
 
 # fmt: off
 _B = torch.tensor([
@@ -53,7 +53,7 @@ INPUT_TRANSFORM, FILTER_TRANSFORM, OUTPUT_TRANSFORM = (
 
 
 def applies(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether layer and x (B, C, H, W) have enough channels and tiles, and tiles little padding."""
+    """Whether there are enough channels and tiles, and little padding in the tiles."""
     batch, _, height, width = x.shape
     tiles = _tiles(height) * _tiles(width)
     return (
@@ -68,15 +68,15 @@ def applies(conv: nn.Conv2d, x: Tensor) -> bool:
 
 
 def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
-    """x (B, I, H, W) by weight (O, I, 3, 3), both fp32: (B, O, H, W), channels_last."""
+    """Convolve fp32 x (B, I, H, W) with fp32 weight (O, I, 3, 3) -> (B, O, H, W), channels_last."""
     return add_bias(_Winograd.apply(x, weight, torch.is_grad_enabled()), conv.bias)
 
 
 class _Winograd(torch.autograd.Function):
-    """Works on so many images at a time that their tiles stay in the cache.
+    """Processes as many images at a time as fit in the cache.
 
     Tiles are laid out as (36, B · tiles · C): each transform is one matrix product, and the product
-    over the channels a batch of 36.
+    over the channels is a batch of 36.
     """
 
     @staticmethod
@@ -169,7 +169,7 @@ def _overlap_add(patches: Tensor, batch: int, tiles: tuple[int, int]) -> Tensor:
     channels = patches.shape[-1]
     total = patches.new_zeros(batch, *(TILE * n + PATCH - TILE for n in tiles), channels)
     b, h, w, c = total.stride()
-    spans = (0, TILE), (TILE, PATCH)  # tiles overlap, their parts of one span do not
+    spans = (0, TILE), (TILE, PATCH)  # tiles overlap, but equal spans of them do not
     for top, bottom in spans:
         for left, right in spans:
             shape = (batch, tiles[0], bottom - top, tiles[1], right - left, channels)

@@ -1,6 +1,6 @@
 """Fused layers for training in bf16 on a CPU: norm, residual addition, activation and pooling.
 
-The loops are compiled by numba, which is imported at their first use only.
+The loops are compiled by numba, which is imported on first use.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import torch
 
 
 def loops() -> ModuleType:
-    """Module of the compiled loops, which from here on use as many threads as torch does.
+    """The module of the compiled loops, set to use as many threads as torch.
 
-    Raises ImportError without numba, and whatever numba raises where it cannot start its threads.
+    Raises ImportError without numba, and numba's own errors if it cannot start its threads.
     """
     kernels = importlib.import_module("engine.fast.fusion.kernels")
     importlib.import_module("engine.fast.fusion.jit").use_threads(torch.get_num_threads())

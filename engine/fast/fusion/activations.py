@@ -1,4 +1,4 @@
-"""Activations that the compiled loops know, as integers that they can be compiled for."""
+"""Activations that the compiled loops support, as compile-time integer constants."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from torch import nn
 
 ACTIVATIONS = ("identity", "relu", "leaky_relu", "elu", "gelu", "silu", "mish")
 IDENTITY, RELU, LEAKY_RELU, ELU, GELU, SILU, MISH = range(len(ACTIVATIONS))
-# Each computes an exponential: in the backward pass the gradient behind it is stored by the first
-# loop for the second, which is faster than to compute it twice.
+# Each computes an exponential. In the backward pass the first loop stores the gradient of the
+# activation's input for the second loop, which is faster than computing it twice.
 COSTLY = (ELU, GELU, SILU, MISH)
 
 NEGATIVE_SLOPE = 0.01  # of LEAKY_RELU, the default of nn.LeakyReLU
 
 
 def kind_of(activation: nn.Module | None) -> int | None:
-    """Index in ACTIVATIONS; None for a module that the loops do not know."""
+    """Index in ACTIVATIONS; None for a module that the loops do not support."""
     match activation:
         case nn.ReLU():
             return RELU

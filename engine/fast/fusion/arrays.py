@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Aimed-at length of a row, the inner loop of the kernels: each inner loop has a start-up cost.
+# Target length of a row, the inner loop of the kernels: each inner loop has a start-up cost.
 ROW = 256
 
 
@@ -22,7 +22,7 @@ def as_rows(x: Tensor) -> np.ndarray:
 
 
 def as_wide_rows(parts: int, *tensors: Tensor) -> list[np.ndarray]:
-    """`as_rows` of tensors of one shape, with several positions in a row where channels are few.
+    """`as_rows` for tensors of one shape, with several positions per row if channels are few.
 
     (N, C) becomes (N / n, n · C), where n is the largest power of two that divides N and keeps
     n · C within ROW. parts: 1, or the batch size if no row may hold positions of two images.

@@ -3,8 +3,8 @@
 A dense layer reads the maps of all layers before it. Concatenating them anew for each layer costs
 time and memory quadratic in the number of layers, and so do the statistics of each layer's norm.
 Here each layer appends its maps to one tensor, and their statistics are computed once. Pleiss et
-al. 2017, "Memory-Efficient Implementation of DenseNets", arXiv 1707.06990, share the memory too,
-but recompute what they did not keep.
+al. 2017, "Memory-Efficient Implementation of DenseNets", arXiv 1707.06990, also share the memory,
+but recompute intermediate results in the backward pass.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from engine.models.densenet import DenseBlock, DenseLayer
 
 
 class FusedDenseBlock(DenseBlock):
-    """Without concatenations where every layer begins with batch norm and a known activation."""
+    """Avoids concatenation if all layers begin with batch norm and a supported activation."""
 
     def forward(self, x: Tensor) -> Tensor:
         layers = [_Parts.of(layer) for layer in self]
@@ -44,7 +44,7 @@ class FusedDenseBlock(DenseBlock):
 
 
 class _Parts(NamedTuple):
-    """A dense layer's modules, in their order."""
+    """The modules of a dense layer, in order."""
 
     norm: nn.Module
     activation: nn.Module
@@ -64,8 +64,8 @@ def _is_supported(layer: _Parts, x: Tensor) -> bool:
 class _FeatureMaps:
     """All maps of a block, (B, channels, H, W), and their gradient during the backward pass.
 
-    Autograd sees neither. What it passes between the functions below is a scalar token, which
-    orders them as the layers are.
+    Autograd sees neither. The functions below pass a scalar token, which orders them like the
+    layers.
     """
 
     def __init__(self, x: Tensor, channels: int, training: bool):
@@ -74,13 +74,13 @@ class _FeatureMaps:
         self.count = 0  # channels appended so far
         self.training = training  # whether any norm needs statistics of the batch
         self.mean, self.variance = np.empty((2, channels))
-        # The gradient of `all` is this one + x_coef · all + constant: the part that comes through
-        # the statistics of the norms is linear in x, so its coefficients are summed, not tensors.
+        # The gradient of `all` is gradient + x_coef · all + constant: the part through the norms'
+        # statistics is linear in x, so only its coefficients have to be summed.
         self.gradient: Tensor | None = None
         self.x_coef, self.constant = np.empty((2, channels))
 
     def append(self, new: Tensor) -> slice:
-        """Copy new (B, C, H, W) behind the others; its channels among all."""
+        """Append new (B, C, H, W). Returns the slice of its channels."""
         channels = slice(self.count, self.count + new.shape[1])
         self.all[:, channels] = new
         self.count = channels.stop
@@ -90,7 +90,7 @@ class _FeatureMaps:
         return channels
 
     def statistics(self, norm: nn.BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and 1/√(variance + ε), (1, C), of the channels so far; updates running ones."""
+        """Mean and 1/√(variance + ε), (1, C), of the channels so far; updates running values."""
         if norm.training:
             mean, variance = self.mean[: self.count], self.variance[: self.count]
             positions = self.all.numel() // self.all.shape[1]
@@ -104,7 +104,7 @@ class _FeatureMaps:
         self.x_coef[:] = self.constant[:] = 0
 
     def gradient_of(self, channels: slice) -> Tensor:
-        """Gradient of these channels, once every layer that read them has added its own."""
+        """Gradient of these channels, once every layer that read them has contributed."""
         batch, _, height, width = self.all.shape
         size = batch, height, width, channels.stop - channels.start
         out = self.all.new_empty(size).permute(0, 3, 1, 2)
@@ -112,12 +112,12 @@ class _FeatureMaps:
         values = (v[channels].astype(np.float32)[None] for v in (self.x_coef, self.constant))
         loops().collect_grad(*rows, channels.start, *values)
         if channels.start == 0:
-            self.gradient = None  # these are the last channels that needed it
+            self.gradient = None  # no other channels need it
         return out
 
 
 class _Append(torch.autograd.Function):
-    """Append new maps; their gradient, in the backward pass."""
+    """Appends new maps; the backward pass returns their gradient."""
 
     @staticmethod
     def forward(ctx, token: Tensor, new: Tensor, maps: _FeatureMaps) -> Tensor:
@@ -131,7 +131,7 @@ class _Append(torch.autograd.Function):
 
 
 class _NormAct(torch.autograd.Function):
-    """act(norm(x)) of the maps so far, (B, C, H, W); adds its gradient to that of the maps."""
+    """act(norm(x)) of the maps so far, (B, C, H, W); backward adds to the gradient of the maps."""
 
     @staticmethod
     def forward(
@@ -174,17 +174,17 @@ class _NormAct(torch.autograd.Function):
 
 
 class _Output(torch.autograd.Function):
-    """The maps of the whole block; begins their gradient, in the backward pass."""
+    """The maps of the whole block; the backward pass initializes their gradient."""
 
     @staticmethod
     def forward(ctx, token: Tensor, maps: _FeatureMaps) -> Tensor:
         ctx.maps = maps
-        ctx.save_for_backward(maps.all)  # so that autograd notices a change in place
+        ctx.save_for_backward(maps.all)  # so that autograd detects in-place changes
         return maps.all.detach()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        _ = ctx.saved_tensors  # raises after a change in place
+        _ = ctx.saved_tensors  # raises after an in-place change
         ctx.maps.begin_gradient(grad)
         return grad.new_zeros(()), None

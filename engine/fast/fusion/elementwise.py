@@ -1,6 +1,6 @@
 """Elementwise functions of the compiled loops: bf16 conversion, activations, their derivatives.
 
-All of fp32 scalars. Each is inlined into the loops, which LLVM then vectorizes.
+They compute fp32 scalars and are inlined into the loops, which LLVM then vectorizes.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def gelu_derivative(x):
     return cdf + x * pdf
 
 
-SATURATED = f(20)  # from here on tanh(log(1 + e^x)) is 1 in fp32
+SATURATED = f(20)  # for larger x, tanh(log(1 + e^x)) is 1 in fp32
 
 
 @inline
@@ -142,7 +142,7 @@ def mish_derivative(x):
 
 @inline
 def activate(kind, x):
-    """act(x) for an index in ACTIVATIONS, which is a constant when a loop is compiled."""
+    """act(x); kind: index in ACTIVATIONS, a compile-time constant of the loop."""
     if kind == RELU:
         return relu(x)
     if kind == LEAKY_RELU:
@@ -160,7 +160,7 @@ def activate(kind, x):
 
 @inline
 def derivative(kind, x):
-    """act'(x), likewise."""
+    """act'(x); kind as in `activate`."""
     if kind == RELU:
         return relu_derivative(x)
     if kind == LEAKY_RELU:

@@ -10,19 +10,19 @@ import llvmlite.binding
 import numba
 from numba import config, njit
 
-# Sums may be reordered and multiply-adds fused, which vectorizes the loops. Without "nnan" and
-# "ninf": NaN and infinity stay what they are, so that a training that diverges is noticed.
+# Sums may be reordered and multiply-adds fused, so that the loops vectorize. "nnan" and "ninf" are
+# left out: NaN and infinity propagate, so that divergence is detected.
 FASTMATH = {"contract", "nsz", "reassoc", "arcp"}
 
 
 def configure() -> None:
-    """Set what differs from numba's defaults. Call before the first decorator, which reads it.
+    """Set numba's options. Call before the first decorator, which reads them.
 
-    Threading layer: OpenMP, the one that comes with numba and may be used by several threads at
-    once. CPU features: this CPU's, less LLVM's preference for vectors of 256 bits, with which
-    loops that compute an exponential take longer on CPUs with AVX-512. Compiled code is cached in
-    numba's default folder: `__pycache__` beside the source or, where that is read-only, the user's
-    cache folder; the environment variable NUMBA_CACHE_DIR names another one.
+    Threading layer: OpenMP, the thread-safe one that comes with numba. CPU features: those of the
+    host, without LLVM's preference for 256-bit vectors, which slows down loops that compute an
+    exponential on CPUs with AVX-512. Compiled code is cached in numba's default folder:
+    `__pycache__` beside the source or, if that is read-only, the user's cache folder; the
+    environment variable NUMBA_CACHE_DIR overrides it.
     """
     config.THREADING_LAYER = "omp"
     features = llvmlite.binding.get_host_cpu_features().flatten()
@@ -30,7 +30,7 @@ def configure() -> None:
 
 
 def use_threads(count: int) -> None:
-    """Number of threads for loops called from this thread. numba's default is every core."""
+    """Set the number of threads for loops called from this thread; numba's default: all cores."""
     numba.set_num_threads(min(count, config.NUMBA_NUM_THREADS))
 
 
@@ -51,9 +51,9 @@ inline = njit(inline="always", fastmath=FASTMATH, error_model="numpy")
 def parallel(loop: Callable, *variant: int) -> Callable:
     """Compile a loop over `prange`, at its first call, and cache the code.
 
-    variant: what the loop closes over. It and the hash of the source become part of the name, so
-    that each variant has a cache file of its own: numba numbers the variants that share a file,
-    and two processes that compile at the same time could load each other's.
+    variant: the values that the loop closes over. They and the hash of the source become part of
+    the name, so that each variant has its own cache file: numba numbers the variants that share a
+    file, and two processes that compile at the same time could load each other's.
     """
     loop.__qualname__ = "_".join([loop.__qualname__, *(str(int(v)) for v in variant), _SOURCE])
     return njit(parallel=True, nogil=True, cache=True, fastmath=FASTMATH, error_model="numpy")(loop)

@@ -1,12 +1,12 @@
-"""Loops over bf16 images, compiled by numba: each does in one pass what PyTorch does in several.
+"""Loops over bf16 images, compiled by numba. Each fuses several passes of PyTorch into one.
 
-PyTorch's kernels for batch norm, activation and max-pooling read and write the images once each,
-and convert between bf16 and fp32 every time. Here everything between two convolutions is one pass
+PyTorch's kernels for batch norm, activation and max-pooling each read and write the images, and
+convert between bf16 and fp32 every time. Here everything between two convolutions takes one pass
 forward (two with the statistics of a norm) and two backward, computed in fp32.
 
 Images are arrays of bf16 bits in uint16, as NumPy has no bf16: (N, C), with N = B · H · W
-positions, or (B, H, W, C). Positions are divided into PARTS, whatever the number of threads, so
-that sums do not depend on that; or into one part per image, for norms with statistics per image.
+positions, or (B, H, W, C). Positions are divided into PARTS, so that sums do not depend on the
+number of threads; or into one part per image, for norms with statistics per image.
 Values per channel are fp32, (1, C), or (parts, C) with a row for each part.
 """
 
@@ -30,7 +30,7 @@ ROWS = 64  # rows summed in fp32 before their sum is added to the fp64 total
 def moments(x, origin, sums, squares):
     """Add the sums of (x - origin) and of its squares over each part to fp64 (parts, C).
 
-    x: (N, C). origin: per channel; a value of x, so that large means cost no precision.
+    x: (N, C). origin: per channel, a value of x, so that large means cost no precision.
     """
     count, channels = x.shape
     parts = len(sums)
@@ -182,7 +182,7 @@ def dense_gradient(kind: int) -> Callable:
 
 @parallel
 def collect_grad(x, total, out, first, x_coef, constant):
-    """out = total + x_coef · x + constant, of the C channels of x and total from `first` on.
+    """out = total + x_coef · x + constant, for C channels of x and total from `first` on.
 
     x and total: (N, at least first + C), out: (N, C), x_coef and constant: (1, C).
     """
@@ -233,9 +233,9 @@ def max_pool2x2_gradient(grad, indices, out):
 
 
 def compile_for(activations: Iterable[int], *, residual: bool, max_pool: bool, dense: bool) -> None:
-    """Compile what a network with these activations and layers runs, or load it from the cache.
+    """Compile the loops for these activations and layers, or load them from the cache.
 
-    Raises whatever numba raises where it cannot.
+    Propagates numba's errors.
     """
     row, ones, sums = np.zeros((1, 1), np.uint16), np.ones((1, 1), f), np.zeros((PARTS, 1))
     moments(row, ones, sums, sums)

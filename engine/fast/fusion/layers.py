@@ -1,7 +1,7 @@
-"""Modules that fuse norm, residual addition and activation with their neighbours, and pooling.
+"""Modules with fused norm, residual addition and activation, and max-pooling.
 
-As passes of their own these are a third of a ResNet-18's training step and half of a DenseNet's, in
-bf16 on a CPU with AMX (bench.throughput --profile).
+Unfused, these take a third of a ResNet-18's training step and half of a DenseNet's, in bf16 on a
+CPU with AMX (bench.throughput --profile).
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ log = logging.getLogger(__name__)
 
 
 def compile_for(model: nn.Module) -> bool:
-    """Compile the loops that `model` needs; where that fails, log a warning and return False.
+    """Compile the loops that `model` needs; if that fails, log a warning and return False.
 
-    Takes some seconds, unless the code is in the cache: so it is done here and not in the first
-    step.
+    Takes some seconds unless the code is cached, so it is done before the first step.
     """
     threads = torch.get_num_threads()
     try:
@@ -42,14 +41,14 @@ def compile_for(model: nn.Module) -> bool:
         log.warning("layers are not fused, training is slower: %s", " ".join(str(error).split()))
         return False
     finally:
-        # Starting numba's threads sets OpenMP's number, which is torch's as well, to all cores.
+        # Starting numba's threads sets OpenMP's thread count, which torch shares, to all cores.
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
     return True
 
 
 class FusedSequential(nn.Sequential):
-    """Fuses each norm with the activation behind it."""
+    """Fuses each norm with the activation that follows it."""
 
     def forward(self, x: Tensor) -> Tensor:
         return run([*self], x)
@@ -74,7 +73,7 @@ class FusedBlock(Block):
 
 
 class FusedMaxPool(nn.MaxPool2d):
-    """2×2 max-pooling with stride 2 of bf16 images; other pooling is PyTorch's."""
+    """2×2 max-pooling with stride 2 of bf16 images; otherwise nn.MaxPool2d."""
 
     def forward(self, x: Tensor) -> Tensor:
         others = (self.padding, self.dilation, self.ceil_mode, self.return_indices)

@@ -17,7 +17,7 @@ NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d)
 
 
 def run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """Output of nn.Sequential(*modules), with each norm fused with an activation behind it."""
+    """Output of nn.Sequential(*modules), each norm fused with an activation that follows it."""
     last = len(modules) - 1
     index = 0
     while index <= last:
@@ -28,7 +28,7 @@ def run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
                 activation = None
             x = norm_act(module, activation, x)
             index += activation is not None
-        elif kind_of(module) in COSTLY and is_bf16_image(x):  # PyTorch's others are as fast
+        elif kind_of(module) in COSTLY and is_bf16_image(x):  # PyTorch is as fast for others
             x = _apply(x, None, None, None, kind_of(module), None)
         else:
             x = module(x)
@@ -39,9 +39,9 @@ def run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
 def norm_act(
     norm: nn.Module, activation: nn.Module | None, x: Tensor, other: Tensor | None = None
 ) -> Tensor:
-    """activation(norm(x) + other), of x and other (B, C, H, W).
+    """activation(norm(x) + other), for x and other (B, C, H, W).
 
-    Fused for bf16 and the norms and activations that the loops know, module by module otherwise.
+    Fused for bf16 and the norms and activations that the loops support; otherwise module by module.
     """
     kind = IDENTITY if activation is None else kind_of(activation)
     other_fits = other is None or is_bf16_image(other)
@@ -63,10 +63,10 @@ def norm_act(
 
 
 def fork(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x for each of two readers, so that their gradients reach `norm_act` apart.
+    """x for each of two consumers, so that `norm_act` receives their gradients separately.
 
-    Its backward loop then adds them up, where autograd would do so in a pass of its own. The
-    second is x itself where x does not come from `norm_act`, or has been changed in place since.
+    Its backward loop then adds them, which autograd would do in a separate pass. The second is x
+    itself if x does not come from `norm_act` or has been changed in place since.
     """
     alias, *origin = getattr(x, "alias", (None,))
     return x, alias if alias is not None and origin == [x.grad_fn, x._version] else x
@@ -79,10 +79,11 @@ def is_bf16_image(x: Tensor) -> bool:
 
 
 def is_supported(norm: nn.Module, x: Tensor) -> bool:
-    """Whether the loops can compute this norm, in its mode, of x.
+    """Whether the loops support this norm, in its current mode, for x.
 
-    Batch norm with affine parameters and running statistics (in inference only without gradients:
-    the gradient is that of training), group norm, or instance norm without running statistics.
+    Batch norm with affine parameters and running statistics (in eval mode only without gradients:
+    the backward pass is that of training mode), group norm, or instance norm without running
+    statistics.
     """
     if not isinstance(norm, NORMS) or not is_bf16_image(x) or norm.weight is None:
         return False
@@ -116,7 +117,7 @@ class _NormAct(torch.autograd.Function):
     Batch norm: Ioffe and Szegedy 2015, arXiv 1502.03167, algorithm 1 and the gradients in its
     section 3. Group norm: Wu and He 2018, arXiv 1803.08494. `stats`: mean and 1/√(variance + ε),
     (1, C) of the batch or (B, C) of the groups of each image, and the number of groups. Returns
-    the output twice, for two readers: see `fork`.
+    the output twice, for two consumers; see `fork`.
     """
 
     @staticmethod
@@ -162,7 +163,7 @@ class _NormAct(torch.autograd.Function):
         # The loop for residual blocks adds up two gradients; elsewhere two are rare.
         grad = grads[0] if residual else sum(grads[1:], grads[0])
         second_grad = grads[1] if len(grads) == 2 else torch.zeros_like(grad) if residual else x
-        stored = residual or kind in COSTLY  # always without a norm
+        stored = residual or kind in COSTLY  # always True without a norm
         grad_pre = torch.empty_like(x) if stored else x  # gradient of the activation's input
         tensors = (x, other if residual else x, grad, second_grad, grad_pre)
         rows, *others = as_wide_rows(len(scale), *tensors)
@@ -195,15 +196,15 @@ def norm_gradients(
     groups: int | None,
     count: int,
 ) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray]:
-    """Gradients of γ and β, fp32 (C,), and the x_coef and constant of the loop `norm_gradient`.
+    """Gradients of γ and β, fp32 (C,), and the x_coef and constant for the loop `norm_gradient`.
 
-    sums, products: (parts, C), of the loop `activation_gradient`. count: values per channel that
+    sums, products: (parts, C), from the loop `activation_gradient`. count: values per channel that
     share a mean.
     """
     if len(scale) == 1:
         sums, products = (t.sum(0, keepdims=True) for t in (sums, products))
     grad_weight, grad_bias = (torch.from_numpy(t.sum(0)).float() for t in (products * rstd, sums))
-    # scale is γ · rstd, so from here on the sums are those of γ · g, as a group's must be.
+    # scale is γ · rstd; multiplied by it, the sums are those of γ · g, which groups need.
     sums, products = scale * sums, scale * products
     if groups is not None:
         sums, products = (statistics.over_groups(t, groups, np.sum) for t in (sums, products))

@@ -76,7 +76,5 @@ def test_the_scheme_is_pytorchs_default():
 
 @pytest.mark.parametrize("layer", [nn.PReLU(), nn.Conv1d(2, 2, 1)])
 def test_a_layer_without_a_rule_is_refused(layer):
-    with pytest.raises(
-        TypeError, match=f"no initialization is known for 0 .{type(layer).__name__}"
-    ):
+    with pytest.raises(TypeError, match=f"no initialization rule for 0 .{type(layer).__name__}"):
         initialize(nn.Sequential(layer), torch.Generator())
