@@ -140,7 +140,7 @@ def print_introduction(run: Run, prepared: Prepared) -> None:
     )
     if config.data.dataset not in data.DATASETS:  # how folders were read as splits and classes
         print(*prepared.info.describe_splits(), sep="\n")
-        print_import_notes(prepared.info)
+    print_import_notes(prepared.info)
     for note in prepared.notes:
         print(f"note: {note}")
     print(f"validation: {validated_on(prepared)}", flush=True)

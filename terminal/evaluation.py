@@ -22,7 +22,7 @@ def list_architectures() -> int:
     return 0
 
 
-EVALUATED = {"device", "precision", "tta", "data.dataset", "data.root", "data.url"}
+EVALUATED = {"device", "precision", "tta", "data.dataset", "data.root", "data.url", "data.fit"}
 
 
 def _check_evaluation(args: argparse.Namespace, given: dict) -> None:

@@ -72,7 +72,10 @@ def load(
     """
     root, watch = expand_user(root), Watch(progress, cancelled)
     if (spec := DATASETS.get(dataset)) is not None:
-        return with_fingerprint(spec.load(root, url, watch))
+        named = with_fingerprint(spec.load(root, url, watch))
+        if fit != "crop":
+            return replace(named, warnings=(f"--fit {fit} has no effect on images of 32×32",))
+        return named
     # A cached zip may have had another name.
     own = replace(folder.load(own_path(dataset), root, watch, fit), name=name_of(dataset))
     return with_fingerprint(own)

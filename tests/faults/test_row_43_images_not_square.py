@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import train
 from engine import data, runs
 from engine.config import RunConfig, with_fields
 from engine.device import resolve
@@ -92,6 +93,23 @@ def test_the_terminal_tells_it_and_takes_the_choice(own_set, entries, train_on, 
     assert "note: 4 of 8 images are not square: they are padded" in capsys.readouterr().out
     config = runs.open_run(tmp_path / "runs", "b").config()
     assert config.data.fit == "pad" and "--fit pad" in config.to_command()
+
+
+def test_a_choice_without_effect_is_told(tiny_args, tmp_path, capsys):
+    assert train.main(tiny_args(tmp_path, "-e", 1, "--fit", "pad")) == 0
+    assert "warning: --fit pad has no effect on images of 32×32" in capsys.readouterr().err
+
+
+def test_an_evaluation_fits_images_as_in_training_unless_asked(
+    own_set, entries, train_on, tmp_path, capsys
+):
+    path = own_set(entries)
+    assert train_on(path, "--fit", "pad") == 0
+    words = ["--evaluate", "a", "--run-root", str(tmp_path / "runs"), "--device", "cpu"]
+    for more, done in (([], "they are padded"), (["--fit", "crop"], "only their central")):
+        capsys.readouterr()
+        assert train.main([*words, *more]) == 0
+        assert f"images are not square: {done}" in capsys.readouterr().out
 
 
 def test_an_earlier_run_keeps_the_crop_that_it_had():
