@@ -147,7 +147,7 @@ def print_introduction(run: Run, prepared: Prepared) -> None:
 
 
 def print_import_notes(images: data.ImageData) -> None:
-    """What an import of a person's own images found; nothing for the others."""
+    """What is to know of a data set, such as images that its import left out."""
     for line in images.notes:
         print(f"note: {line}")
     for line in images.warnings:
