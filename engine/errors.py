@@ -13,6 +13,14 @@ class DataError(ValueError):
     """A data set that is missing, damaged or not in the expected layout."""
 
 
+class DataMissing(DataError):
+    """A path at which there is nothing."""
+
+
+class DataPending(DataError):
+    """A data set that is still being read in the background."""
+
+
 class Cancelled(Exception):
     """The user cancelled a download or an import; nothing was kept."""
 

@@ -7,7 +7,7 @@ import streamlit as st
 from engine import advice, data
 from engine.config import RunConfig
 from engine.device import memory_bytes, resolve
-from engine.errors import ConfigError, DataError
+from engine.errors import ConfigError, DataError, DataPending
 from engine.estimate import Requirements
 from engine.models.summary import check_memory
 from pages.ui import charts, choices, folders, frame, live, readings, refresh, tables
@@ -79,6 +79,11 @@ def form() -> None:
             own = None
             if dataset not in data.DATASETS:
                 own = readings.own_images(dataset, config.data.fit)
+        except DataPending:
+            remember(config)
+            every = refresh.INTERVAL_S
+            st.fragment(await_import, run_every=every)(config.data.dataset, config.data.fit)
+            return
         except (ConfigError, DataError) as error:
             remember(None)
             st.error(f"This cannot be trained. {told(error)}")
@@ -91,6 +96,16 @@ def form() -> None:
         for note in notes:
             st.info(markdown(f"{note[0].upper()}{note[1:]}."))
         start_box(config)
+
+
+def await_import(dataset: str, fit: str) -> None:
+    """Show the progress of reading one's own images; rerun the page once that has ended."""
+    fetch = readings.pending_import(dataset, fit)
+    if fetch is None:
+        st.rerun()
+    now = fetch.progress
+    st.progress(now.fraction if now else 0.0, now.describe() if now else "Reading the images…")
+    st.caption("Classes and Start appear here once the images have been read.")
 
 
 def overview(config: RunConfig, required: Requirements) -> None:

@@ -1,16 +1,17 @@
 """Data sets: CIFAR-10, CIFAR-100, the built-in shapes, and class folders of the user."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from engine.data import cifar, folder, shapes
+from engine.data import cifar, folder, listing, shapes
 from engine.data.fingerprint import with_fingerprint
 from engine.data.progress import Progress, Watch
 from engine.data.types import DatasetSpec, ImageData
-from engine.errors import DataError
-from engine.files import expand_user
+from engine.errors import DataError, DataMissing
+from engine.files import expand_user, kind_of
 
 __all__ = [
     "DATASETS",
@@ -18,6 +19,7 @@ __all__ = [
     "ImageData",
     "Progress",
     "is_available",
+    "is_watched",
     "load",
     "name_of",
     "own_path",
@@ -50,6 +52,10 @@ DATASETS: dict[str, DatasetSpec] = {
         is_available=lambda root: True,
     ),
 }
+
+UNWATCHED = -1  # in a version
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|[\\/]{2}")  # of a website or another computer
+SYSTEM = re.compile(r"/(?:proc|sys|dev(?!/shm/))(?:/|$)")  # /dev/shm holds files, in memory
 
 
 def load(
@@ -113,28 +119,47 @@ def version(dataset: str) -> tuple[int, ...]:
 
     Modification times (ns) and sizes of the zip, or of the folder and all folders below: adding or
     removing a file changes the time of its folder. () for a data set of DATASETS, and for a path
-    that cannot be read.
+    that cannot be read. Only the time and size of the folder itself, and UNWATCHED, where listing
+    it takes too long to be repeated (see engine.data.listing).
     """
     if dataset in DATASETS:
         return ()
     try:
         path = own_path(dataset)
-        folders = sorted(Path(folder) for folder, _, _ in os.walk(path))  # none for a zip
-        stats = [each.stat() for each in (path, *folders)]
+        about = path.stat()
+        times = listing.folder_times(path) if path.is_dir() else ()
     except (DataError, OSError):
         return ()
-    return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size))
+    own = (about.st_mtime_ns, about.st_size)
+    return (*own, UNWATCHED) if times is None else (*own, *times)
+
+
+def is_watched(version: tuple[int, ...]) -> bool:
+    """Whether `version` notices files that are added or removed in a subfolder."""
+    return version[-1:] != (UNWATCHED,)
 
 
 def own_path(dataset: str) -> Path:
-    """The folder or zip of a user, its `~` expanded. Raises DataError if there is none."""
+    """The folder or zip of a user, its `~` expanded.
+
+    Raises DataError if there is none: also for a device, pipe or socket, which may block or have no
+    end, for what the system makes up (/proc), and for an address in a network.
+    """
+    if ADDRESS.match(dataset):
+        raise DataError(f"{dataset[:90]!r} is an address; give the path of a folder or zip")
     try:
         path = expand_user(dataset)
-        if dataset.strip() and path.exists():
-            return path
-    except (OSError, ValueError):  # a NUL, or too long
-        pass
-    raise DataError(
-        f"no data set {dataset!r}: known are {', '.join(DATASETS)}, "
-        "or give the path of a folder or zip with class folders"
-    )
+        about = path.stat() if dataset.strip() else None
+        real = os.path.realpath(path)
+    except (OSError, ValueError):  # nothing, a NUL, or too long
+        about = None
+    if about is None:
+        raise DataMissing(
+            f"no data set {dataset[:200]!r}: known are {', '.join(DATASETS)}, "
+            "or give the path of a folder or zip with class folders"
+        )
+    kind = kind_of(about)
+    if kind not in ("file", "folder") or SYSTEM.match(real):
+        kind = "part of the system" if kind in ("file", "folder") else f"a {kind}"
+        raise DataError(f"{dataset[:200]!r} is {kind}; give the path of a folder or zip")
+    return path

@@ -9,37 +9,27 @@ size, transparency and orientation see `images.open_rgb`. What a person should k
 such as images that were cropped or left out, comes with the data as notes and warnings.
 """
 
+import errno
 import hashlib
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from engine.data import images, layout, zips
 from engine.data.cache import SCHEMA, cached
-from engine.data.clutter import is_clutter
 from engine.data.findings import Findings, find_duplicates
 from engine.data.layout import Layout
+from engine.data.listing import Listing, list_folder
 from engine.data.progress import Watch
 from engine.data.statistics import channel_statistics
 from engine.data.types import IMAGE_SIZE, ImageData
 from engine.data.zip_names import LEGACY
 from engine.errors import DataError
+from engine.files import open_regular, read_regular
 
-MAX_FILES = zips.MAX_ENTRIES  # also ends the listing of a whole disk given by mistake
 NAMED = 10  # at most so many damaged images in a message
 _HASH_CHUNK = 2**20
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Relative paths below a folder: all files, sorted, all folders, and clutter, not entered."""
-
-    files: list[str]
-    folders: list[str]
-    ignored: list[str]
 
 
 def load(path: Path, root: Path, watch: Watch, fit: str) -> ImageData:
@@ -50,7 +40,7 @@ def load(path: Path, root: Path, watch: Watch, fit: str) -> ImageData:
     """
     version = f"d{images.VERSION}-l{layout.VERSION}-s{SCHEMA}-{fit}"
     if path.is_dir():
-        listing = _walk(path, watch)
+        listing = list_folder(path, watch)
         key = f"folder-{version}-{_listing_hash(path, listing.files)}"
         return cached(root, key, lambda: _import_folder(path, listing, watch, fit), watch)
     key = f"zip-{version}-{_file_hash(path, watch)}"
@@ -58,15 +48,20 @@ def load(path: Path, root: Path, watch: Watch, fit: str) -> ImageData:
 
 
 def _import_folder(path: Path, listing: Listing, watch: Watch, fit: str) -> ImageData:
+    total = 0
+
     def read(name: str) -> bytes:
+        nonlocal total
         try:
-            if (path / name).stat().st_size > zips.MAX_IMAGE_BYTES:
-                raise DataError(
-                    f"{path.name}: {name!r} is larger than {zips.MAX_IMAGE_BYTES >> 20} MB"
-                )
-            return (path / name).read_bytes()
+            content = read_regular(path / name, zips.MAX_IMAGE_BYTES)
         except OSError as error:
-            raise DataError(f"{path.name}: {name!r} cannot be read ({error.strerror})") from error
+            limit = f"is larger than {zips.MAX_IMAGE_BYTES >> 20} MB"
+            why = limit if error.errno == errno.EFBIG else f"cannot be read ({error.strerror})"
+            raise DataError(f"{path.name}: {name!r} {why}") from error
+        total += len(content)
+        if total > zips.MAX_TOTAL_BYTES:
+            raise DataError(f"{path.name}: more than {zips.MAX_TOTAL_BYTES >> 30} GB of images")
+        return content
 
     plan = layout.plan(listing.files, listing.folders, path.name)
     return _decode_all(path.name, plan, read, watch, fit).with_notes(_ignored(listing.ignored))
@@ -137,25 +132,6 @@ def _decode_all(
     )
 
 
-def _walk(path: Path, watch: Watch) -> Listing:
-    """List what is below a folder. Links are followed, each once."""
-    files, folders, ignored, seen = [], [], [], set()
-    for current, inside, names in os.walk(path, followlinks=True):
-        watch.tick(f"listing {path.name}", len(files), None, "files")
-        if (real := os.path.realpath(current)) in seen:
-            inside.clear()
-            continue
-        seen.add(real)
-        below = Path(current).relative_to(path)
-        ignored += [(below / name).as_posix() for name in inside + names if is_clutter(name)]
-        inside[:] = sorted(name for name in inside if not is_clutter(name))
-        folders += [(below / name).as_posix() for name in inside]
-        files += [(below / name).as_posix() for name in names if not is_clutter(name)]
-        if len(files) > MAX_FILES:
-            raise DataError(f"{path.name}: more than {MAX_FILES} files; is this the right folder?")
-    return Listing(sorted(files), folders, ignored)
-
-
 def _listing_hash(path: Path, files: list[str]) -> str:
     """SHA-256 of the absolute path and of the name, size and modification time of each file."""
     # The path too: extracted archives may give every file the same time.
@@ -171,10 +147,11 @@ def _listing_hash(path: Path, files: list[str]) -> str:
 
 
 def _file_hash(path: Path, watch: Watch) -> str:
+    """SHA-256 of a zip. Raises DataError for what is none, before all of it is read."""
     digest = hashlib.sha256()
     try:
-        total = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            total = zips.check_size(file, path.name)
             while chunk := file.read(_HASH_CHUNK):
                 digest.update(chunk)
                 watch.tick(f"checking {path.name}", file.tell(), total, "bytes")

@@ -1,11 +1,13 @@
 """Reading of untrusted zip files: every entry is checked, and read in memory, not extracted."""
 
 import io
+import os
 import re
 import stat
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from engine.data.clutter import clutter_in
 from engine.data.zip_names import decode_name, raw_name
@@ -29,6 +31,22 @@ _DAMAGE = (
     NotImplementedError,
     RuntimeError,
 )
+
+
+def check_size(file: BinaryIO, label: str) -> int:
+    """Size of a file in bytes. Raises DataError unless it ends like a zip of a usual size.
+
+    Reads little: a file of the system may have no end, and a huge one takes long.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if not size or not zipfile.is_zipfile(file):
+        raise DataError(
+            f"{label}: not a complete zip file (truncated or damaged); make or download it again"
+        )
+    if size > MAX_TOTAL_BYTES:
+        raise DataError(f"{label}: {size >> 30} GB; the limit is {MAX_TOTAL_BYTES >> 30}")
+    file.seek(0)
+    return size
 
 
 class _BoundedReader(io.BufferedReader):

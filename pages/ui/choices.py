@@ -9,7 +9,7 @@ import streamlit as st
 
 from engine import data
 from engine.config import SETTINGS, RunConfig, with_fields
-from engine.errors import ConfigError, DataError
+from engine.errors import ConfigError, DataError, DataMissing
 from engine.models import ARCHITECTURES
 from engine.presets import PRESETS
 from engine.settings import changed, get_field
@@ -124,12 +124,14 @@ def explain(error: ConfigError) -> str:
 
 
 def _own_images(path: str) -> str:
-    """A path as a data set. Raises ConfigError if there is nothing."""
-    found = f"there is nothing at {path}" if path else "no folder or zip is named yet"
+    """A path as a data set. Raises ConfigError unless it is that of a file or a folder."""
+    found = f"there is nothing at {path[:200]}" if path else "no folder or zip is named yet"
     try:
         data.own_path(path)
-    except DataError:
+    except DataMissing:
         raise ConfigError("data.dataset", f"{found}; give the path of a folder or zip") from None
+    except DataError as error:
+        raise ConfigError("data.dataset", str(error)) from None
     return path if path not in data.DATASETS else f"./{path}"  # a folder of that name
 
 

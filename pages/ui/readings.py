@@ -13,16 +13,22 @@ import streamlit as st
 
 from engine import data, estimate, predict, runs
 from engine.config import DataConfig, ModelConfig, RunConfig
-from engine.data import ImageData, batches
+from engine.data import ImageData, background, batches
 from engine.device import resolve
-from engine.errors import DataError, RunError
+from engine.errors import DataError, DataPending, RunError
 from engine.estimate import Requirements
 from engine.runs.run import Run, State, Status
 from engine.training import initial
 from pages.ui import folders
 
 SAMPLES = 8
+PATIENCE_S = 10.0  # for which a page waits for the import of one's own images …
+PENDING_S = 0.2  # … and when drawn again while it goes on
 LIVE = (State.QUEUED, State.RUNNING)
+UNWATCHED = (
+    "this folder is large: files that are added to or removed from its subfolders are noticed when "
+    "a run starts, not on this page"
+)
 
 
 def list_runs(root: Path) -> list[Run]:
@@ -123,7 +129,31 @@ def images(dataset: str, fit: str = "crop") -> ImageData:
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the images…")
 def _images(dataset: str, fit: str, version: tuple[int, ...]) -> ImageData:
+    if dataset not in data.DATASETS:
+        _await_import(dataset, fit)
     return data.load(dataset, folders.DATA_ROOT, fit=fit)
+
+
+def _await_import(dataset: str, fit: str) -> None:
+    """Import one's own images in the background, and wait for it, but not for long.
+
+    Raises DataPending if it goes on: a page must not hang for what its address names.
+    """
+    fetch, patience = pending_import(dataset, fit), PENDING_S
+    if fetch is None:
+        fetch, patience = background.start(dataset, folders.DATA_ROOT, fit=fit), PATIENCE_S
+    fetch.join(patience)
+    if fetch.running:
+        now = f" ({fetch.progress.describe()})" if fetch.progress else ""
+        raise DataPending(f"These images are still being read{now}.")
+    if fetch.error:
+        raise DataError(fetch.error)
+
+
+def pending_import(dataset: str, fit: str) -> background.Fetch | None:
+    """The import of one's own images that is running, if one is."""
+    fetch = background.current(dataset, folders.DATA_ROOT, fit)
+    return fetch if fetch and fetch.running else None
 
 
 @st.cache_data(max_entries=32, show_spinner=False, ttl=5)
@@ -176,7 +206,7 @@ class OwnImages:
 
 
 def own_images(dataset: str, fit: str) -> OwnImages:
-    """How a person's own images were read. Raises DataError."""
+    """How a person's own images were read. Raises DataError, DataPending while they are read."""
     found, problem = _own_images(dataset, fit, version(dataset))
     if found is None:
         raise DataError(problem)
@@ -191,12 +221,15 @@ def _own_images(dataset: str, fit: str, version: tuple[int, ...]) -> tuple[OwnIm
     """
     try:
         info = _images(dataset, fit, version)
+    except DataPending:
+        raise
     except DataError as error:
         return None, str(error)
     # Evenly spaced, because images of class folders come class by class.
     last = len(info.train_labels) - 1
     samples = info.train_images[[i * last // (SAMPLES - 1) for i in range(SAMPLES)]].numpy()
-    return OwnImages(info.class_counts(), info.notes, info.warnings, samples), ""
+    notes = info.notes if data.is_watched(version) else (*info.notes, UNWATCHED)
+    return OwnImages(info.class_counts(), notes, info.warnings, samples), ""
 
 
 def clean_train_accuracy(run: Run, choice: DataConfig) -> float:

@@ -45,7 +45,7 @@ def test_a_failed_download_tells_the_ways_on_and_offers_another_try(app, monkeyp
 
 
 def test_a_download_shows_its_progress_and_can_be_cancelled(app, monkeypatch, wait_for, tmp_path):
-    def slow(dataset, root, *, url, progress, cancelled):
+    def slow(dataset, root, *, progress, cancelled, **options):
         progress(background.Progress("downloading cifar10", 50_000_000, 170_000_000, "bytes", 1e6))
         wait_for(cancelled)
         raise background.Cancelled("cancelled")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.data import folder, images, is_available, load, shapes
+from engine.data import images, is_available, listing, load, shapes
 from engine.errors import Cancelled, DataError
 
 
@@ -189,7 +189,7 @@ def test_a_folder_that_links_to_itself_ends(tmp_path):
 
 
 def test_too_many_files_is_taken_for_the_wrong_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "MAX_FILES", 4)
+    monkeypatch.setattr(listing, "MAX_ENTRIES", 4)
     with pytest.raises(DataError, match="more than 4 files"):
         load(str(make_folder(tmp_path / "pets", SPLIT)), tmp_path / "root")
 
