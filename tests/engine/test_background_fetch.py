@@ -20,7 +20,7 @@ class Loads:
         self.called, self.go = threading.Semaphore(0), threading.Semaphore(0)
         self.outcome: BaseException | None = None
 
-    def __call__(self, dataset, root, *, url, progress, cancelled):
+    def __call__(self, dataset, root, *, url, fit, progress, cancelled):
         self.calls.append({"dataset": dataset, "root": root, "url": url, "cancelled": cancelled})
         self.threads.append(threading.current_thread())
         progress(Progress("downloading", len(self.calls), 10, "bytes", 1.0))
