@@ -216,9 +216,7 @@ class RunConfig:
         none="none",
     )
     first_epoch: int = setting(
-        0,
-        None,
-        "First epoch",
+        *(0, None, "First epoch"),
         "epochs of the runs it starts from: order, crops and flips go on from there",
         low=0,
         high=2**31 - 1,
