@@ -20,7 +20,7 @@ from engine.recipe import OPTIMIZERS, SCHEDULES
 from pages.ui import choices
 
 PAGE = "pages/1_Train.py"
-NOT_IN_THE_FORM = {"data.root", "data.url", "device", "model.num_classes"}
+NOT_IN_THE_FORM = {"data.root", "data.url", "device", "model.num_classes", "first_epoch"}
 
 
 def small(high: float, low: float = 0.0) -> st.SearchStrategy[float]:
