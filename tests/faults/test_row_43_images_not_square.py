@@ -18,6 +18,8 @@ from engine.predict import Network, Predictor, decode_image, to_input
 from engine.runs.checkpoint import CheckpointStore, describe_model
 from pages.ui import choices, folders
 
+FOLDER = pytest.mark.parametrize("own_set", ["folder"], indirect=True)
+
 
 def wide(seed: int) -> bytes:
     """A 96×32 image: red at the left and right third, its middle of one gray level."""
@@ -85,6 +87,7 @@ def test_a_network_is_fed_as_in_its_training(fit):
     assert not np.array_equal(said["crop"], said["pad"])
 
 
+@FOLDER
 def test_the_terminal_tells_it_and_takes_the_choice(own_set, entries, train_on, tmp_path, capsys):
     path = own_set(entries)
     assert train_on(path) == 0
@@ -100,6 +103,7 @@ def test_a_choice_without_effect_is_told(tiny_args, tmp_path, capsys):
     assert "warning: --fit pad has no effect on images of 32×32" in capsys.readouterr().err
 
 
+@FOLDER
 def test_an_evaluation_fits_images_as_in_training_unless_asked(
     own_set, entries, train_on, tmp_path, capsys
 ):
@@ -119,6 +123,7 @@ def test_an_earlier_run_keeps_the_crop_that_it_had():
     assert config.data.fit == "crop" and "--fit" not in config.to_command()
 
 
+@FOLDER
 def test_the_train_page_offers_the_choice_and_shows_what_the_network_sees(
     open_own, own_set, entries
 ):
@@ -140,6 +145,7 @@ def test_the_built_in_images_have_no_such_choice(app):
     assert '"data.fit"' not in at.query_params.get("choices", [""])[0]
 
 
+@FOLDER
 def test_a_link_brings_the_choice(own_set, entries):
     config = with_fields(RunConfig(), {"data.dataset": str(own_set(entries)), "data.fit": "pad"})
     assert choices.decode(choices.encode(config)) == config

@@ -10,6 +10,8 @@ from engine.data import layout, load
 from engine.data.clutter import clutter_in, is_clutter
 from engine.errors import DataError
 
+FOLDER = pytest.mark.parametrize("own_set", ["folder"], indirect=True)
+
 FILES = [
     *(".DS_Store", "._cat.png", ".hidden.png", "Thumbs.db", "ehthumbs.db", "Desktop.ini"),
     *("Icon\r", ".~lock.png", ".cat.png.icloud"),
@@ -114,6 +116,7 @@ def test_clutter_in_a_zip_is_checked_like_any_entry(tmp_path, pets):
         load(str(path), tmp_path / "root")
 
 
+@FOLDER
 def test_terminal_and_page_list_it(open_own, own_set, pets, train_on, capsys):
     path = own_set(pets | {"train/@eaDir/1.png": b"x", "train/.DS_Store": b"x"})
     assert train_on(path) == 0

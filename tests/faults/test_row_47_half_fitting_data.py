@@ -6,6 +6,8 @@ import pytest
 
 from engine.data import layout
 
+FOLDER = pytest.mark.parametrize("own_set", ["folder"], indirect=True)
+
 
 @pytest.fixture
 def pets(noisy):
@@ -107,6 +109,7 @@ def test_warnings_come_from_the_cache_too(read, pets):
     assert read(pets).warnings == read(pets).warnings != ()
 
 
+@FOLDER
 def test_terminal_and_page_tell_it(open_own, own_set, pets, noisy, train_on, capsys):
     del pets["test/cat/9.png"]
     path = own_set(pets | {"stray.png": noisy(90)})
