@@ -134,7 +134,8 @@ def recover_status(folder: Path, state: State, message: str = "") -> Status:
     with contextlib.suppress(RunError, ConfigError):
         config = read_config(folder)
         test = config.data.holdout == 0
-        status = dataclasses.replace(status, epochs=config.epochs, val_is_test=test)
+        seen = None if config.pretrained and not test else 0  # the number is lost
+        status = dataclasses.replace(status, epochs=config.epochs, val_is_test=test, val_seen=seen)
     if epochs := read_epochs(folder):
         best = max(epochs, key=lambda record: record["val_acc"])
         status = dataclasses.replace(

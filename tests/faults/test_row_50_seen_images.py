@@ -202,6 +202,15 @@ def test_a_lineage_that_is_not_known_is_said(root, tiny, tmp_path):
     assert "may have been" in seen_clause(None)
 
 
+def test_a_child_whose_status_is_lost_no_longer_knows_the_number(root, tiny):
+    lost = []
+    for name, pretrained in (("child-lost", "parent"), ("lost", None)):
+        run = runs.create(root, name, tiny(pretrained=pretrained))
+        (run.path / "status.json").write_text("{")
+        lost.append(run.status().val_seen)
+    assert lost == [None, 0]
+
+
 def test_another_version_of_the_data_may_hold_the_same_images(child):
     info = child("parent").info
     other = Training("12 other", classes=info.classes[:2])
