@@ -213,7 +213,9 @@ def problems(folder: Path) -> list[str]:
         found.append(f"metrics.jsonl cannot be read ({files.reason(error)}).")
     for name in ("note.txt", "train.log", "last.safetensors", "best.safetensors"):
         try:
-            open_regular(folder / name).close()
+            with open_regular(folder / name) as file:
+                if name == "note.txt" and os.fstat(file.fileno()).st_size > MAX_BYTES:
+                    found.append(f"{name} is larger than {MAX_BYTES >> 20} MB and is not shown.")
         except FileNotFoundError:
             continue
         except OSError as error:

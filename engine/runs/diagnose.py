@@ -21,7 +21,7 @@ def diagnose(status: Status, epochs: list[dict[str, Any]], num_classes: int) -> 
         found.append(status.message or "This run failed; see its log.")
     if status.state is State.DAMAGED and status.message:
         found.append(status.message)
-    found += [note[0].upper() + note[1:] + "." for note in status.notes if note]
+    found += [f"{note[0].upper()}{note[1:].rstrip('.')}." for note in status.notes if note]
     if epochs and max(e["val_acc"] for e in epochs) < CHANCE_MARGIN / num_classes:
         found.append(
             f"Still at chance ({100 / num_classes:.0f} %) after {len(epochs)} "

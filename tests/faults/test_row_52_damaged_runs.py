@@ -74,8 +74,9 @@ DAMAGES = {
     "unreadable": as_loop,
     "missing": remove,
     "huge": as_huge,
-    "pipe": as_pipe,
 }
+if hasattr(os, "mkfifo"):  # not on Windows
+    DAMAGES["pipe"] = as_pipe
 STATUS = {"state": "finished", "epochs": 2}
 SHAPES = {
     "config.json": [

@@ -8,7 +8,7 @@ import streamlit as st
 from engine import data, predict
 from engine.config import FITS, SETTINGS
 from engine.data import ImageData, formats
-from engine.errors import DataError
+from engine.errors import DataError, DataPending
 from pages.ui import folders, readings
 from pages.ui.augmentations.preview import Knobs
 from pages.ui.choices import OWN_IMAGES
@@ -44,6 +44,9 @@ def choose() -> ImageData | None:
         try:
             fit = st.session_state.get(SETTINGS["data.fit"].key, "crop")  # of the Train page
             chosen = readings.images(source("shapes" if name == missing else name), fit)
+        except DataPending as error:
+            st.info(f"{plain(error)} Look again in a moment.")
+            return None
         except DataError as error:
             st.error(f"These images cannot be read: {plain(error)}")
             return None
