@@ -119,9 +119,14 @@ def test_row_53_the_terminal_ends_in_one_line(special, tiny_args, tmp_path, caps
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").glob("*/status.json"))
 
 
-def test_row_53_weights_to_start_from_are_not_read_by_the_page(app, special):
-    at = app(PAGE, choices=json.dumps({"pretrained": special("pipe")}))
-    assert not at.exception and not at.button(key="start").disabled
+@pytest.mark.parametrize("kind", ["pipe", "link to a device", "/proc/kmsg", "huge", "a\0b"])
+def test_row_53_weights_that_a_link_names_are_refused(app, special, kind):
+    begun = time.monotonic()
+    at = app(PAGE, choices=json.dumps({"pretrained": special(kind)}))
+    assert time.monotonic() - begun < SECONDS
+    assert not at.exception
+    assert at.error or at.warning  # of the form, or of the link as a whole
+    assert at.button(key="start").disabled or at.warning
 
 
 def test_row_53_a_folder_with_too_many_files_is_left_after_the_limit(tmp_path, monkeypatch):
