@@ -1,4 +1,4 @@
-"""Warnings about a config that can be trained, but probably is not what was meant."""
+"""Warnings about valid configs that are probably not intended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.config import SETTINGS, ModelConfig, RunConfig
 from engine.models import build_on_meta
 from engine.settings import get_field, is_used
 
-# A training of fewer steps that sees fewer images is likely to stay at chance. Measured with
+# With fewer steps and fewer images, accuracy is likely to stay at chance level. Measured with
 # `--preset minute --limit N` (n = 1): 10 % after 252 steps on 16,000 images, 72 % after 500 on
 # 32,000. With its batch of 2,000 the preset speedrun needs 275 steps, on 550,000 images.
 FEW_STEPS, FEW_IMAGES = 400, 50_000
@@ -24,10 +24,10 @@ def warnings(
     required: int | None = None,
     available: int | None = None,
 ) -> list[str]:
-    """One line for each doubt about a config.
+    """Warnings about a config, one line each.
 
-    train_images: that each epoch trains on. required, available: bytes of memory that the training
-    takes, and that the device has. None: not known.
+    train_images: number of training images per epoch. required, available: memory, in bytes, that
+    training takes and that the device has. None: unknown.
     """
     found = [*_schedule_warnings(config), *_model_warnings(config.model)]
     if required and available and required > available:
@@ -63,7 +63,7 @@ def _schedule_warnings(config: RunConfig) -> Iterable[str]:
 
 def _model_warnings(model: ModelConfig) -> Iterable[str]:
     if model.arch.startswith("convmixer") and model.norm == "instance":
-        yield "convmixer ends in its norm: with instance norm it cannot see the image"
+        yield "convmixer ends in a norm: with instance norm its output does not depend on the image"
     if model.norm == "group" and (counts := _single_channel_groups(model))[0]:
         alone, norms = counts
         yield (
@@ -74,14 +74,14 @@ def _model_warnings(model: ModelConfig) -> Iterable[str]:
 
 @functools.lru_cache(maxsize=64)
 def _single_channel_groups(model: ModelConfig) -> tuple[int, int]:
-    """Group norms with a group for each channel, and all group norms."""
+    """Number of group norms with one channel per group, and number of all group norms."""
     network = build_on_meta(**model.arguments)
     norms = [m for m in network.modules() if isinstance(m, nn.GroupNorm)]
     return sum(m.num_groups == m.num_channels for m in norms), len(norms)
 
 
 def unused(config: RunConfig, given: Iterable[str]) -> list[str]:
-    """One line for each of the given settings that has no effect in this config, by its flag."""
+    """Warnings about those `given` settings that have no effect in this config, one line each."""
     found = []
     for path in given:
         setting = SETTINGS[path]

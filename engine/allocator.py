@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator
 # Parameters of mallopt(3), from malloc.h
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 KEPT_BYTES = 2**30  # blocks up to this size are kept
-# Up to which glibc raises its threshold by itself; before glibc 2.35 mallopt refuses more.
+# Limit to which glibc raises its threshold by itself; before glibc 2.35, mallopt refuses more.
 MAX_DYNAMIC_BYTES = 32 * 2**20
 PROBE_BYTES = 64 * 1024  # too large for the thread's own cache, too small for a mapping
-MAX_THREADS = 64  # more than there are arenas: at most 8 per core, seldom half of them in use
+MAX_THREADS = 64  # exceeds the number of arenas: at most 8 per core, rarely half of them in use
 
 _lock = threading.Lock()
 _users = 0  # open `kept_blocks` contexts, in all threads

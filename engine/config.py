@@ -1,4 +1,4 @@
-"""RunConfig: every setting of one training run, checked when made, as JSON and as a command."""
+"""RunConfig: all settings of one run, validated on construction; as JSON and as a command."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ModelConfig:
         None,
         "Classes",
         "number of classes",
-        none="as many as the data set has",
+        none="as in the data set",
         low=2,
         high=100_000,
     )
@@ -87,7 +87,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The images that the network is trained and measured on."""
+    """The data set that the network is trained and evaluated on."""
 
     dataset: str = setting(
         "cifar10",
@@ -117,8 +117,8 @@ class DataConfig:
         "crop",
         "--fit",
         "If not square",
-        "what becomes of images of your own that are not square, before they are resized to 32×32: "
-        "crop keeps the central square, pad keeps all and fills up with black",
+        "how images that are not square are fitted before they are resized to 32×32: crop keeps "
+        "the central square, pad keeps the whole image and pads it with black",
         choices=FITS,
         titles=FITS,
     )
@@ -137,8 +137,8 @@ class DataConfig:
     limit: int | None = setting(
         None,
         "--limit",
-        "Train on at most so many images",
-        "train on a random subset of so many images, drawn by the seed",
+        "Limit on training images",
+        "train on a random subset of this many images, drawn with the seed",
         unit="images",
         none="all",
         low=1,
@@ -154,7 +154,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run's outcome. The defaults are the study's recipe."""
+    """All settings that determine the outcome of a run. The defaults are the study's recipe."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -186,7 +186,7 @@ class RunConfig:
         0,
         "--seed",
         "Seed",
-        "seed of initialization, order and augmentation",
+        "seed of initialization, data order and augmentation",
         low=0,
         high=2**31 - 1,
         step=1,
@@ -196,7 +196,7 @@ class RunConfig:
         "auto",
         "--precision",
         "Precision",
-        "precision of the forward and backward pass; auto: the fastest that is sound here",
+        "precision of forward and backward pass; auto: bf16 or fp16 if the hardware supports it",
         choices=PRECISIONS,
     )
     device: str = setting(
@@ -225,7 +225,7 @@ class RunConfig:
         False,
         "--progressive",
         "Small images first",
-        "progressive resizing: the first part of the run sees images of 20, then 26 pixels",
+        "progressive resizing: train on images of 20, then 26 pixels in the first part of the run",
     )
     compile: bool = setting(
         False,
@@ -238,19 +238,19 @@ class RunConfig:
         False,
         "--tta",
         "Test-time augmentation at the end",
-        "measure the last epoch (or --evaluate) with test-time augmentation as well: the mean "
-        "over shifted and mirrored views, as far as training used crop and flip",
+        "evaluate the last epoch (or --evaluate) with test-time augmentation as well: average over "
+        "shifted views if training used crop, and mirrored views if it used flip",
     )
 
     def __post_init__(self):
         settings.check(self)
         if self.schedule.warmup > self.epochs:
             raise ConfigError(
-                "schedule.warmup", f"{self.schedule.warmup:g} is more than all epochs"
+                "schedule.warmup", f"{self.schedule.warmup:g} exceeds the number of epochs"
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain types, ready for JSON."""
+        """Nested dict of plain types, ready for JSON."""
         return dataclasses.asdict(self)
 
     def to_json(self) -> str:
@@ -258,12 +258,12 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, values: Any) -> RunConfig:
-        """The inverse of to_dict. Missing keys take their default; unknown ones are refused."""
+        """Inverse of to_dict. Missing keys take their defaults; unknown keys raise ConfigError."""
         return settings.build(cls, values)
 
     @classmethod
     def from_json(cls, text: str) -> RunConfig:
-        """Raises ConfigError for anything that is not a run's config, however large or deep."""
+        """Inverse of to_json. Raises ConfigError for any other text, however long or nested."""
         if len(text) > MAX_JSON_BYTES:
             raise ConfigError("config", f"is larger than {MAX_JSON_BYTES} bytes")
         try:
@@ -273,14 +273,14 @@ class RunConfig:
         return cls.from_dict(values)
 
     def to_command(self, name: str | None = None, run_root: str | None = None) -> str:
-        """The `train.py` line that repeats this run; flags at their default are left out.
+        """The `train.py` command that repeats this run, without flags at their defaults.
 
         Quoted for the shell of this platform: sh, or cmd.exe on Windows.
         """
         words = ["python", "train.py"]
         words += ["--name", name] if name else []
         words += ["--run-root", run_root] if run_root else []
-        # The command line gives an optimizer its usual rate.
+        # On the command line the default learning rate depends on the optimizer.
         usual = with_fields(RunConfig(), {"optim.lr": usual_lr(self.optim.optimizer)})
         for declared, value in settings.changed(self, usual):
             if declared.flag:
@@ -289,7 +289,7 @@ class RunConfig:
 
 
 def join_command(words: list[str]) -> str:
-    """The words of a command as one line, quoted for the shell of this platform."""
+    """Join the words of a command, quoted for the shell of this platform."""
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
@@ -297,7 +297,7 @@ SETTINGS: dict[str, Setting] = settings.settings_of(RunConfig)  # by dotted path
 
 
 def with_fields(config: RunConfig, values: dict[str, Any]) -> RunConfig:
-    """A copy with the fields at dotted paths replaced, e.g. {"optim.lr": 0.05}; checked anew."""
+    """A validated copy with the fields at dotted paths replaced, e.g. {"optim.lr": 0.05}."""
     nested = config.to_dict()
     for path, value in values.items():
         *parents, last = path.split(".")
@@ -309,7 +309,7 @@ def with_fields(config: RunConfig, values: dict[str, Any]) -> RunConfig:
 
 
 def _words(declared: Setting, value: Any) -> list[str]:
-    """The words of a command line that give a setting this value, which is not its default."""
+    """Command-line arguments that set a setting to this non-default value."""
     if isinstance(value, bool):
         return [declared.flag]
     if isinstance(value, tuple):

@@ -27,7 +27,7 @@ class Compute:
         return torch.channels_last if fits else torch.contiguous_format
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        """The context that forward passes run in."""
+        """Autocast context for forward passes; a null context in fp32."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
@@ -38,7 +38,7 @@ class Compute:
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def describe(self) -> dict[str, str | int]:
-        """Description of the machine that a run records beside its figures."""
+        """Description of the machine, recorded with a run's results."""
         if self.device.type == "cuda":
             name = torch.cuda.get_device_name(self.device)
         else:
@@ -54,10 +54,10 @@ class Compute:
 
 
 def resolve(device: str = "auto", precision: str = "auto") -> Compute:
-    """Device and precision for these two settings.
+    """Resolve the settings `device` and `precision` on this machine.
 
     device: auto, cpu, mps, cuda or cuda:N; precision: auto, fp32, bf16 or fp16. Raises ConfigError
-    for a device that does not exist here.
+    for an unknown or unavailable device.
     """
     chosen = _device(device)
     if precision == "auto":
@@ -66,7 +66,7 @@ def resolve(device: str = "auto", precision: str = "auto") -> Compute:
 
 
 def all_of(device: torch.device) -> tuple[str, ...]:
-    """Names of all devices of this type on this machine: cuda:0, cuda:1 …; or just its own."""
+    """Names of all CUDA devices if `device` is one, cuda:0, cuda:1 …; otherwise its own name."""
     if device.type != "cuda":
         return (str(device),)
     return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
@@ -86,7 +86,7 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise ConfigError("device", f"{name} is not here ({count} CUDA devices); use cpu")
+            raise ConfigError("device", f"{name} is not available ({count} CUDA devices); use cpu")
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device", "mps is not available on this machine; use cpu")
@@ -94,7 +94,7 @@ def _device(name: str) -> torch.device:
 
 
 def has_onednn() -> bool:
-    """Whether PyTorch computes convolutions with oneDNN and matrix products with MKL here: x86."""
+    """Whether PyTorch uses oneDNN for convolutions and MKL for matrix products, as on x86."""
     return torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
 
 
@@ -104,12 +104,12 @@ def has_amx() -> bool:
 
 
 def set_cudnn_deterministic(enabled: bool) -> None:
-    """Restrict cuDNN to deterministic algorithms, or not, in the whole process."""
+    """Whether to restrict cuDNN to deterministic algorithms, in the whole process."""
     torch.backends.cudnn.deterministic = enabled
 
 
 def memory_bytes(device: torch.device) -> int | None:
-    """Memory of a device, in use or not; None where the platform does not tell."""
+    """Total memory of a device, in bytes; None if the platform does not report it."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[1]
     try:
@@ -119,9 +119,9 @@ def memory_bytes(device: torch.device) -> int | None:
 
 
 def fastest_precision(device: torch.device) -> str:
-    """Precision that "auto" means: bf16 or fp16 where the hardware computes in it, else fp32."""
+    """Precision for "auto": bf16 or fp16 if the hardware supports it, else fp32."""
     if device.type == "cuda":
-        # torch.cuda.is_bf16_supported looks at the current device, not at this one.
+        # torch.cuda.is_bf16_supported checks the current device, not this one.
         ampere = torch.version.hip or torch.cuda.get_device_capability(device)[0] >= 8
         return "bf16" if ampere else "fp16"
     if device.type == "cpu":

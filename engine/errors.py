@@ -30,8 +30,8 @@ class RunError(ValueError):
 
 
 class CheckpointError(ValueError):
-    """Weights or a checkpoint that are damaged or do not fit the network."""
+    """Weights or a checkpoint that is damaged or does not fit the network."""
 
 
 class TrainingFailed(RuntimeError):
-    """A training that cannot continue; the message names the step and what to try."""
+    """Training cannot continue. The message names the step and what to try."""

@@ -47,7 +47,7 @@ class Speed(NamedTuple):
 
 
 class Requirements(NamedTuple):
-    """What training a network takes, known without building it."""
+    """Requirements of training a network, known without allocating it."""
 
     parameters: int
     bytes: int  # of memory, in fp32: weights, gradients, momentum, and one batch's activations
@@ -55,9 +55,9 @@ class Requirements(NamedTuple):
 
 
 def requirements(model: ModelConfig, batch_size: int) -> Requirements:
-    """Of a network that is never allocated: a link may ask for more weights than fit into memory.
+    """Requirements of a network, computed on the meta device: its weights may not fit into memory.
 
-    Raises ConfigError for a value that leaves no network.
+    Raises ConfigError for an invalid `model`.
     """
     network = build_on_meta(**model.arguments)
     summary = summarize(network, batch_size)
@@ -74,7 +74,7 @@ def costs(model: torch.nn.Module) -> Costs:
 def measure_speed(compute: Compute) -> Speed:
     """Time a few training steps of two small networks on `compute` and solve for the three costs.
 
-    Occupies the device for some seconds: call it only when nothing trains there.
+    Occupies the device for some seconds: call it only when nothing is training there.
     """
     half, whole = (build_model(PROBE, 10, width=width) for width in (0.5, 1.0))
     with kept_blocks():
@@ -93,7 +93,7 @@ def measure_speed(compute: Compute) -> Speed:
 
 
 def step_seconds(model: torch.nn.Module, batch_size: int, compute: Compute) -> float:
-    """Shortest time of a forward and a backward pass."""
+    """Shortest time of a forward and a backward pass, in seconds."""
     model = model.to(compute.device, memory_format=compute.memory_format).train()
     accelerate(model, compute, training=True)
     images = torch.zeros(batch_size, 3, 32, 32, device=compute.device)
@@ -127,7 +127,7 @@ def epoch_seconds(
 
 
 def load_speed(path: Path, compute: Compute) -> Speed | None:
-    """The speed stored for this device, precision, thread count and version of torch, if any."""
+    """The speed stored for this device, precision, thread count and torch version, if any."""
     return _speeds(path).get(_key(compute))
 
 
@@ -138,7 +138,7 @@ def store_speed(path: Path, compute: Compute, speed: Speed) -> None:
 
 
 def _speeds(path: Path) -> dict[str, Speed]:
-    """The valid speeds in the file; what is damaged is left out, and so measured again."""
+    """The valid speeds in the file; invalid entries are dropped, and so measured again."""
     try:
         stored = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):

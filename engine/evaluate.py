@@ -19,14 +19,14 @@ EVAL_BATCH = 500
 
 @dataclass(frozen=True)
 class TestTimeAugmentation:
-    """Views of an image whose logits are averaged: only such as training has shown the network.
+    """Views of an image over which logits are averaged; only those that training produces as well.
 
-    Jordan 2024, arXiv 2404.00498, section 3.5, uses six: the image as it is (half the weight) and
-    shifted by one pixel up and to the left, or down and to the right (a quarter each), and the
-    mirror image of each of the three.
+    Jordan 2024, arXiv 2404.00498, section 3.5, uses six: the original image (half the weight), the
+    image shifted by one pixel up and to the left, and down and to the right (a quarter each), and
+    the mirror image of each of the three.
     """
 
-    __test__ = False  # not a class of tests
+    __test__ = False  # not a test class
 
     mirror: bool = True
     shift: bool = True
@@ -82,8 +82,8 @@ def predict_logits(
 ) -> Tensor:
     """Float32 logits [B, classes] of uint8 images [B, 3, 32, 32].
 
-    tta: average the logits over these views of each image; None: the image as it is.
-    The caller has put the model into eval mode.
+    tta: average the logits over these views of each image; None: the original only.
+    The model must be in eval mode.
     """
     with torch.inference_mode(), compute.autocast():
         inputs = normalize(images, mean, std).to(memory_format=compute.memory_format)

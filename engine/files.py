@@ -1,4 +1,4 @@
-"""Files on every platform: atomic replacement, bounded reading, leftovers of killed processes."""
+"""Files on all platforms: atomic replacement, bounded reading, leftovers of killed processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import BinaryIO
 # Windows refuses to replace a file that is open; readers here keep one open for milliseconds.
 REPLACE_TRIES, REPLACE_WAIT_S = 20, 0.01
 STALE_S = 3600.0  # age from which a temporary file, written within seconds, is a leftover
-# Names that write_atomic and the folder of runs give; the group is the process.
+# Names that write_atomic and engine.runs.folder give; the group is the process id.
 TEMPORARY = re.compile(r"\..+\.(\d+)(?:-\d+)?\.(?:tmp|trash)")
 KINDS = {
     stat.S_IFDIR: "folder",
@@ -29,7 +29,7 @@ FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def expand_user(path: str | Path) -> Path:
-    """The path with its leading `~`, which a shell expands and a form does not; else as it is."""
+    """Expand a leading `~`, as a shell does, for paths from a form."""
     try:
         return Path(path).expanduser()
     except RuntimeError:  # an unknown user
@@ -39,8 +39,8 @@ def expand_user(path: str | Path) -> Path:
 def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> None:
     """Write `content` to a temporary file and rename it to `path`.
 
-    A reader, or a crash at any time, sees either the old or the new content. With `durable`, so
-    does a power failure (fsync of the file and its folder). Raises OSError.
+    Readers see either the old or the new content, also after a crash and, if `durable`, after a
+    power failure (fsync of the file and its folder). Raises OSError.
     """
     if isinstance(content, str):
         content = content.encode()
@@ -115,22 +115,22 @@ def _check_regular(about: os.stat_result) -> None:
 
 
 def kind_of(about: os.stat_result) -> str:
-    """Such as "file", "folder", "pipe" or "device"."""
+    """Kind of a file, such as "file", "folder", "pipe" or "device"."""
     return KINDS.get(stat.S_IFMT(about.st_mode), "file")
 
 
 def reason(error: OSError) -> str:
-    """Why reading or writing failed and what to do, for the end of a message."""
+    """Reason for a failed read or write and advice, for the end of a message."""
     text = error.strerror or str(error)
     if error.errno in FULL:
         return f"{text}; free some space"
     if error.errno in FORBIDDEN and os.name == "nt":  # an open file is reported in the same way
-        return f"{text}; close other programs that use it, or check the folder's rights"
-    return f"{text}; check the folder's rights" if error.errno in FORBIDDEN else text
+        return f"{text}; close other programs that use it, or check the folder's permissions"
+    return f"{text}; check the folder's permissions" if error.errno in FORBIDDEN else text
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files and folders that killed processes left in `folder` an hour ago."""
+    """Remove temporary files and folders that killed processes left over an hour ago."""
     try:
         leftovers = [path for path in folder.iterdir() if _is_leftover(path)]
     except OSError:
@@ -140,7 +140,7 @@ def sweep(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, as far as that is possible."""
+    """Remove a file or a folder, as far as possible."""
     try:
         path.unlink()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Classification: image bytes → uint8 [3, 32, 32] → a network from disk → labels."""
+"""Classification: image bytes → uint8 [3, 32, 32] → network loaded from disk → labels."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from engine.models import build_model
 from engine.runs.checkpoint import apply_weights, describe_model, load_weights
 from engine.runs.run import Run
 
-MAX_BYTES = 20 * 2**20  # of an upload, which a browser session holds in memory
-CLEAN_IMAGES = 2_000  # sample of the training images; measuring them takes seconds
+MAX_BYTES = 20 * 2**20  # per upload, which a browser session holds in memory
+CLEAN_IMAGES = 2_000  # size of the sample of training images; evaluating it takes seconds
 
 Images = Sequence[Image.Image] | Tensor | np.ndarray  # see Predictor
 
@@ -46,7 +46,7 @@ class Network:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     config: RunConfig  # of the run that trained it
-    weights: Path  # the file they came from
+    weights: Path  # file of the weights
 
 
 def load_network(path: Path, compute: Compute) -> Network:
@@ -68,7 +68,7 @@ def load_network(path: Path, compute: Compute) -> Network:
     try:
         classes, mean, std = (tuple(info[key]) for key in ("classes", "mean", "std"))
     except (KeyError, TypeError):
-        raise CheckpointError(f"{run.name}: config.json does not tell its classes") from None
+        raise CheckpointError(f"{run.name}: config.json does not list its classes") from None
     if len(classes) != choice.num_classes:
         raise CheckpointError(
             f"{run.name}: config.json names {len(classes)} classes, the network has "
@@ -87,7 +87,7 @@ def measure(
 ) -> Tally:
     """Loss and accuracy on images, uint8 [N, 3, 32, 32], with labels, int64 [N].
 
-    tta: average the logits over these views of each image; None: the image as it is.
+    tta: average the logits over these views of each image; None: the original only.
     """
     tally = Tally()
     images, labels = images.to(compute.device), labels.to(compute.device)
@@ -101,8 +101,8 @@ def measure(
 def clean_train_accuracy(path: Path, images: ImageData, compute: Compute) -> float:
     """Accuracy, 0 to 1, of a run's last weights on training images without augmentation.
 
-    On at most CLEAN_IMAGES of those it trained on, drawn by its seed. images: its data set.
-    Raises as load_network does.
+    Measured on a sample of at most CLEAN_IMAGES, drawn with the run's seed. images: its data set.
+    Raises the same errors as load_network.
     """
     network = load_network(path, compute)
     data, seed = network.config.data, network.config.seed
@@ -114,11 +114,11 @@ def clean_train_accuracy(path: Path, images: ImageData, compute: Compute) -> flo
 
 
 class Predictor:
-    """Classifies images with a network from disk, never with the one in training.
+    """Classifies images with a network loaded from disk, never with one in training.
 
-    Images are PIL images of any size, which are fitted to 32×32 ("crop" or "pad", see
-    data.images.to_square; None: as in the network's training), or a batch that is, uint8
-    [N, 3, 32, 32] (a tensor or an array).
+    Images are PIL images of any size, which are fitted to 32×32 (fit: "crop" or "pad", see
+    data.images.to_square; None: as in the network's training), or a uint8 batch [N, 3, 32, 32]
+    (tensor or array).
     """
 
     def __init__(self, network: Network, compute: Compute):
@@ -129,14 +129,14 @@ class Predictor:
     def load(cls, path: Path, compute: Compute | None = None) -> Predictor:
         """Load from a run folder or a weights file in one. Raises CheckpointError or RunError.
 
-        compute: None is the CPU in fp32, which leaves a GPU's memory to the training.
+        compute: None: the CPU in fp32, which leaves GPU memory to training.
         """
         compute = compute or Compute(torch.device("cpu"), "fp32")
         return cls(load_network(Path(path), compute), compute)
 
     @property
     def fit(self) -> str:
-        """How images that are not square were fitted in the training of the network."""
+        """How images that are not square were fitted when the network was trained."""
         return self.network.config.data.fit
 
     def logits(self, images: Images, fit: str | None = None) -> Tensor:
@@ -149,22 +149,22 @@ class Predictor:
         return torch.cat(rows)
 
     def probabilities(self, images: Images, fit: str | None = None) -> np.ndarray:
-        """float32 [N, classes], from 0 to 1, a row sums to 1."""
+        """Softmax of the logits, float32 [N, classes]; each row sums to 1."""
         return self.logits(images, fit).softmax(1).numpy()
 
     def top_k(
         self, images: Images, k: int = 5, fit: str | None = None
     ) -> list[list[tuple[str, float]]]:
-        """For each image its k likeliest (label, probability), likeliest first."""
+        """The k most likely (label, probability) of each image, most likely first."""
         return top_k(self.probabilities(images, fit), self.classes, k)
 
 
 def top_k(
     probabilities: np.ndarray, classes: Sequence[str], k: int
 ) -> list[list[tuple[str, float]]]:
-    """The k likeliest (label, probability) of each row of [N, classes]; all, if there are fewer.
+    """The k most likely (label, probability) of each row of [N, classes]; all if there are fewer.
 
-    Of equal ones the earlier class comes first, an order that torch.topk leaves open.
+    Ties go to the earlier class; torch.topk leaves their order undefined.
     """
     ordered = torch.from_numpy(probabilities).sort(dim=1, descending=True, stable=True)
     values, indices = (part[:, :k].tolist() for part in ordered)
@@ -175,7 +175,7 @@ def top_k(
 
 
 def to_batch(images: Images, fit: str = "crop") -> Tensor:
-    """uint8 [N, 3, 32, 32] of PIL images, or a batch as it is. Raises ValueError for another."""
+    """PIL images, or a batch, as uint8 [N, 3, 32, 32]. Raises ValueError for any other batch."""
     if isinstance(images, np.ndarray):
         images = torch.from_numpy(images)
     elif not isinstance(images, Tensor):
@@ -193,15 +193,15 @@ def to_input(image: Image.Image, fit: str = "crop") -> Tensor:
 
 
 def to_image(pixels: Tensor) -> Image.Image:
-    """The inverse of to_input: uint8 [3, H, W] as a PIL image."""
+    """Inverse of to_input: uint8 [3, H, W] as a PIL image."""
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
 
 def decode_image(data: bytes) -> Image.Image:
-    """Decode an uploaded file as an import would: see data.images.open_rgb.
+    """Decode an uploaded file, like an import: see data.images.open_rgb.
 
-    Raises DataError, in one line without the file's name, if it is too large, too thin, damaged or
-    no image.
+    Raises DataError, with a one-line message without the file's name, if the file is too large,
+    too narrow, damaged or not an image.
     """
     if len(data) > MAX_BYTES:
         raise DataError(f"{len(data) / 2**20:.1f} MB, more than {MAX_BYTES // 2**20} MB")

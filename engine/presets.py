@@ -6,7 +6,7 @@ Measured with `python -m bench.accuracy cifar10-jpeg.zip --preset NAME` on CIFAR
 - speedrun: 89.79 %, 90.93 % with test-time augmentation, 234 s of training.
 - quarter: 90.93 %, 91.79 % with test-time augmentation, 799 s of training.
 
-The recipes were compared on the test images, so these figures are slightly optimistic.
+The recipes were selected on the test images, so these figures are slightly optimistic.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Preset:
         return with_fields(RunConfig(), self.values)
 
 
-# Jordan 2024, arXiv 2404.00498, and the Muon variant of its published program. lr is Muon's;
+# Jordan 2024, arXiv 2404.00498, and the Muon variant of its published code. lr is Muon's;
 # head_lr and bias_lr are factors on it, for a loss that is the mean over the batch.
 SPEEDRUN = {
     "model.arch": "speedrun",
@@ -69,12 +69,12 @@ PRESETS = {
     ),
     "speedrun": Preset(
         "Speedrun",
-        "CIFAR-10 to about 90 % in minutes, even on a CPU: a small network made for it, and Muon.",
+        "CIFAR-10 to about 90 % in minutes, even on a CPU: a small, specialized network and Muon.",
         SPEEDRUN,
     ),
     "quarter": Preset(
         "Quarter",
-        "CIFAR-10 to about 91 %: Speedrun with half as many channels again, and longer: 20 epochs.",
+        "CIFAR-10 to about 91 %: Speedrun with 1.5 times the channels, for 20 epochs.",
         {**SPEEDRUN, "model.width": 1.5, "epochs": 20},
     ),
     "study": Preset(

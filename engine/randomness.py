@@ -1,4 +1,4 @@
-"""Keyed random generators: every random choice of a run is a function of a key.
+"""Keyed random generators: every random draw of a run is a function of a key.
 
 The global generator, which all threads of a process share, is neither read nor written.
 """
@@ -14,7 +14,7 @@ _WORD = 0xFFFFFFFF
 class Purpose(IntEnum):
     """Second part of a key, so that no two uses of randomness share a generator.
 
-    A run is reproducible only while these numbers stay: append, never renumber.
+    Append, never renumber: the numbers determine the draws of existing runs.
     """
 
     PERMUTATION = 1
@@ -34,7 +34,7 @@ def keyed_generator(*key: int) -> torch.Generator:
     ValueError unless each part is from 0 to 2^64 - 1.
     """
     # SeedSequence pads with zeros and splits large integers into a varying number of 32-bit
-    # words. With the length in front and two words a part, different keys stay different.
+    # words. With the length first and two words per part, different keys stay different.
     words = [len(key)]
     for part in key:
         if not 0 <= part < 2**64:

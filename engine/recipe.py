@@ -1,4 +1,4 @@
-"""The recipe of a run: its augmentations, its optimizer and its learning rate schedule."""
+"""The recipe of a run: augmentations, optimizer and learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ADAM_LR = 1e-3  # Kingma and Ba 2015, arXiv 1412.6980, algorithm 1
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Which augmentations are on, in the order they are applied."""
+    """The augmentations in use, in the order in which they are applied."""
 
     crop: bool = setting(True, "--no-crop", "Random crop", "random 32×32 crop of the padded image")
     crop_padding: int = setting(
@@ -54,7 +54,7 @@ class AugmentConfig:
         0.2,
         "--mixup-alpha",
         "Mixup α",
-        "mixing weight λ ~ Beta(α, α): small values mix little, 1 mixes evenly",
+        "mixing weight λ ~ Beta(α, α): with a small α most λ are near 0 or 1, with 1 λ is uniform",
         low=0,
         high=100,
         above=True,
@@ -66,7 +66,7 @@ class AugmentConfig:
         1.0,
         "--cutmix-alpha",
         "CutMix α",
-        "mixing weight λ ~ Beta(α, α): small values mix little, 1 mixes evenly",
+        "mixing weight λ ~ Beta(α, α): with a small α most λ are near 0 or 1, with 1 λ is uniform",
         low=0,
         high=100,
         above=True,
@@ -80,7 +80,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """The optimizer and the regularization of the loss."""
+    """The optimizer, its hyperparameters, and label smoothing."""
 
     optimizer: str = setting("sgd", "--optim", "Optimizer", "optimizer", choices=OPTIMIZERS)
     lr: float = setting(
@@ -134,8 +134,8 @@ class OptimConfig:
     head_lr: float = setting(
         1.0,
         "--head-lr",
-        "Head's rate",
-        "factor on the learning rate of the last layer's weights",
+        "Head lr factor",
+        "factor on the learning rate of the last layer",
         low=0,
         high=10_000,
         step=1.0,
@@ -143,7 +143,7 @@ class OptimConfig:
     bias_lr: float = setting(
         1.0,
         "--bias-lr",
-        "Biases' rate",
+        "Bias lr factor",
         "factor on the learning rate of biases",
         low=0,
         high=10_000,
@@ -153,7 +153,7 @@ class OptimConfig:
         0.0,
         "--ema",
         "Moving average of the weights",
-        "decay per step of the weights' moving average, which is validated and kept; 0: off",
+        "decay per step of the weights' moving average, which is validated and saved; 0: off",
         low=0,
         high=0.99999,
         step=0.001,
@@ -166,19 +166,19 @@ class OptimConfig:
 
 
 def usual_lr(optimizer: str) -> float:
-    """The peak learning rate that a run of this optimizer has unless another is chosen."""
+    """Default peak learning rate for an optimizer."""
     return ADAM_LR if optimizer.startswith("adam") else OptimConfig.lr
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The learning rate over the epochs; see engine.schedules for the formulas."""
+    """The learning-rate schedule; see engine.schedules for the formulas."""
 
     kind: str = setting(
         "cosine_annealing",
         "--sche",
         "Schedule",
-        "schedule of the learning rate",
+        "learning-rate schedule",
         choices=SCHEDULES,
         titles={
             "cosine_annealing": "Cosine",
@@ -229,7 +229,7 @@ class ScheduleConfig:
         0.0,
         "--warmup",
         "Warm-up epochs",
-        "epochs of linear warm-up from 0, multiplied onto the schedule",
+        "epochs of linear warm-up from 0, by which the schedule is multiplied",
         unit="epochs",
         low=0,
         high=100_000,

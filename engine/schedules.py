@@ -6,7 +6,7 @@ import math
 
 from engine.recipe import OptimConfig, ScheduleConfig
 
-# Fraction of the steps with a rising rate; first and last rate, relative to the peak.
+# Fraction of the steps in which the rate rises; first and last rate, relative to the peak.
 ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = 0.3, 1 / 25, 1 / 25e4
 TRIANGLE_RISE, TRIANGLE_START, TRIANGLE_END = 0.23, 0.2, 0.07
 
@@ -14,7 +14,7 @@ TRIANGLE_RISE, TRIANGLE_START, TRIANGLE_END = 0.23, 0.2, 0.07
 def learning_rate(
     schedule: ScheduleConfig, peak: float, step: int, steps_per_epoch: int, epochs: int
 ) -> float:
-    """The learning rate of `step`, counted from 0. `peak`: the configured rate, above 0.
+    """Learning rate of `step`, counted from 0. `peak`: the configured learning rate, above 0.
 
     With t = step / steps_per_epoch, in epochs, and T = epochs:
 

@@ -1,4 +1,4 @@
-"""One declaration for each setting of a run: all that command line, form, checks and links say.
+"""Declarations of a run's settings, the one source of command line, form, checks and links.
 
 A setting is a field of a frozen dataclass, made by `setting`:
 
@@ -25,12 +25,12 @@ from engine.errors import ConfigError
 
 
 class Role(StrEnum):
-    """What a setting means to a comparison of runs."""
+    """The role of a setting in a comparison of runs."""
 
-    FACTOR = "factor"  # decides the result; a comparison may vary it
-    VALIDATION = "validation"  # decides which images validate: accuracies are not comparable
-    SEED = "seed"  # runs that differ in it alone repeat one experiment
-    PLACE = "place"  # where files lie and what computes; another experiment it is not
+    FACTOR = "factor"  # affects the result; a comparison may vary it
+    VALIDATION = "validation"  # selects the validation images: accuracies are not comparable
+    SEED = "seed"  # runs that differ in the seed alone repeat one experiment
+    PLACE = "place"  # location of files and computation; does not define the experiment
 
 
 @dataclass(frozen=True)
@@ -43,28 +43,28 @@ class When:
 
 @dataclass(frozen=True)
 class Setting:
-    """What is declared of a setting. `path`, `kind`, `optional` and `default` are the field's."""
+    """Declaration of a setting. `path`, `kind`, `optional` and `default` come from the field."""
 
     path: str
     kind: type  # bool, int, float, str or tuple (of ints)
     optional: bool  # None is a value
     default: Any
-    flag: str | None  # None: not a choice of the user's
+    flag: str | None  # None: not set by the user
     aliases: tuple[str, ...]  # other spellings of the flag
     label: str  # in the form, in tables and in messages
-    help: str  # one line, also of `train.py --help`
-    unit: str  # of the number, or ""
-    none: str  # what None stands for, or ""
+    help: str  # one line, also for `train.py --help`
+    unit: str  # of the value, or ""
+    none: str  # meaning of None, or ""
     low: float | None  # smallest value allowed
     high: float | None  # largest value allowed
     above: bool  # `low` itself is not allowed
     choices: Collection[str]  # values of a str, or () for free text
-    titles: dict[str, str]  # choice: what the form calls it, where that differs
-    step: float | None  # of the form's buttons - and +
+    titles: dict[str, str]  # choice: its title in the form, where that differs
+    step: float | None  # increment of the form's - and + buttons
     when: When | None  # None: always used
-    strict: bool  # a value other than the default is refused where `when` does not hold
+    strict: bool  # a non-default value is refused if `when` does not hold
     role: Role
-    movable: bool  # may change on a resume, and is no part of a link
+    movable: bool  # may change on resume, and is not part of a link
 
     @property
     def key(self) -> str:
@@ -129,9 +129,9 @@ def _kind(hint: Any) -> tuple[type, bool]:
 
 
 def check(values: Any, prefix: str = "") -> None:
-    """Raise ConfigError, naming the field, for a setting of a dataclass instance that cannot work.
+    """Raise ConfigError, naming the field, for an invalid setting of a dataclass instance.
 
-    Its groups check themselves. prefix: of the dotted paths, such as "optim.".
+    Nested groups check themselves. prefix: start of the dotted paths, such as "optim.".
     """
     own = [s for s in settings_of(type(values), prefix).values() if s.path == prefix + s.key]
     for declared in own:
@@ -182,9 +182,10 @@ def is_used(values: Any, declared: Setting) -> bool:
 
 
 def build(cls: type, values: Any, prefix: str = "") -> Any:
-    """Make a dataclass of settings from nested plain types, naming the field that does not fit.
+    """Build a dataclass of settings from a nested dict of plain types.
 
-    Missing keys take their default. Raises ConfigError for unknown keys and for bad values.
+    Missing keys take their defaults. Raises ConfigError, naming the field, for unknown keys and
+    invalid values.
     """
     if not isinstance(values, dict):
         raise ConfigError(prefix.rstrip(".") or "config", "must be a group of named settings")
@@ -202,7 +203,7 @@ def build(cls: type, values: Any, prefix: str = "") -> Any:
 
 
 def _from_json(kind: type, value: Any) -> Any:
-    """What JSON cannot tell apart: lists from tuples, and whole numbers from floats."""
+    """Convert what JSON does not distinguish: lists to tuples, and whole numbers to floats."""
     if kind is tuple and isinstance(value, list):
         return tuple(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

@@ -172,7 +172,7 @@ def test_a_file_of_weights_that_always_say_one_class_has_that_classs_share(
     ("words", "named"),
     [
         (["--precision", "fp61"], "--precision: unknown value 'fp61'"),
-        (["--device", "cuda:99"], "--device: cuda:99 is not here"),
+        (["--device", "cuda:99"], "--device: cuda:99 is not available"),
         (["--dataset", "nowhere/at/all"], "no data set"),
     ],
 )

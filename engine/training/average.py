@@ -1,4 +1,4 @@
-"""Exponential moving average (EMA) of a model's weights, which often scores better than they."""
+"""Exponential moving average (EMA) of a model's weights, often more accurate than the weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Add the model's present weights to the average."""
+        """Add the model's current weights to the average."""
         weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
         torch._foreach_lerp_(list(self.values.values()), list(self._current().values()), weight)

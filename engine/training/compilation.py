@@ -13,7 +13,7 @@ REASON_CHARS = 200
 
 
 def input_shapes(setup: Setup) -> list[tuple[int, int]]:
-    """(images, pixels a side) of every input that this process's model will get, sorted."""
+    """(batch size, image size) of every input that this process's model will get, sorted."""
     count, *_, full = setup.splits.train_images.shape
     batch_size = min(count, setup.config.batch_size)
     sizes = progressive.sizes(full) if setup.config.progressive else [full]
@@ -29,8 +29,8 @@ def attempt(
 ) -> tuple[nn.Module, str]:
     """(compiled model, ""), or (model, reason in one line) if compilation fails.
 
-    Compiles forward and backward for each of `shapes`, as (images, pixels a side), without dynamic
-    shapes: the code for one shape must not depend on which came before, or a resumed run would
+    Compiles forward and backward for each of `shapes`, (batch size, image size), without dynamic
+    shapes: the code for a shape must not depend on the shapes before it, or a resumed run would
     differ. The model's state is left unchanged.
     """
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
@@ -43,9 +43,9 @@ def attempt(
             with compute.autocast():
                 loss = compiled(inputs).float().sum()
             loss.backward()
-    except Exception as error:  # the compiler is absent, too old, or fails
+    except Exception as error:  # the compiler is missing, too old, or fails
         reason = " ".join(str(error).split())[:REASON_CHARS] or type(error).__name__
-        return model, f"not compiled, trains all the same: {reason}"
+        return model, f"torch.compile failed, training continues without it: {reason}"
     finally:
         with torch.no_grad():
             for name, buffer in model.named_buffers():

@@ -1,8 +1,8 @@
-"""Data-parallel training in the processes that torchrun starts: one per GPU, or a few on one CPU.
+"""Data-parallel training in processes started by torchrun: one per GPU, or several on a CPU.
 
 Every process has all images and samples the augmentation of the global batch, then trains on its
-shard of it; DistributedDataParallel averages the gradients. Rank 0 alone writes the run's files,
-prints, and decides by the clock; it broadcasts its decisions.
+shard of it; DistributedDataParallel averages the gradients. Only rank 0 writes the run's files,
+prints, and makes decisions that depend on the clock, which it broadcasts.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from torch import Tensor, nn
 from engine.config import RunConfig
 from engine.errors import ConfigError
 
-TIMEOUT = timedelta(hours=12)  # of a collective: others may be downloading and decoding data
+TIMEOUT = timedelta(hours=12)  # of collectives: rank 0 may be downloading and decoding data
 CONTINUE, END = 0, -1
 RUN_KEY = "run"  # in torchrun's store
 
 
 class Ended(Exception):
-    """Rank 0 has ended the training: leave without saving."""
+    """Rank 0 has ended training: exit without saving."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """A process group as one of its processes sees it. Group() is a single process."""
+    """This process's view of the process group. Group(): a single process."""
 
     rank: int = 0
     world_size: int = 1
@@ -43,7 +43,7 @@ class Group:
         return self.rank == 0
 
     def device(self, chosen: str) -> str:
-        """The device of this process for the config's `device`: on GPUs, one per process."""
+        """Device of this process, given the config's `device`; one GPU per process."""
         if self.world_size == 1:
             return chosen
         if torch.cuda.is_available() and (chosen == "auto" or chosen.startswith("cuda")):
@@ -64,11 +64,11 @@ class Group:
         on_gpus = self.world_size > 1 and self.device(config.device).startswith("cuda")
         if on_gpus and here > gpus:
             raise ConfigError(
-                "device", f"{here} processes need a GPU each, here are {gpus}; use cpu"
+                "device", f"{here} processes need one GPU each, but {gpus} are available; use cpu"
             )
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """`model` in DistributedDataParallel, or as it is in a single process."""
+        """Wrap `model` in DistributedDataParallel unless there is a single process."""
         if self.world_size == 1:
             return model
         return nn.parallel.DistributedDataParallel(model)
@@ -76,8 +76,8 @@ class Group:
     def shard(self, count: int) -> tuple[slice, float]:
         """Slice of a global batch of `count` images for this process, and its fraction of it.
 
-        With fewer images than processes some get the first image with a fraction of 0: norms and
-        the gradients' all-reduce need an input.
+        If there are fewer images than processes, some get the first image with a fraction of 0:
+        norms and the all-reduce of the gradients need an input.
         """
         if self.world_size == 1:
             return slice(None), 1.0
@@ -109,14 +109,14 @@ class Group:
         return box[0]
 
     def release(self) -> None:
-        """On rank 0: make the others, at their next `broadcast_object`, raise Ended."""
+        """On rank 0, make the others raise Ended at their next `broadcast_object`."""
         if self.world_size > 1 and self.is_main:
             with contextlib.suppress(RuntimeError):  # they may have failed for the same reason
                 self.broadcast_object(END)
 
     @contextlib.contextmanager
     def release_on_error(self) -> Iterator[None]:
-        """For what rank 0 does while the others wait in `broadcast_object`."""
+        """Context for work of rank 0 while the others wait in `broadcast_object`."""
         try:
             yield
         except BaseException:
@@ -138,9 +138,9 @@ def _control_group() -> dist.ProcessGroup:
 
 
 def init_process_group() -> Group:
-    """Initialize the group that torchrun's environment variables describe.
+    """Initialize the process group from torchrun's environment variables.
 
-    SINGLE_PROCESS if torchrun did not start this process.
+    Returns SINGLE_PROCESS if torchrun did not start this process.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
@@ -150,7 +150,7 @@ def init_process_group() -> Group:
     _stores.append(store)
     if world_size == 1:
         return group
-    # torchrun's store outlives restarts, and with it the addresses of processes that died.
+    # torchrun's store outlives restarts, and so do the addresses in it of processes that died.
     attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     store = dist.PrefixStore(f"attempt-{attempt}", store)
     options = {"store": store, "rank": group.rank, "world_size": world_size, "timeout": TIMEOUT}
@@ -173,7 +173,7 @@ def destroy_process_group() -> None:
 
 
 def store_run_name(name: str) -> None:
-    """Store the name of the run that these processes train, for those that torchrun restarts."""
+    """Store the name of the run in training, for processes that torchrun restarts."""
     for store in _stores:
         store.set(RUN_KEY, name)
 

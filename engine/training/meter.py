@@ -1,4 +1,4 @@
-"""Metrics of training steps: buffered on the device, read now and then."""
+"""Metrics of training steps, buffered on the device and read a few times a second."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from engine.training.records import ProgressRecord, StepRecord
 from engine.training.state import TrainState
 from engine.training.step import Setup, StepMetrics
 
-MAX_STEP_RECORDS = 5_000  # per run: more than any chart shows, and 0.6 MB on disk
+MAX_STEP_RECORDS = 5_000  # per run; more than any chart shows, and 0.6 MB on disk
 ADVICE = "try a lower learning rate, a warm-up, or another norm"
 
 
 class Meter:
-    """Turns the metrics of steps into records and into the sums of `state.position`.
+    """Turns step metrics into records, and accumulates the sums in `state.position`.
 
-    Steps only add to a buffer; `read` synchronizes with the device, so the loop calls it a few
-    times a second. clock: the time in seconds, from any start.
+    Steps only append to a buffer; `read` synchronizes with the device, so the loop calls it only a
+    few times a second. clock: monotonic time in seconds.
     """
 
     def __init__(
@@ -32,25 +32,25 @@ class Meter:
     ):
         self.setup, self.state, self.clock = setup, state, clock
         self.record_every = math.ceil(setup.steps / MAX_STEP_RECORDS)
-        self.images_per_s = 0.0  # over the last reading
+        self.images_per_s = 0.0  # between the last two readings
         self.pace = Pace(evaluated=len(setup.splits.val_images))
         self._buffer: list[StepMetrics] = []
         self.start()
 
     def start(self) -> None:
-        """Count time from now on, and the steps of this session."""
+        """Start to measure time and to count the steps of this session."""
         self._first_step = self.state.position.step
         self.last_read = self._last_tick = self.clock()
 
     def tick(self) -> None:
-        """Add the time since the last tick to the epoch's and the run's."""
+        """Add the time since the last tick to the seconds of the epoch and of the run."""
         now = self.clock()
         self.state.position.epoch_seconds += now - self._last_tick
         self.state.position.seconds += now - self._last_tick
         self._last_tick = now
 
     def exclude_time(self) -> None:
-        """Count the time since the last reading as overhead, not into the speed of steps."""
+        """Count the time since the last reading as overhead instead of time in steps."""
         now = self.clock()
         self.pace.add_overhead(now - self.last_read)
         self.last_read = now
@@ -59,7 +59,7 @@ class Meter:
         self._buffer.append(metrics)
 
     def read(self) -> None:
-        """Bring the buffered metrics to the host and check them. Synchronizes with the device.
+        """Copy the buffered metrics to the host and check them. Synchronizes with the device.
 
         Raises TrainingFailed naming the first step whose loss is not finite.
         """
@@ -101,7 +101,7 @@ class Meter:
             position.pending.append(record)
 
     def records(self) -> Iterator[StepRecord]:
-        """Every step record read and not yielded before.
+        """Step records that have been read and not yet yielded.
 
         Each is removed before it is yielded, so that a consumer that ends the training on it does
         not get it again after a resume.
@@ -110,7 +110,7 @@ class Meter:
             yield self.state.position.pending.popleft()
 
     def progress(self, phase: str) -> ProgressRecord:
-        """Where the run is. Speed and time left are averages over the session; see Pace."""
+        """Progress of the run. Speed and time left are averages over the session; see Pace."""
         setup, position = self.setup, self.state.position
         loss, acc, lr = position.latest
         speed = self.pace.cost_per_s / self._image_cost(max(1, position.step))
@@ -144,7 +144,7 @@ class Meter:
         return done >= SETTLED_SHARE * (self.setup.steps - self._first_step)
 
     def _image_cost(self, step: int) -> float:
-        """Cost of an image in this step, from 1, in images of full size."""
+        """Cost of an image in this step (counted from 1), in full-size images."""
         if not self.setup.config.progressive:
             return 1.0
         full = self.setup.splits.train_images.shape[-1]
@@ -154,7 +154,7 @@ class Meter:
         return sum(m.images * self._image_cost(m.step) for m in metrics)
 
     def _cost_left(self) -> float:
-        """Images left to train on, in images of full size."""
+        """Cost of the remaining training steps, in full-size images."""
         setup, position = self.setup, self.state.position
         count = len(setup.splits.train_images)
         if not setup.config.progressive:

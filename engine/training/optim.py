@@ -1,4 +1,4 @@
-"""Optimizers by name, and Muon. A step sets each group's lr to the schedule's times `factor`."""
+"""Optimizers by name, and Muon. Each step sets a group's lr to the scheduled lr × `factor`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from engine.device import fastest_precision
 
 NEWTON_SCHULZ_STEPS = 3
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024; see orthogonalize
-SGD_MOMENTUM = 0.85  # of the parameters that Muon updates by SGD
+SGD_MOMENTUM = 0.85  # for the parameters that Muon updates with SGD
 
 
 def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """The configured optimizer over all parameters, all with weight decay as in the study.
+    """Build the configured optimizer; except in Muon, all parameters have weight decay.
 
-    torch's own are fused: one kernel for all parameters, and in fp16 a step that overflowed is
-    skipped on the device, without synchronizing with the host.
+    torch's optimizers are fused: one kernel for all parameters, and in fp16 a step that overflowed
+    is skipped on the device, without synchronizing with the host.
     """
     groups = parameter_groups(model, config)
     if config.optimizer == "muon":
@@ -51,10 +51,10 @@ def _init_momentum(optimizer: torch.optim.SGD) -> torch.optim.SGD:
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
-    """Parameter groups with a `factor` on the learning rate: filters, head, biases, norm scales.
+    """Parameter groups, each with a `factor` on the learning rate.
 
-    Both factors apply to the head's bias. A single group if the optimizer treats all parameters
-    alike.
+    Filters, head weights, biases, head bias and norm scales. Both factors apply to the head's bias.
+    A single group if all parameters are treated alike.
     """
     if config.optimizer != "muon" and config.head_lr == config.bias_lr == 1:
         return [{"params": list(model.parameters()), "factor": 1.0}]
@@ -83,12 +83,12 @@ class Muon(torch.optim.Optimizer):
     """Orthogonalized momentum for convolutions, Nesterov SGD for the head, biases and norms.
 
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks",
-    https://kellerjordan.github.io/posts/muon/, as its CIFAR-10 speedrun uses it: the filters of a
+    https://kellerjordan.github.io/posts/muon/, as used in its CIFAR-10 speedrun: the filters of a
     layer, flattened to a matrix (outputs × inputs·height·width), are kept at unit norm on average,
-    to which the norm after a convolution is invariant; their Nesterov momentum is orthogonalized,
-    so that `lr` is an angle, whatever the scale of the gradient. Weight decay is decoupled
-    (p -= lr·weight_decay·p) and applies neither to filters, whose norm is fixed, nor to the scales
-    of norms, which it would drive to 0.
+    a scale to which the norm layer after a convolution is invariant; their Nesterov momentum is
+    orthogonalized, so that `lr` is an angle, independent of the scale of the gradient. Weight decay
+    is decoupled (p -= lr·weight_decay·p) and applies neither to filters, whose norm is fixed, nor
+    to the scales of norm layers, which it would drive to 0.
 
     groups: from parameter_groups. lr above 0, momentum 0 to below 1.
 
@@ -164,7 +164,7 @@ def orthogonalize(matrix: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
 
     Newton–Schulz iteration with the quintic of Jordan et al. 2024 (see Muon), whose coefficients
     trade exactness for speed: after three steps most singular values are between 0.3 and 1.2.
-    Computed in bfloat16 where the hardware supports it; the result has the type of `matrix`.
+    Computed in bfloat16 if the hardware supports it; the result has the dtype of `matrix`.
     """
     a, b, c = NEWTON_SCHULZ
     x = matrix.bfloat16() if fastest_precision(matrix.device) == "bf16" else matrix.float()

@@ -1,36 +1,36 @@
-"""Pace of a training: its speed and the time left, from the time that its parts have taken.
+"""Speed of training and time left, estimated from measured times.
 
-Costs are counted in training images of full size: one of half the side costs a quarter.
+Costs are in full-size training images: an image of half the side length costs a quarter.
 """
 
 from __future__ import annotations
 
 import math
 
-MIN_MEMORY_S = 10.0  # seconds over which recent steps are averaged, at least …
-MEMORY_SHARE = 0.25  # … and as a share of the time trained so far
-EVALUATION_COST = 1 / 3  # of an evaluated image: the forward pass without the backward
-SETTLED_SHARE = 0.1  # of the run's steps, after which the time left is more than a first guess
+MIN_MEMORY_S = 10.0  # minimum time constant of the moving average over steps
+MEMORY_SHARE = 0.25  # its time constant relative to the time trained so far
+EVALUATION_COST = 1 / 3  # cost of an evaluated image: the forward pass without the backward
+SETTLED_SHARE = 0.1  # fraction of the steps after which the time left is a reliable estimate
 
 
 class Pace:
-    """Averages of the speed of training steps and of the overhead of an epoch.
+    """Moving averages of the speed of training steps and of the overhead per epoch.
 
     Recent steps weigh more. The overhead of an epoch is the time between its steps, for validation
-    and checkpoints; before the first epoch has ended it is guessed from the number of images that
-    are evaluated. evaluated: images evaluated after each epoch.
+    and checkpoints; until the first epoch has ended, it is estimated from the number of evaluated
+    images. evaluated: number of images evaluated after each epoch.
     """
 
     def __init__(self, evaluated: int):
         self.evaluated = evaluated
-        self._cost = self._seconds = 0.0  # of training, exponentially weighted
-        self._trained = 0.0  # seconds, unweighted
+        self._cost = self._seconds = 0.0  # of training steps, exponentially weighted
+        self._trained = 0.0  # seconds of training steps, unweighted
         self._readings = 0
-        self._overhead: float | None = None  # seconds of an epoch, averaged over past epochs
-        self._spent = 0.0  # of the present epoch's overhead
+        self._overhead: float | None = None  # seconds per epoch, averaged over past epochs
+        self._spent = 0.0  # overhead of the current epoch so far, in seconds
 
     def add_steps(self, cost: float, seconds: float) -> None:
-        """Count steps of this cost that took so many seconds."""
+        """Add steps of this total cost that took `seconds`."""
         self._readings += 1
         if self._readings == 2:  # the first steps also allocate memory and choose kernels
             self._cost = self._seconds = 0.0
@@ -40,27 +40,27 @@ class Pace:
         self._seconds = self._seconds * kept + seconds
 
     def add_overhead(self, seconds: float) -> None:
-        """Count time between steps. That before the first step is no epoch's."""
+        """Add time between steps. Time before the first step is ignored."""
         if self._readings:
             self._spent += seconds
 
     def end_epoch(self) -> None:
-        """Average the overhead of the epoch that ends into that of those before."""
+        """Average the overhead of the epoch that ends with that of the epochs before."""
         before = self._spent if self._overhead is None else self._overhead
         self._overhead, self._spent = (before + self._spent) / 2, 0.0
 
     @property
     def cost_per_s(self) -> float:
-        """Training images of full size per second; 0 before the first steps."""
+        """Speed in full-size training images per second; 0 before the first steps."""
         return self._cost / self._seconds if self._seconds else 0.0
 
     def seconds_left(
         self, cost: float, epochs: int, waited: float = 0.0, evaluated: int = 0
     ) -> float | None:
-        """Seconds for steps of this cost and for the overhead of so many epochs, with the present.
+        """Seconds for steps of this cost and the overhead of `epochs` epochs, the current included.
 
-        waited: seconds of the present epoch's overhead that were not counted yet. evaluated: images
-        evaluated once, at the end. None before the first steps.
+        waited: seconds of the current epoch's overhead not yet added. evaluated: number of images
+        evaluated once, at the end. Returns None before the first steps.
         """
         if not self.cost_per_s:
             return None

@@ -1,7 +1,7 @@
-"""Progressive resizing: training on small images first, at a fraction of the cost.
+"""Progressive resizing: train on small images first, at a fraction of the cost.
 
 Howard 2018, "Training Imagenet in 3 hours for 25 minutes" (fast.ai, DAWNBench); Touvron et al.
-2019, arXiv 1906.06423, on why the last part has to be at the test resolution.
+2019, arXiv 1906.06423, explain why the last part must be at the test resolution.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from torch.nn import functional as F
 
 from engine.errors import ConfigError
 
-SIZES = ((0.35, 20), (0.6, 26))  # (fraction of the run's steps, pixels a side until then)
+SIZES = ((0.35, 20), (0.6, 26))  # (fraction of the run's steps, image size until then)
 
 
 def size_at(done: float, full: int) -> int:
-    """Pixels a side of a training step's images. done: fraction of the run's steps, 0 to 1."""
+    """Image size of a training step, in pixels. done: fraction of the run's steps, 0 to 1."""
     return next((size for until, size in SIZES if done < until and size < full), full)
 
 
 def sizes(full: int) -> list[int]:
-    """Every size that a run on images of `full` pixels a side uses, in ascending order."""
+    """All image sizes of a run on images of `full` pixels, in ascending order."""
     return [*(size for _, size in SIZES if size < full), full]
 
 
 def cost(full: int = 32, done: float = 0.0) -> float:
-    """Cost of the rest of a run relative to a whole one on full images, by count of pixels.
+    """Cost of the remaining steps, by pixel count, relative to a whole run on full-size images.
 
     done: fraction of the run's steps that are done, 0 to 1.
     """
@@ -51,5 +51,5 @@ def check(model: nn.Module) -> None:
         model.eval()(torch.empty(2, 3, size, size, device="meta"))
     except (RuntimeError, ValueError):  # the latter from instance norm
         raise ConfigError(
-            "progressive", f"this architecture cannot see images of {size} pixels; leave it out"
+            "progressive", f"this architecture does not accept images of {size} pixels; turn it off"
         ) from None

@@ -1,4 +1,4 @@
-"""Records that `fit` yields. Step and epoch records are stored; the others only inform."""
+"""Records that `fit` yields. Step and epoch records are stored; the others are for display."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch. Training metrics are means over its augmented batches, while weights changed."""
+    """One epoch. Training metrics are means over augmented batches, while the weights change."""
 
     epoch: int
     step: int
@@ -34,7 +34,7 @@ class EpochRecord:
     val_acc: float
     lr: float  # of the epoch's last step
     seconds: float  # training and validation
-    val_acc_tta: float | None = None  # with test-time augmentation; the last epoch, if asked for
+    val_acc_tta: float | None = None  # with test-time augmentation; last epoch only, if enabled
 
     def to_dict(self) -> dict[str, Any]:
         fields = dataclasses.asdict(self)
@@ -68,13 +68,13 @@ class ProgressRecord:
     images_per_s: float  # averaged over recent steps
     batch_seconds: float
     eta_seconds: float | None  # time left, with validation; None before the first steps
-    eta_settled: bool  # whether enough was measured for the time left to be relied on
+    eta_settled: bool  # whether eta_seconds is a reliable estimate
     seconds: float  # spent on this run so far
 
 
 @dataclass(frozen=True)
 class Note:
-    """One line for the log: a deviation from the config that is no reason to fail."""
+    """One line for the log: a deviation from the config that does not stop training."""
 
     text: str
 

@@ -1,4 +1,4 @@
-"""Training state: everything that a checkpoint holds of a training."""
+"""Training state: everything that a checkpoint stores."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from engine.training.records import StepRecord
 
 @dataclass
 class Position:
-    """Progress of a training and its running sums. A checkpoint stores every field by name."""
+    """Progress of a run, and running sums. A checkpoint stores every field by name."""
 
     step: int = 0  # optimizer steps done
     epochs_done: int = 0  # epochs trained and validated
     loss_sum: float = 0.0  # over this epoch's images: batch means weighted by batch size
     acc_sum: float = 0.0
-    images: int = 0  # of this epoch, so far
+    images: int = 0  # trained on in this epoch so far
     epoch_seconds: float = 0.0
     seconds: float = 0.0  # of the run, over all of its sessions
     best_acc: float | None = None
@@ -32,7 +32,7 @@ class Position:
 
 
 class TrainState:
-    """Model, optimizer, gradient scaler, weight average and position of a training."""
+    """Model, optimizer, gradient scaler, weight average and position of a run."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class TrainState:
         self.position = Position()
 
     def result(self) -> dict[str, Tensor]:
-        """State dict of the weights that the run produces: the average, if there is one."""
+        """State dict of the run's resulting weights: the average, if there is one."""
         return self.average.weights() if self.average else self.model.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
@@ -69,15 +69,15 @@ class TrainState:
         """
         position = dict(state_dict)
         optimizer = dict(position.pop("optimizer"))
-        # Checkpoints from before the fused optimizers say fused=None; their state is the same.
+        # Checkpoints from before the fused optimizers have fused=None; the state is the same.
         optimizer["param_groups"] = [
             {**group, "fused": True} if "fused" in group else group
             for group in optimizer["param_groups"]
         ]
         groups = self.optimizer.state_dict()["param_groups"]
         if len(groups) != len(optimizer["param_groups"]):
-            # Saved before the head's bias had a group of its own: the same parameters in the same
-            # order. Rates are set at each step, the rest by the config.
+            # Saved before the head's bias had its own group: the same parameters in the same order.
+            # Learning rates are set at each step, the other options by the config.
             optimizer["param_groups"] = groups
         self.optimizer.load_state_dict(optimizer)
         _match_memory_format(self.optimizer)

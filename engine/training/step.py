@@ -25,7 +25,7 @@ from engine.training.state import TrainState
 
 @dataclass(frozen=True)
 class Setup:
-    """What stays the same throughout a training. The images are on the compute device."""
+    """The constants of a training run. The images are on the compute device."""
 
     config: RunConfig
     splits: Splits
@@ -65,8 +65,8 @@ class StepMetrics(NamedTuple):
 def train_step(setup: Setup, network: nn.Module, state: TrainState, indices: Tensor) -> StepMetrics:
     """One optimizer step on the training images at `indices`, int64 [B] on the CPU.
 
-    network: state.model as it is called, possibly compiled or in DistributedDataParallel.
-    indices: of the batch over all processes. Nothing in here synchronizes with a GPU.
+    network: state.model, possibly compiled or wrapped in DistributedDataParallel. indices: of the
+    global batch, over all processes. Does not synchronize with a GPU.
     """
     config, compute, position = setup.config, setup.compute, state.position
     step, epoch = position.step, setup.key_epoch(position.epochs_done + 1)
@@ -82,7 +82,7 @@ def train_step(setup: Setup, network: nn.Module, state: TrainState, indices: Ten
         inputs = progressive.resize(inputs, size)
     inputs = inputs.contiguous(memory_format=compute.memory_format)
 
-    # Only now, since mixing may pair images of different shards.
+    # Shard only now: mixing may pair images of different shards.
     shard, fraction = setup.group.shard(len(images))
     inputs, targets_a, targets_b = inputs[shard], targets_a[shard], targets_b[shard]
 
@@ -96,7 +96,7 @@ def train_step(setup: Setup, network: nn.Module, state: TrainState, indices: Ten
     for group in state.optimizer.param_groups:
         group["lr"] = lr * group.get("factor", 1.0)  # absent from old checkpoints
     state.optimizer.zero_grad(set_to_none=True)
-    # DistributedDataParallel averages gradients over processes, whose shards differ in size.
+    # Weighted, as DistributedDataParallel averages over processes, whose shards differ in size.
     state.scaler.scale(loss * (fraction * setup.group.world_size)).backward()
     state.scaler.step(state.optimizer)
     state.scaler.update()

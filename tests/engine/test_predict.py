@@ -134,7 +134,7 @@ def test_weights_of_another_network_are_refused_by_item(run):
     ("info", "words"),
     [
         (None, "no weights yet"),
-        ({}, "does not tell its classes"),
+        ({}, "does not list its classes"),
         ({"classes": ["a", "b"], "mean": [0, 0, 0], "std": [1, 1, 1]}, "names 2 classes"),
     ],
 )

@@ -176,8 +176,8 @@ def test_row_28_an_error_of_several_lines_is_one_line():
     [
         (errno.ENOSPC, "free some space"),
         (errno.EDQUOT, "free some space"),
-        (errno.EROFS, "check the folder's rights"),
-        (errno.EACCES, "check the folder's rights"),
+        (errno.EROFS, "check the folder's permissions"),
+        (errno.EACCES, "check the folder's permissions"),
         (errno.EIO, None),
     ],
 )

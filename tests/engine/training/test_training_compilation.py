@@ -68,7 +68,7 @@ def test_without_a_compiler_it_trains_and_says_so_in_one_line(
     monkeypatch.setattr(compilation.torch, "compile", refuse(message))
     run, plain, seen = make_run("a", tiny(compile=True)), make_run("b"), []
     assert train_run(run, on_record=seen.append) is State.FINISHED
-    line = "not compiled, trains all the same: No working C++ compiler found"
+    line = "torch.compile failed, training continues without it: No working C++ compiler found"
     assert [r.text for r in seen if hasattr(r, "text")] == [line]
     assert line in run.log()
     assert run.status().message == ""
@@ -82,7 +82,7 @@ def test_a_failure_while_it_compiles_is_no_failure_of_the_run(monkeypatch):
     monkeypatch.setattr(compilation.torch, "compile", lambda model, **options: refuse("x" * 999))
     kept, problem = compilation.attempt(model, [(4, 32)], CPU)
     assert kept is model
-    assert problem == "not compiled, trains all the same: " + "x" * 200
+    assert problem == "torch.compile failed, training continues without it: " + "x" * 200
 
 
 def test_every_shape_of_the_run_is_compiled_for_itself_beforehand(

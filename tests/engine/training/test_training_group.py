@@ -111,7 +111,9 @@ def test_what_cannot_be_trained_together_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
-    with pytest.raises(ConfigError, match="device: 3 processes need a GPU each, here are 2; use c"):
+    with pytest.raises(
+        ConfigError, match="device: 3 processes need one GPU each, but 2 are available"
+    ):
         Group(0, 3).check(RunConfig())
     Group(0, 3).check(RunConfig(device="cpu"))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")

@@ -36,7 +36,9 @@ def test_networks_that_can_see_small_images(arch):
 
 
 def test_a_network_that_cannot_is_refused_with_the_setting():
-    with pytest.raises(ConfigError, match="progressive: this architecture cannot see images of 20"):
+    with pytest.raises(
+        ConfigError, match="progressive: this architecture does not accept images of 20"
+    ):
         progressive.check(build_on_meta("vgg11"))
 
 
