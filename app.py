@@ -62,7 +62,7 @@ def run_lines(shown: list) -> None:
                 left = f", {time_left(status)}" if status.eta_seconds is not None else ""
                 st.caption(f"epoch {status.epoch} of {status.epochs}{left}")
             elif status.state is State.DAMAGED:
-                st.caption("a file of it cannot be read")
+                st.caption("one of its files cannot be read")
             elif status.final_acc is not None:
                 on = "test" if status.val_is_test else "held-out"
                 seen = seen_clause(status.val_seen)
@@ -81,7 +81,7 @@ def machine() -> None:
 
 @st.cache_data(show_spinner=False)
 def has_nvidia_gpu() -> bool:
-    """Whether nvidia-smi, which comes with the driver, lists a GPU."""
+    """Whether nvidia-smi, which is part of the driver, lists a GPU."""
     tool = shutil.which("nvidia-smi")
     if not tool:
         return False
@@ -122,7 +122,7 @@ def data_sets() -> None:
                     f"URL of {data.DATASETS[name].title}",
                     key=f"mirror_{name}",
                     placeholder=f"https://…/{name.replace('cifar', 'cifar-')}-python.tar.gz",
-                    help="The file is accepted only if its checksum is that of the official one.",
+                    help="The file is accepted only if its checksum matches the official one.",
                     persist_state="session",
                 )
         st.caption(
@@ -152,7 +152,7 @@ def next_steps() -> None:
     steps = [
         ("pages/1_Train.py", "Train", "Choose a network and watch it learn."),
         ("pages/2_Runs.py", "Runs", "Compare runs side by side."),
-        ("pages/4_Augmentations.py", "Augmentations", "See how training changes its images."),
+        ("pages/4_Augmentations.py", "Augmentations", "See how training augments images."),
         ("pages/5_Classify.py", "Classify", "Try a trained network on your images."),
     ]
     for column, (target, label, text) in zip(st.columns(len(steps)), steps, strict=True):

@@ -3,8 +3,8 @@
     python -m bench.accuracy cifar10-jpeg.zip [--preset speedrun] [--seeds 0 1 2] [FLAGS]
 
 Prints means with their range, without a baseline: accuracy with and without test-time augmentation,
-in percent; time of the whole training, with validation after each epoch and test-time augmentation
-at the end; time of its steps alone. Reading the data set counts for neither. FLAGS are those of
+in percent; total training time, including validation after each epoch and test-time augmentation at
+the end; time of the training steps alone. Loading the data set is not included. FLAGS are those of
 train.py.
 """
 
@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def trained(args: argparse.Namespace, seed: int, root: Path) -> Run:
-    """The finished run of one seed, trained in a process of its own."""
+    """Train one seed in its own process; the finished run."""
     name = f"{args.preset}-{seed}"
     words = ["--preset", args.preset, "--dataset", args.dataset, "--data-root", args.data_root]
     words += [*args.flags, "--seed", seed, "--name", name, "--run-root", root, "--tta"]
@@ -37,7 +37,7 @@ def trained(args: argparse.Namespace, seed: int, root: Path) -> Run:
 
 
 def seconds_in_steps(run: Run) -> float:
-    """Seconds of the run's steps, from the recorded images/s. Counts every batch as a full one."""
+    """Seconds of the run's steps, from the recorded images/s. Counts every batch as full."""
     seconds, before, batch_size = 0.0, 0, run.config().batch_size
     for record in run.records()[0]:
         if record["kind"] == "step":
@@ -48,10 +48,10 @@ def seconds_in_steps(run: Run) -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = report.parser(__doc__, repeats=False)
-    parser.add_argument("dataset", help="--dataset of train.py")
+    parser.add_argument("dataset", help="as --dataset of train.py")
     parser.add_argument("--preset", choices=PRESETS, default="speedrun")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--data-root", default="data", help="--data-root of train.py")
+    parser.add_argument("--data-root", default="data", help="as in train.py")
     parser.add_argument("--run-root", type=Path, help="keep the runs in this folder")
     args, args.flags = parser.parse_known_args(arguments)
     return report.publish(rows(args), args.json)
@@ -66,8 +66,8 @@ def rows(args: argparse.Namespace) -> Iterator[report.Row]:
     figures = {
         "test accuracy": ("%", [100 * status.final_acc for status in ended]),
         "with test-time augmentation": ("%", [100 * status.tta_acc for status in ended]),
-        "whole time": ("s", [status.seconds for status in ended]),
-        "of it in training steps": ("s", in_steps),
+        "total time": ("s", [status.seconds for status in ended]),
+        "time in training steps": ("s", in_steps),
     }
     for name, (unit, values) in figures.items():
         yield report.alone(f"{args.preset}: {name}", unit, values, statistics.mean(values))

@@ -1,8 +1,8 @@
 """Augmentation of whole batches, in images/s, against torchvision's per-image transforms.
 
-Both crop, flip, normalize and erase, on the CPU, from what their data set holds in memory (app:
-uint8 tensors; baseline: PIL images) to a float batch. Also printed, where there is no GPU: the
-augmentation's share of a training step of --arch, in percent.
+Both crop, flip, normalize and erase on the CPU, from in-memory images (app: uint8 tensors;
+baseline: PIL images) to a float batch. Without a GPU, also prints the augmentation's share of a
+training step of --arch, in percent.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 def make_images(count: int) -> torch.Tensor:
-    """Noise, uint8 (count, 3, 32, 32): no transform depends on the content."""
+    """Noise, uint8 (count, 3, 32, 32); the transforms do not depend on the content."""
     return torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=keyed_generator(1))
 
 
@@ -40,7 +40,7 @@ def batched(images: torch.Tensor, batch_size: int):
     def run() -> None:
         for step, start in enumerate(range(0, len(images), batch_size)):
             chosen = order[start : start + batch_size]
-            batch = images.index_select(0, chosen)  # as the loop takes it
+            batch = images.index_select(0, chosen)  # as in the training loop
             params = pipeline.sample(batch.shape, keyed_generator(3, step))
             inputs, *_ = pipeline.apply(batch, labels[chosen], params)
             inputs.contiguous(memory_format=torch.channels_last)

@@ -1,10 +1,10 @@
 """Inference of the app, in images/s, against plain fp32 PyTorch.
 
-Baseline: the same network in fp32, NCHW and eager mode, in batches of 500. App: what `--evaluate`
-and validation run, in the precision that "auto" means here. Both classify --images images on the
-same device; the largest difference of their logits is printed in percent of the logits' standard
-deviation. Also printed: milliseconds of the Classify page's predictor for one upload, from the
-bytes of the file to the answer, with the network loaded.
+Baseline: the same network in fp32, NCHW and eager mode, in batches of 500. App: the code of
+`--evaluate` and validation, in this machine's "auto" precision. Both classify --images images on
+the same device; the largest difference of their logits is printed in percent of the logits'
+standard deviation. Also prints the time of the Classify page's predictor for one upload, in
+milliseconds, from the bytes of the file to the answer, with the network loaded.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 def untuned(arch: str) -> torch.nn.Module:
-    """Network of the baseline: fp32, NCHW, with running statistics of one batch of noise."""
+    """The baseline network: fp32, NCHW, with running statistics of one batch of noise."""
     model = build_model(**ModelConfig(arch).arguments)
     noise = torch.randn(64, 3, 32, 32, generator=keyed_generator(1))
     if layer := whitening.find(model):  # its filters are zero until they are fitted

@@ -23,7 +23,7 @@ class Row:
 
     name: str
     value: float
-    baseline: float | None  # None: nothing is compared
+    baseline: float | None  # None: no comparison
     ratio: float | None  # median of value / baseline, repeat by repeat
     unit: str
     n: int  # repeats
@@ -31,7 +31,7 @@ class Row:
 
 
 def compare(name: str, unit: str, values: Sequence[float], baselines: Sequence[float]) -> Row:
-    """Row of a figure and its baseline, measured in turn: one of each per repeat."""
+    """Row of a figure and its baseline, measured alternately: one of each per repeat."""
     ratios = [value / base for value, base in zip(values, baselines, strict=True)]
     middle = statistics.median
     spread = (min(ratios), max(ratios))
@@ -39,7 +39,7 @@ def compare(name: str, unit: str, values: Sequence[float], baselines: Sequence[f
 
 
 def alone(name: str, unit: str, values: Sequence[float], value: float | None = None) -> Row:
-    """Row of a figure without baseline. value: shown in place of the median."""
+    """Row of a figure without a baseline. value: shown instead of the median."""
     shown = statistics.median(values) if value is None else value
     return Row(name, shown, None, None, unit, len(values), (min(values), max(values)))
 
@@ -47,9 +47,9 @@ def alone(name: str, unit: str, values: Sequence[float], value: float | None = N
 def rates(
     candidates: Sequence[Callable[[], Any]], images: int, repeats: int, warmups: int = 1
 ) -> list[list[float]]:
-    """Images/s of each candidate in each repeat; in turn, so that drift affects all alike.
+    """Images/s of each candidate in each repeat; alternating, so that drift affects all alike.
 
-    images: number that one call processes. warmups: untimed calls of each before the first repeat.
+    images: number of images per call. warmups: untimed calls of each before the first repeat.
     """
     for candidate in candidates:
         for _ in range(warmups):
@@ -88,7 +88,7 @@ def parser(description: str, *, repeats: bool = True) -> argparse.ArgumentParser
 
 
 def publish(rows: Iterable[Row], file: Path | None) -> int:
-    """Print each row as soon as it is measured, and write all to the JSON file; exit code 0."""
+    """Print each row once it is measured, and write all to the JSON file. Returns exit code 0."""
     introduce()
     measured = []
     for row in rows:
@@ -111,7 +111,7 @@ def show(row: Row) -> None:
 
 
 def introduce() -> None:
-    """Print the machine that the rows below are of."""
+    """Print the machine on which the rows below were measured."""
     about = machine()
     special = [name for name in ("amx", "avx512_bf16") if about[name]]
     print(

@@ -1,4 +1,4 @@
-"""The app on a local port, and a headless Chromium."""
+"""The app on a local port, and a headless Chromium, for benchmarks and screenshots."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ START_S = 60
 
 @contextlib.contextmanager
 def serving(runs: Path, data: Path) -> Iterator[str]:
-    """URL of the app on these folders. Raises SystemExit if it is not up within START_S seconds."""
+    """Serve the app on these folders; its URL. Raises SystemExit if it is not up within START_S."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -57,7 +57,7 @@ def _wait_for(url: str) -> None:
 
 
 def wait_drawn(page: Page, selector: str, text: str = "") -> None:
-    """Wait until a visible element matches, contains the text, and no script is running.
+    """Wait until a visible element matches and contains the text, and no script is running.
 
     Polls at every frame: Playwright's own waits poll twice a second.
     """

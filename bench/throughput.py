@@ -1,12 +1,12 @@
 """Training step of the app, in images/s, against plain fp32 PyTorch, for each network of the study.
 
 Baseline: the same network in fp32, NCHW and eager mode, with torch.optim.SGD and momentum, on a
-batch that is ready on the device. App: the engine's own training step in --precision, including
-augmentation and metrics; --without leaves a replacement of engine/fast out of it.
+batch already on the device. App: the engine's own training step in --precision, including
+augmentation and metrics; --without disables a replacement of engine/fast.
 
-Both are timed in turn, in one process and on the same device: first in a training thread, as under
-the app, then in the main thread. Each pair has a process of its own, as the memory and threads that
-an earlier network leaves behind change the speed of the next, mostly of the baseline.
+Both are timed alternately, in one process and on the same device: first in a training thread, as in
+the app, then in the main thread. Each pair runs in its own process, as memory and threads left
+behind by an earlier network change the speed of the next, mostly of the baseline.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ STUDY = (
 )
 PLAIN = "plain"
 KERNELS = 8  # rows of a profile
-WARMUPS = 4  # steps, in which a run still allocates memory from the system
+WARMUPS = 4  # steps in which a run still allocates memory from the system
 
 
 class Step:
-    """Callable that does one training step of a network, on a batch of noise.
+    """Callable that performs one training step of a network on a batch of noise.
 
-    precision: that of the app's step; PLAIN for the baseline. without: names of replacements.
+    precision: of the app's step; PLAIN: the baseline. without: replacements to disable.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Step:
 
 
 def wait_for(device: torch.device) -> None:
-    """Synchronize with a GPU; a CPU has nothing pending."""
+    """Synchronize with a GPU; no-op on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -146,7 +146,7 @@ def app_step(args: argparse.Namespace, **choices) -> Step:
 
 
 def profile(name: str, args: argparse.Namespace, **choices) -> Iterator[report.Row]:
-    """Share of each of the slowest kernels in the CPU time of one step of the app."""
+    """The slowest kernels of one step of the app, with their shares of its CPU time."""
     step = app_step(args, **choices)
     with allocator.kept_blocks():
         for _ in range(WARMUPS):
@@ -180,10 +180,10 @@ def main(arguments: list[str] | None = None) -> int:
         default=[],
         choices=fast.NAMES,
         metavar="NAME",
-        help="leave this replacement out of the app's network (may be repeated): "
+        help="disable this replacement in the app's network (may be repeated): "
         + ", ".join(fast.NAMES),
     )
-    parser.add_argument("--profile", action="store_true", help="the slowest kernels instead")
+    parser.add_argument("--profile", action="store_true", help="print the slowest kernels instead")
     parser.add_argument("--main-only", action="store_true", help="skip the training thread")
     args = parser.parse_args(arguments)
     return report.publish(rows(args), args.json)

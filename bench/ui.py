@@ -2,11 +2,11 @@
 
     python -m bench.ui [--only training switches lists]
 
-training: images/s of a run that the server trains with one live tab open, against the same run from
-the command line; both in turn. switches: seconds from a click in the sidebar until the new page is
-drawn and no script is running, while a run trains on every core. lists: seconds from that click to
+training: images/s of a run trained by the server with one live tab open, against the same run from
+the command line, alternately. switches: seconds from a click in the sidebar until the new page is
+drawn and no script is running, while a run trains on all cores. lists: seconds from that click to
 the table of 1,000 runs, and from selecting 20 of them to their curves of 250 epochs. The last two
-have no baseline. Needs requirements-dev.txt and Chromium.
+have no baseline. Requires requirements-dev.txt and Chromium.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def config_of(arch: str, data_root: Path) -> RunConfig:
 
 
 def measured(run: Run, seconds: float) -> float:
-    """Images/s of a run in training, over `seconds`, from its fifth step on."""
+    """Images/s of a run in training, measured over `seconds`, after its fifth step."""
     wait_until(lambda: (run.path / "status.json").exists() and run.status().step >= 5, "the run")
     start, begin = next_step(run)
     time.sleep(seconds)
@@ -53,7 +53,7 @@ def measured(run: Run, seconds: float) -> float:
 
 
 def next_step(run: Run) -> tuple[int, float]:
-    """Number of steps done and time, as soon as the status shows another step."""
+    """Wait for the next step; the number of steps done, and the time."""
     before = run.status().step
     wait_until(lambda: run.status().step > before, "the next step")
     return run.status().step, time.perf_counter()
@@ -107,7 +107,7 @@ def training(arch: str, repeats: int, seconds: float, folder: Path) -> list[repo
             page.wait_for_selector(".st-key-live_accuracy", timeout=60_000)
             live.append(measured(run, seconds))
             stop(run)
-            page.goto("about:blank")  # or it would poll the next run of the command line
+            page.goto("about:blank")  # otherwise it polls the next run of the command line
     return [report.compare(f"{arch} with one live tab", "images/s", live, terminal)]
 
 

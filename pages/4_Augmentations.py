@@ -13,9 +13,9 @@ from pages.ui.augmentations.preview import Knobs
 def page() -> None:
     frame.start_page("Augmentations")
     st.write(
-        "During training the network hardly ever sees the same image twice: each time it is "
-        "randomly shifted, mirrored, partly erased or mixed with another. This page applies the "
-        "same steps to an image of your choice. This does not affect a running training."
+        "During training, the network rarely sees exactly the same image twice: each time, the "
+        "image is randomly shifted, mirrored, partly erased or mixed with another. This page "
+        "applies the same steps to an image of your choice, without affecting a run in training."
     )
     form = st.session_state
     for key, value in (VIEW | TRAINING).items():
@@ -26,7 +26,7 @@ def page() -> None:
     grid = st.grid(3, min_column_width=290, border=True)
     with grid.cell():
         st.subheader("1 · Original", anchor=False)
-        picture = st.container()  # drawn once the upload below it is known
+        picture = st.container()  # filled once the upload below it has been read
         own = own_image()
     names = [*chosen.classes, "your image"]
     batch, labels = preview.choose_batch(chosen, form["aug_image"] - 1, own)

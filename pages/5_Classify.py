@@ -17,7 +17,7 @@ from pages.ui.classify.networks import Choice, Ready
 from pages.ui.classify.pictures import MAX_PICTURES, draw_tests, forget_uploads, read_uploads
 from pages.ui.text import code, markdown, plain
 
-FEW = 20  # classes that are listed without asking
+FEW = 20  # up to this many classes are listed without an expander
 MINE, TESTS = "Your pictures", "Random test images"
 
 
@@ -40,12 +40,12 @@ def page() -> None:
 
 
 def nothing_yet() -> None:
-    """There are no weights yet: tell what to do, and rerun the page once there are."""
+    """Without any weights: say what to do, and rerun the page once there are some."""
     training = any(status.state in readings.LIVE for _, status in readings.statuses())
     if training:
-        st.info("A network is in training. It can be tried here after its first checkpoint.")
+        st.info("A network is training. You can try it here after its first checkpoint.")
     else:
-        st.info("There is no trained network here yet. Train a first one: it takes about a minute.")
+        st.info("There is no trained network here yet. Training a first one takes about a minute.")
     link("pages/1_Train.py", "Watch it train" if training else "Train a network")
     st.fragment(look_again, run_every=3.0)()
 
@@ -61,7 +61,7 @@ def link(target: str, label: str) -> None:
 
 
 def choose(choices: dict[str, Choice]) -> list[Ready]:
-    """The chosen one or two networks, loaded; those that cannot be loaded get a message."""
+    """Load the one or two chosen networks; show a message for one that cannot be loaded."""
     left, right = st.columns(2)
     with left:
         first = st.selectbox(
@@ -90,7 +90,7 @@ def choose(choices: dict[str, Choice]) -> list[Ready]:
 
 
 def loaded(choice: Choice) -> list[Ready]:
-    """The choice with its network; empty, with a message, if it cannot be loaded."""
+    """The choice with its network; an empty list, with a message, if it cannot be loaded."""
     try:
         ready = networks.load(choice)
         st.caption(networks.facts(choice))
@@ -106,11 +106,11 @@ def known_classes(chosen: list[Ready]) -> None:
     if len(set(known.values())) == 1:
         known = {"": next(iter(known.values()))}
     for title, classes in known.items():
-        heading = f"{title} knows" if title else "Knows"
+        heading = f"Classes of {title}" if title else "Classes"
         if len(classes) <= FEW:
             st.html(cards.class_list(classes, heading))
         else:
-            with st.expander(f"{heading} {len(classes)} classes"):
+            with st.expander(f"{heading} ({len(classes)})"):
                 st.html(cards.class_list(classes))
     if len(known) > 1:
         first, second = known.values()
@@ -118,12 +118,12 @@ def known_classes(chosen: list[Ready]) -> None:
             st.caption("The two networks have no class in common, so agreement is not counted.")
         else:
             st.caption(
-                "The two networks know different classes; they agree where both predict the same."
+                "The two networks have different classes; they agree if both predict the same one."
             )
 
 
 def options(chosen: list[Ready]) -> tuple[int, str]:
-    """How many classes to show, and how pictures become square: at first as in training."""
+    """Number of classes to show, and how to make pictures square: by default as in training."""
     trained = {ready.choice.title: ready.predictor.fit for ready in chosen}
     first = next(iter(trained.values()), "crop")
     form = st.session_state
@@ -148,7 +148,7 @@ def options(chosen: list[Ready]) -> tuple[int, str]:
 
 
 def own_pictures(chosen: list[Ready], k: int, fit: str, *, shown: bool) -> None:
-    # No list of types: Streamlit would end the page for a single file with another extension.
+    # No `type` argument: Streamlit would stop the page at a file with another extension.
     files = st.file_uploader(
         f"{formats.TITLE} pictures, up to {MAX_PICTURES} at once",
         accept_multiple_files=True,
@@ -190,7 +190,7 @@ def draw_again() -> None:
 
 
 def results(chosen: list[Ready], pictures: list, refused: list, k: int, fit: str) -> None:
-    """Counts over all pictures, a card for each, and the CSV file."""
+    """Show counts over all pictures, a card for each, and a CSV download."""
     if not chosen or not (pictures or refused):
         return
     said = [ready.answers(pictures, fit, k) for ready in chosen]
@@ -210,7 +210,7 @@ def results(chosen: list[Ready], pictures: list, refused: list, k: int, fit: str
 
 
 def figures(chosen: list[Ready], rows: list) -> None:
-    """Counts over several pictures, a line for each network."""
+    """Show counts over several pictures, one line per network."""
     count, truths = len(rows), {picture.truth for picture, _ in rows}
     if count < 2:
         return
@@ -231,10 +231,10 @@ def figures(chosen: list[Ready], rows: list) -> None:
 
 def explain() -> None:
     st.caption(
-        f"**May be none of these classes** marks pictures whose most likely class is below "
-        f"{100 * cards.UNSURE:.0f} %. A network distributes 100 % over the classes it knows, "
-        "whatever the picture shows. So a high probability is no guarantee: a picture of something "
-        "else can get one too."
+        f"**May be none of these classes** marks pictures whose most likely class has a "
+        f"probability below {100 * cards.UNSURE:.0f} %. A network distributes 100 % over its "
+        "classes, whatever the picture shows, so a high probability is no guarantee: a picture of "
+        "something else can get one too."
     )
 
 

@@ -2,9 +2,9 @@
 
     python scripts/compare_training.py main~10
 
-For refactorings, which must change no result. Both trees train the same short runs by `train.main`,
-each in a process of its own: fixed seed, one thread, a few steps on the built-in shapes, every
-family of architectures with every augmentation and optimizer, in fp32 and bf16. Compared are the
+For refactorings, which must not change results. Both trees train the same short runs through
+`train.main`, each in its own process: fixed seed, one thread, a few steps on the built-in shapes,
+every family of architectures with every augmentation and optimizer, in fp32 and bf16. Compares the
 weights, the metrics (apart from speed), and the config, its command line and its share link.
 
 Exit code 0: everything is the same, 1: something differs or a run failed, 2: bad arguments.
@@ -81,7 +81,7 @@ SPEED = ("seconds", "images_per_s")  # fields of a record that depend on the mac
 
 
 def cases(only: list[str]) -> dict[str, list[str]]:
-    """Run name → words for train.py, of the runs whose name contains every text of `only`."""
+    """Run name → arguments of train.py, for runs whose name contains every text in `only`."""
     found = {}
     for precision in ("fp32", "bf16"):
         for arch, (narrow, wide) in FAMILIES.items():
@@ -98,13 +98,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("commit", help="what to compare the working tree with")
+    parser.add_argument("commit", help="commit to compare the working tree with")
     parser.add_argument("--only", action="append", default=[], help="part of a run's name")
     parser.add_argument("--train-into", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     chosen = cases(args.only)
     if not chosen:
-        parser.error("no run has such a name")
+        parser.error("no run matches --only")
     if args.train_into:  # in a child process; args.commit is the folder of its tree
         train_all(Path(args.commit), args.train_into, chosen)
         return 0
@@ -123,17 +123,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def unpack(commit: str, folder: Path) -> None:
-    """Put the files of a commit into `folder`, outside the repository."""
+    """Extract the files of a commit to `folder`, outside the repository."""
     command = ["git", "-C", str(REPOSITORY), "archive", "--format=tar", commit]
     git = subprocess.run(command, check=False, stdout=subprocess.PIPE)
     if git.returncode:
-        sys.exit(2)  # git has said why
+        sys.exit(2)  # git has printed the reason
     with tarfile.open(fileobj=io.BytesIO(git.stdout)) as tar:
         tar.extractall(folder, filter="data")
 
 
 def run_children(trees: dict[str, Path], root: Path, only: list[str]) -> bool:
-    """Train in both trees at once; whether a process did not reach its end."""
+    """Train in both trees in parallel. Returns whether a process failed."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
     options, children = [word for text in only for word in ("--only", text)], []
     for name, tree in trees.items():
@@ -143,7 +143,7 @@ def run_children(trees: dict[str, Path], root: Path, only: list[str]) -> bool:
         return any([child.wait() for child in children])
     finally:
         for child in children:
-            child.kill()  # after Ctrl-C; nothing happens to one that has ended
+            child.kill()  # after Ctrl-C; no-op for a finished process
 
 
 def train_all(tree: Path, folder: Path, chosen: dict[str, list[str]]) -> None:
@@ -188,7 +188,7 @@ def describe(folder: Path, configs: dict) -> None:
 
 
 def results(folder: Path) -> dict:
-    """What must stay of a run: config, metrics and weights. Empty for one that failed."""
+    """The results of a run: config, metrics and weights. Empty if it failed."""
     if not (folder / "texts.json").exists():  # written last
         return {}
     found = json.loads((folder / "texts.json").read_text())
@@ -222,7 +222,7 @@ def tensors(path: Path) -> dict:
 
 
 def differences(before: dict, after: dict) -> list[str]:
-    """What differs between the results of two runs, a line each."""
+    """Differences between the results of two runs, one line each."""
     if not before or not after:
         return [f"failed {'before' if after else 'after' if before else 'in both'}"]
     lines = []
@@ -238,7 +238,7 @@ def differences(before: dict, after: dict) -> list[str]:
 
 
 def distance(before: tuple, after: tuple) -> str:
-    """How two tensors differ."""
+    """Description of how two tensors differ."""
     if before[:2] != after[:2] or before[0] != "F32":
         return f"{before[:2]} before, {after[:2]} after"
     pairs = zip(*(array.array("f", values) for _, _, values in (before, after)), strict=True)

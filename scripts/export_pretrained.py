@@ -1,4 +1,4 @@
-"""Make a finished run the network that the app ships: its last weights in half precision, a card.
+"""Export a finished run as a network shipped with the app: half-precision weights and a card.
 
     python scripts/export_pretrained.py RUN [--name NAME] [--run-root checkpoints] [--into FOLDER]
 
@@ -31,15 +31,15 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
 CARD = """# {name}
 
-{arch} network, {parameters:,} parameters, {megabytes:.1f} MB in half precision. It names ten things
-on 32×32 images: {classes}.
+{arch} network, {parameters:,} parameters, {megabytes:.1f} MB in half precision. It classifies 32×32
+images of ten classes: {classes}.
 
 | | |
 |---|---|
 | data | {data}: {train:,} training and {test:,} test images |
 | training time | {minutes:.1f} minutes on {machine} |
 | test accuracy | {plain:.2f} % |
-| with test-time augmentation | {tta:.2f} % (six views: both sides, three places) |
+| with test-time augmentation | {tta:.2f} % (six views: mirrored or not, at three offsets) |
 
 Made by
 
@@ -49,27 +49,27 @@ n = 1 (seed {seed}). Both accuracies are measured with the file in this folder o
 images; `python train.py --evaluate FILE --dataset ZIP` repeats them, with `--tta` the second.
 The weights are those after the last epoch.{selection}
 
-Limits: it knows these ten classes only and always names one of them, whatever the picture shows; on
-photographs that differ from the training images (whole scenes, drawings, other crops) its
-probabilities are not to be relied on. It saw {data}, not the original files of
-CIFAR-10. It is for teaching, not for decisions.
+Limitations: the network always predicts one of these ten classes, whatever the picture shows; on
+images that differ from the training images (whole scenes, drawings, other crops) its probabilities
+are unreliable. It was trained on {data}, not the original files of
+CIFAR-10. It is meant for teaching, not for decisions.
 
 Written by `python scripts/export_pretrained.py`.
 """
 SELECTION = (
-    "\nThe recipe was chosen by accuracy on these test images, among a few: both figures read "
-    "slightly high."
+    "\nThe recipe was selected among a few by its accuracy on these test images, so both figures "
+    "are slightly optimistic."
 )
 
 
 def shipped_config(config: RunConfig) -> RunConfig:
-    """Without this machine's folders."""
+    """The config without this machine's folders."""
     name = Path(config.data.dataset).name
     return with_fields(config, {"data.dataset": name, "data.root": RunConfig().data.root})
 
 
 def export(run: Run, name: str, into: Path) -> Path:
-    """Write the folder `into`/`name`. Raises RunError unless the run is finished."""
+    """Write and return the folder `into`/`name`. Raises RunError unless the run is finished."""
     status, info = run.status(), run.dataset_info()
     if status.state is not State.FINISHED:
         raise RunError(f"run {run.name!r} is {status.state}; ship a finished one")
@@ -111,7 +111,7 @@ def export(run: Run, name: str, into: Path) -> Path:
 
 
 def history(run: Run) -> list[Run]:
-    """The run, after those whose weights it started from."""
+    """The run, preceded by those from whose weights it started."""
     parent = run.config().pretrained
     return [*history(runs.open_run(run.path.parent, parent)), run] if parent else [run]
 

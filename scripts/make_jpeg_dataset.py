@@ -27,7 +27,7 @@ from engine.files import replace
 from engine.predict import to_image
 
 QUALITY, CHROMA_4_2_0 = 75, 2
-LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip: the same file at every run
+LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest zip timestamp, for a reproducible file
 
 
 def encode(pixels: torch.Tensor) -> bytes:
@@ -38,7 +38,7 @@ def encode(pixels: torch.Tensor) -> bytes:
 
 
 def write(images: data.ImageData, file: Path) -> int:
-    """Write the zip whole or not at all; the number of images."""
+    """Write the zip, whole or not at all. Returns the number of images."""
     staging = file.with_name(f".{file.name}.tmp")
     parts = {
         "train": (images.train_images, images.train_labels),

@@ -1,9 +1,9 @@
-"""Make the README's pictures: a real server, a real training on the built-in data, Chromium.
+"""Make the README's screenshots: a server, runs trained on the built-in data, and Chromium.
 
     python scripts/screenshots.py
 
 Trains two small networks (a few minutes on two cores) and writes train.png, augmentations.png and
-classify.png to docs/. Needs requirements-dev.txt and a chromium on the path.
+classify.png to docs/. Requires requirements-dev.txt and Chromium on the PATH.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def train(name: str, extra: list[str], runs: Path, data: Path) -> None:
-    """The Minute preset from the command line, with one choice changed."""
+    """Train the preset "minute" from the command line, with extra flags."""
     config = with_fields(PRESETS["minute"].config(), {"data.root": str(data)})
     words = config.to_command(name).split()[1:] + extra
     words += ["--run-root", str(runs)]

@@ -1,13 +1,13 @@
-"""Checks PyTorch's convolution kernels on this CPU, for every shape that the architectures make.
+"""Check PyTorch's convolution kernels on this CPU for every shape used by the architectures.
 
     python scripts/sweep_convolutions.py --layers plain
     python scripts/sweep_convolutions.py --layers app --precision bf16
 
 Each convolution runs forward and backward, channels_last, and its output and both gradients are
-compared with those of the contiguous format in fp64. Kernels that write past their memory end the
-process, at once or later: shapes run in child processes under glibc's heap checks (where they are
-installed), and a shape at which a child died is run again alone. `ONEDNN_MAX_CPU_ISA` shows this
-CPU as an older one: AVX512_CORE_BF16 (no AMX), AVX512_CORE (no bf16), AVX2.
+compared with those of the contiguous format in fp64. Kernels that write out of bounds crash the
+process, immediately or later, so shapes run in child processes under glibc's heap checks (if
+installed), and a shape at which a child died is run again alone. `ONEDNN_MAX_CPU_ISA` emulates an
+older CPU: AVX512_CORE_BF16 (no AMX), AVX512_CORE (no bf16), AVX2.
 
 Exit code 1 if a shape crashes or is wrong.
 """
@@ -37,12 +37,12 @@ from engine.training import progressive
 WIDTHS = (0.0625, 0.125, 0.25, 0.375, 0.5, 1.0, 1.5, 2.0)
 BATCHES = (1, 2, 3, 4, 5, 7, 127)
 TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}  # ‖difference‖ / ‖fp64 result‖
-REPEATS = 5  # of a small shape: not every run of a kernel that corrupts memory crashes
+REPEATS = 5  # for small shapes: a kernel that corrupts memory does not crash every time
 HEAP_CHECKS = "/usr/lib/x86_64-linux-gnu/libc_malloc_debug.so"
 
 
 class Shape(NamedTuple):
-    """A convolution and the size of the map that it sees."""
+    """A convolution and the size of its input feature map."""
 
     inputs: int
     outputs: int
@@ -54,7 +54,7 @@ class Shape(NamedTuple):
 
 
 def shapes(widths: tuple[float, ...] = WIDTHS) -> list[Shape]:
-    """Every convolution of every architecture at these widths, each once."""
+    """The distinct convolutions of all architectures at these widths."""
     found: set[Shape] = set()
 
     def note(module: nn.Conv2d, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -107,7 +107,7 @@ def errors(shape: Shape, batch: int, precision: str, layers: str) -> dict[str, f
         bias=False,
     )
     nn.init.kaiming_normal_(conv.weight, generator=generator)
-    if precision == "bf16":  # both computations then see the same numbers
+    if precision == "bf16":  # round, so that both computations have the same inputs
         x, conv.weight.data = (t.bfloat16().float() for t in (x, conv.weight.data))
     wide = [t.detach().double().requires_grad_() for t in (x, conv.weight)]
     exact = F.conv2d(*wide, None, shape.stride, shape.padding, groups=shape.groups)
@@ -161,7 +161,7 @@ def run(
 
 
 def sweep(cases: list[tuple[Shape, int]], precision: str, layers: str) -> int:
-    """Print every case that crashes or is wrong; how many there are."""
+    """Print every case that crashes or is wrong. Returns their number."""
     bad, start, part = 0, 0, 400
     while start < len(cases):
         chunk = cases[start : start + part]
@@ -188,8 +188,8 @@ def main() -> None:
     parser.add_argument("--layers", choices=("plain", "app"), default="plain")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
-    parser.add_argument("--largest", type=float, help="skip shapes of more multiply-adds an image")
-    parser.add_argument("--strided", action="store_true", help="only kernels of a stride above 1")
+    parser.add_argument("--largest", type=float, help="skip shapes with more MACs per image")
+    parser.add_argument("--strided", action="store_true", help="only convolutions with stride > 1")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -206,7 +206,7 @@ def main() -> None:
 
 
 def work(shape: Shape) -> float:
-    """Multiply-adds of the forward pass, an image."""
+    """Multiply-accumulates of the forward pass, per image."""
     positions = (shape.size // shape.stride) ** 2
     return positions * shape.kernel**2 * shape.inputs * shape.outputs / shape.groups
 

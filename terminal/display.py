@@ -21,9 +21,9 @@ PLAIN_EVERY_S = 30.0  # between progress lines when the output is not a terminal
 
 
 class Signals:
-    """Context in which Ctrl-C or SIGTERM ends the run at the next step, Ctrl-C after that at once.
+    """Context in which Ctrl-C or SIGTERM ends the run at the next step, a second Ctrl-C at once.
 
-    A second SIGTERM does not: supervisors send it to the process and to its launcher, which
+    A second SIGTERM is ignored: supervisors send it to the process and to its launcher, which
     forwards it.
     """
 

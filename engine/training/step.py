@@ -114,7 +114,7 @@ def sample_augmentation(
 ) -> PipelineParams:
     """Augmentation parameters of a batch, keyed by (seed, epoch, step).
 
-    shape: of the batch, [B, 3, H, W]. indices: which training images it holds. epoch: see
+    shape: of the batch, [B, 3, H, W]. indices: of its training images. epoch: see
     Setup.key_epoch. step: steps done.
     """
     generator = keyed_generator(setup.config.seed, Purpose.AUGMENT, epoch, step)

@@ -1,7 +1,7 @@
-"""Chart specs, and their rows from records. Pure: no `st.` call, so that they can be tested.
+"""Chart specs, and chart rows computed from records. Pure: no `st.` call.
 
-A spec is built once and stays the same to the byte while rows stream in, so that a live chart is
-updated in place, without flicker. Colours come from the theme, in the order of a fixed domain.
+A spec is built once and stays byte-identical while rows stream in, so that a live chart is updated
+in place, without flicker. Colors come from the theme, in the order of a fixed domain.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import pandas as pd
 from engine import schedules
 from engine.config import OptimConfig, ScheduleConfig
 
-MAX_DOTS = 2_000  # a chart
-THEME_COLOURS = 8  # with more series they would repeat
+MAX_DOTS = 2_000  # per chart
+THEME_COLOURS = 8  # with more series, colors would repeat
 LEGEND_ROW = 18  # pixels
-LEGEND_CHARS = 110  # in a row of the legend; more would be cut off
-MAX_POINTS = 600  # a series; more are neither visible nor drawn fast
+LEGEND_CHARS = 110  # per row of the legend; more would be cut off
+MAX_POINTS = 600  # per series; more would not be visible, and slow to draw
 SPLITS = ["train", "validation"]
 AXES = {"accuracy": "Accuracy", "loss": "Loss", "lr": "Learning rate"}
 DASHES = [[1, 0], [5, 4]]
@@ -36,8 +36,8 @@ def curve_spec(measure: str, by: str, log: bool = False) -> dict[str, Any]:
         color=alt.Color("series:N", scale=alt.Scale(domain=SPLITS), legend=_legend()),
         tooltip=_tooltips(measure, by),
     )
-    # By step only validation shows points: measured once an epoch, and one alone draws no line.
-    # The others are unseen rather than filtered out: an empty layer makes Vega warn at every tick.
+    # By step, only validation shows points: it is measured once per epoch, and a single value draws
+    # no line. The others are transparent, not filtered out: an empty layer makes Vega log warnings.
     shown = "true" if by == "epoch" else "datum.series === 'validation'"
     points = base.mark_point(size=18, filled=True).encode(
         opacity=alt.when(shown).then(alt.value(1)).otherwise(alt.value(0))
@@ -62,8 +62,8 @@ def overlay_spec(
 ) -> dict[str, Any]:
     """Curves of several runs or groups, for rows from overlay_rows.
 
-    With bands if the rows have any. With points if they are few, since thousands keep the browser
-    busy, or if a curve has a single epoch, which a line would not show.
+    With bands if the rows have any. With points if there are few, as thousands slow down the
+    browser, or if a curve has a single epoch, which a line would not show.
     """
     lone = not rows.duplicated(["series", "split"], keep=False).all()
     dotted = lone or len(rows) <= MAX_DOTS
@@ -74,7 +74,7 @@ def overlay_spec(
 def build_overlay(
     measure: str, names: tuple[str, ...], log: bool, banded: bool, dotted: bool
 ) -> dict[str, Any]:
-    """overlay_spec without the rows, and so cached; banded, dotted: with bands, with points."""
+    """The cached part of overlay_spec. banded, dotted: with bands, with points."""
     empty = {"x": [0.0], "value": [0.0], "low": [0.0], "high": [0.0]}
     base = alt.Chart(pd.DataFrame({**empty, "series": [""], "split": ["train"]}))
     many = {"scheme": "tableau20"} if len(names) > THEME_COLOURS else {}
@@ -95,7 +95,7 @@ def build_overlay(
         strokeDash=dash,
         tooltip=[alt.Tooltip("series:N", title="Run"), *_tooltips(measure, "epoch", "split")],
     )
-    # no dash here, or its legend would show points as well
+    # No dash encoding here, or its legend would show points as well.
     points = base.mark_point(size=24, filled=True, opacity=1).encode(
         x=x, y=_y(measure, log), color=color
     )
@@ -106,9 +106,9 @@ def build_overlay(
 def run_rows(
     records: list[dict[str, Any]], measure: str, by: str, smoothing: float = 0.0
 ) -> pd.DataFrame:
-    """Rows for curve_spec from a run's records: by "epoch", or "step" with epochs' validation.
+    """Rows for curve_spec from a run's records, by "epoch" or by "step".
 
-    Only the train curve is smoothed, which is noisy; validation is shown as it was measured.
+    Only the noisy train curve is smoothed; validation is shown as measured.
     """
     key = {"accuracy": "acc", "loss": "loss"}[measure]
     epochs = [r for r in records if r["kind"] == "epoch"]
@@ -125,7 +125,7 @@ def run_rows(
 
 
 def value_rows(records: list[dict[str, Any]], kind: str, field: str) -> pd.DataFrame:
-    """Rows for line_spec: `field` of each "step" or "epoch" record over that count."""
+    """Rows for line_spec: `field` of each "step" or "epoch" record (`kind`) against its number."""
     points = [(r[kind], r[field]) for r in records if r["kind"] == kind]
     return pd.DataFrame(thin(points), columns=["x", "value"])
 
@@ -140,10 +140,10 @@ def overlay_rows(
 ) -> pd.DataFrame:
     """Rows for overlay_spec: x, value, low, high, series, split.
 
-    groups: label -> the epoch records of each of its runs. Of several runs value is the mean, low
-    and high one standard deviation (n - 1) either side, over the epochs that all of them have; a
-    run without a finished epoch does not count yet. A single run's low and high are empty, and
-    left out if there are single runs only.
+    groups: label -> the epoch records of each of its runs. For several runs, value is the mean, and
+    low and high are one standard deviation (n - 1) below and above it, over the epochs common to
+    all; runs without a finished epoch are ignored. For single runs low and high are empty; these
+    columns are omitted if there are only single runs.
     """
     key = {"accuracy": "acc", "loss": "loss"}[measure]
     rows = []
@@ -161,7 +161,7 @@ def overlay_rows(
 
 
 def smooth(points: list[tuple[float, float]], amount: float) -> list[tuple[float, float]]:
-    """Exponential moving average, 0 (as measured) to below 1; corrected for its start at 0."""
+    """Bias-corrected exponential moving average. amount: 0 (no smoothing) to below 1."""
     if not amount:
         return points
     smoothed, average, weight = [], 0.0, 0.0
@@ -205,7 +205,7 @@ def _legend(**more: Any) -> alt.Legend:
 
 
 def _spec(chart: alt.Chart | alt.LayerChart, height: int = 280) -> dict[str, Any]:
-    """Without its example data, and with names that do not count up from one build to the next."""
+    """The chart's spec without example data, whose generated names differ between builds."""
     spec = chart.properties(height=height, width="container").to_dict()
     for name in ("data", "datasets", "config", "$schema"):
         spec.pop(name, None)

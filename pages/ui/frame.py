@@ -1,4 +1,4 @@
-"""What every page starts with: its title, icon and layout, and what a process does once."""
+"""Start of every page: title, icon and layout, and the one-time setup of the process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import streamlit as st
 from pages.ui import process
 
 ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from a font server
-# The sidebar names a page after its file; the first one is people's home.
+# The sidebar labels a page with its file name; label the first one "Home".
 HOME_LABEL = """<style>
 [data-testid="stSidebarNavItems"] > li:first-child p { font-size: 0; }
 [data-testid="stSidebarNavItems"] > li:first-child p::after {
@@ -45,16 +45,16 @@ def entered() -> bool:
 
 @st.cache_resource
 def _once_per_process() -> None:
-    # Not a daemon: ending the process amid torch's kernels aborts it, and this is over soon.
+    # Not a daemon: exiting during a torch kernel would abort the process, and this ends soon.
     threading.Thread(target=process.prepare, name="prepare", daemon=False).start()
 
 
 def freeze_imports() -> None:
-    """Exclude what was imported since the last call from garbage collection.
+    """Exclude modules imported since the last call from garbage collection.
 
-    Streamlit collects garbage after every script run; with torch's objects tracked that takes
-    140 ms and stalls the training thread. Much is imported late: by the first page, and by the
-    first training.
+    Streamlit collects garbage after every script run; with torch's objects tracked, that takes
+    140 ms and stalls the training thread. Many modules are imported late: by the first page, and by
+    the first training run.
     """
     global _frozen_modules
     if len(sys.modules) != _frozen_modules:

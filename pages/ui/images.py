@@ -1,4 +1,4 @@
-"""Small images enlarged without smoothing, and several images put into one picture."""
+"""Enlargement of small images without smoothing, and composition of several images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZE = 32
 
 
 def enlarge(image: Any, scale: int = 6) -> Image.Image:
-    """uint8 [3, H, W] (a tensor on the CPU or an array) as a picture, each pixel scale × scale."""
+    """uint8 [3, H, W] (CPU tensor or array) as a picture; each pixel becomes scale × scale."""
     pixels = np.asarray(image).transpose(1, 2, 0)
     return Image.fromarray(np.ascontiguousarray(pixels.repeat(scale, 0).repeat(scale, 1)))
 
@@ -22,7 +22,7 @@ def enlarge(image: Any, scale: int = 6) -> Image.Image:
 def contact_sheet(images: Any, columns: int = 8, scale: int = 3, gap: int = 2) -> Image.Image:
     """N ≥ 1 images uint8 [3, H, W], row by row in one picture; gaps are transparent.
 
-    scale: screen pixels along an image's pixel; gap: screen pixels between two images.
+    scale: side of an image pixel, gap: distance between images, both in screen pixels.
     """
     pixels = np.stack([np.asarray(image) for image in images])
     count, _, height, width = pixels.shape
@@ -39,7 +39,7 @@ def contact_sheet(images: Any, columns: int = 8, scale: int = 3, gap: int = 2) -
 
 
 def beside(large: Image.Image, small: Sequence[Image.Image] = ()) -> Image.Image:
-    """One picture: an image at scale LARGE, and up to two at scale SMALL stacked at its right.
+    """An image at scale LARGE with up to two at scale SMALL, stacked to the right of it.
 
     One picture, so that the parts keep their proportions at any width.
     """
@@ -49,14 +49,14 @@ def beside(large: Image.Image, small: Sequence[Image.Image] = ()) -> Image.Image
     draw = ImageDraw.Draw(sheet)
     for (left, top), picture in zip(corners, [large, *small], strict=False):
         sheet.paste(picture, (left, top))
-        # on a dark page black padding would have no visible edge
+        # On a dark page, black padding would have no visible edge.
         edge = left, top, left + picture.width - 1, top + picture.height - 1
         draw.rectangle(edge, outline="#808080", width=2)
     return sheet
 
 
 def framed(picture: Image.Image, top: int, left: int, height: int, width: int) -> Image.Image:
-    """A copy with a frame just inside these pixels: white around black, visible on any image."""
+    """A copy with a frame just inside these pixels: white and black, visible on any image."""
     picture = picture.copy()
     draw = ImageDraw.Draw(picture)
     for inset, colour in ((0, "white"), (4, "black")):

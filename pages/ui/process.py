@@ -1,4 +1,4 @@
-"""What all sessions of a server share: the worker, the device, the machine's measured speed."""
+"""State shared by all sessions of a server: the worker, the device, the machine's speed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def worker() -> Worker:
 
 
 def prepare() -> None:
-    """What is due once, at the start of the app: in a thread, since it may take seconds."""
+    """One-time tasks at the start of the app. Run in a thread, since they may take seconds."""
     with contextlib.suppress(RunError):
         runs.sweep(folders.RUN_ROOT)
     prepare_shapes()
@@ -68,7 +68,7 @@ def measure_speed(config: RunConfig) -> None:
 def _measure(compute: Compute) -> None:
     try:
         speed = estimate.measure_speed(compute)
-        if worker().current is None:  # a training that began meanwhile distorts the figure
+        if worker().current is None:  # a run that started meanwhile distorts the measurement
             estimate.store_speed(_speed_file(), compute, speed)
     finally:
         _probe.release()

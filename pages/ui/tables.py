@@ -1,4 +1,4 @@
-"""Tables of runs and classes, and CSV whose cells no spreadsheet runs as a formula."""
+"""Tables of runs and classes, and CSV that is safe from formula injection."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = (
 
 
 def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
-    """One row a run, accuracies as fractions, times in seconds."""
+    """One row per run; accuracies as fractions, times in seconds."""
     rows, identities = [], []
     for run, status in pairs:
         config = readings.config_of(run)
@@ -55,8 +55,9 @@ def _measured_on(status: Status) -> str:
 
 
 def _with_identities(table: pd.DataFrame, identities: list[str]) -> pd.DataFrame:
-    """Different images of one name told apart, as "pets (3f2a91)", such as those of a folder that
-    was changed between two runs. identities: of the data of each row, or "".
+    """Distinguish data sets of one name but different content, as "pets (3f2a91)".
+
+    For example, a folder changed between two runs. identities: the data id of each row, or "".
     """
     known = pd.Series(identities, index=table.index, dtype=str)
     several = known[known != ""].groupby(table["Data set"]).transform("nunique") > 1
@@ -82,25 +83,25 @@ def setting_cells(config: RunConfig | None) -> dict[str, object]:
 
 
 def class_table(counts: list[tuple[str, int, int]]) -> pd.DataFrame:
-    """One row a class of a data set, with its number of images in each split."""
+    """One row per class of a data set, with its number of images in each split."""
     rows = [(shown_name(name), train, test) for name, train, test in counts]
     return pd.DataFrame(rows, columns=["Class", "Training images", "Test images"])
 
 
 def only_differing(table: pd.DataFrame) -> list[str]:
-    """Columns worth showing: all results, and the choices that are not the same in every row."""
+    """All result columns, and the setting columns that differ between rows."""
     settings = setting_cells(RunConfig())
     return [c for c in table if c not in settings or table[c].nunique(dropna=False) > 1]
 
 
 def to_csv(table: pd.DataFrame) -> bytes:
-    """UTF-8 CSV; a text that a spreadsheet would run as a formula gets a ' in front."""
+    """UTF-8 CSV; texts that a spreadsheet would evaluate as a formula are prefixed with '."""
     return (
         table.map(_plain)
         .rename(columns=_plain)
         .to_csv(
             index=False,
-            quoting=csv.QUOTE_NONNUMERIC,  # a bare \r in a cell would start a row
+            quoting=csv.QUOTE_NONNUMERIC,  # an unquoted \r would start a new row
         )
         .encode("utf-8-sig")
     )
@@ -109,6 +110,6 @@ def to_csv(table: pd.DataFrame) -> bytes:
 def _plain(value: object) -> object:
     if not isinstance(value, str):
         return value
-    # As spreadsheets read it: full-width signs count, what cannot be seen does not.
+    # Like spreadsheets: full-width signs count, invisible characters do not.
     seen = (c for c in unicodedata.normalize("NFKC", value) if c.isprintable() and c != " ")
     return f"'{value}" if next(seen, None) in ("=", "+", "-", "@") else value

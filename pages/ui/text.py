@@ -1,4 +1,4 @@
-"""Texts as the pages show them: durations, percentages, and what comes from outside, made safe."""
+"""Text formatting for the pages: durations, percentages, and sanitized untrusted text."""
 
 from __future__ import annotations
 
@@ -31,40 +31,40 @@ def time_left(status: Status) -> str:
 
 def percent(fraction: float | None) -> str:
     """Such as 93.78 %; – for None."""
-    # a half is rounded up, as the browser does: 93.775 is often a little less in binary
+    # Round half up, like the browser: in binary, 93.775 is often slightly less.
     return "–" if fraction is None else f"{100 * fraction + 1e-9:.2f} %"
 
 
 def command(config: RunConfig, name: str) -> str:
-    """The terminal line that repeats a run of this server."""
+    """The terminal command that repeats a run of this server."""
     root = None if Path("checkpoints") == folders.RUN_ROOT else str(folders.RUN_ROOT)
     return config.to_command(name, root)
 
 
 def printable(text: str) -> str:
-    """Control characters and bidirectional marks replaced, which could hide, turn or break it."""
+    """Replace control and bidirectional characters, which could hide, reorder or break text."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def shown_name(name: str) -> str:
-    """A file's name as it is shown: printable, and not too long."""
+    """A file name for display: printable, and at most 80 characters long."""
     plain = printable(name)
     return (plain if len(plain) <= 80 else f"{plain[:60]}…{plain[-19:]}") or "(no name)"
 
 
 def code(text: str) -> str:
-    """Text from outside as Markdown that shows it letter by letter: a code span."""
+    """Untrusted text as a Markdown code span, which shows it literally."""
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence} {text} {fence}" if text.strip() else "` `"
 
 
 def markdown(text: str) -> str:
-    """Text from outside with Markdown's special characters escaped."""
+    """Untrusted text with Markdown's special characters escaped."""
     return re.sub(r"([\\`*_{}\[\]<>$~#|:])", r"\\\1", text)
 
 
 def plain(error: Exception) -> str:
-    """The first line of an error without any folder of this computer; not yet Markdown."""
+    """First line of an error message, without folders of this computer. Not escaped."""
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     for root in (folders.RUN_ROOT, folders.DATA_ROOT, folders.SHIPPED):
         text = text.replace(f"{root.resolve().parent}{os.sep}", "")

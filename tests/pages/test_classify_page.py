@@ -151,7 +151,7 @@ def test_best_is_called_chosen_on_test_data_unless_images_were_held_out(page, ne
     app = page()
     assert "75.00 % on test images after epoch 4, chosen by this figure" in captions(app)
     app.selectbox(key="checkpoint").set_value("a/last").run()
-    assert "50.00 % on test images after its last whole epoch" in captions(app)
+    assert "50.00 % on test images after the last full epoch" in captions(app)
 
 
 def test_accuracies_on_the_re_encoded_cifar10_are_named_apart():
@@ -169,7 +169,7 @@ def test_the_classes_it_knows_are_listed(page, network):
 
 def test_many_classes_are_folded_away(page, network):
     network("a", classes=tuple(f"c{i}" for i in range(100)))
-    assert [expander.label for expander in page().expander] == ["Knows 100 classes"]
+    assert [expander.label for expander in page().expander] == ["Classes (100)"]
 
 
 def test_new_weights_under_the_same_name_are_loaded(page, network, root):
@@ -284,7 +284,7 @@ def test_networks_with_no_class_in_common_are_not_said_to_differ(page, network):
     app = compare(page, "a/best", "z/best", *files)
     assert "agree" not in figures(app)
     assert "They differ" not in html(app) and "no class in common" in captions(app)
-    assert "a · best knows" in html(app) and "z · best knows" in html(app)
+    assert "Classes of a · best" in html(app) and "Classes of z · best" in html(app)
 
 
 def test_a_network_is_not_compared_with_itself(page, network):

@@ -1,1 +1,1 @@
-"""Modules of the Augmentations page alone."""
+"""Modules used only by the Augmentations page."""

@@ -1,6 +1,6 @@
-"""Charts of the Augmentations page: rows, and specs that stay the same whatever the rows are.
+"""Charts of the Augmentations page: rows, and specs that do not depend on the rows.
 
-Pure: no `st.` call. Colours come from the theme, in the order of a fixed domain.
+Pure: no `st.` call. Colors come from the theme, in the order of a fixed domain.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def beta_rows(alpha: float, lam: float) -> pd.DataFrame:
 
 @functools.lru_cache(maxsize=64)
 def _areas(erasing: RandomErasing) -> tuple[np.ndarray, int]:
-    """Histogram of the erased area of SAMPLES images in bins of BIN, and how many are erased."""
+    """Histogram of the erased area over SAMPLES images, bin width BIN; number of erased images."""
     params = erasing.sample((SAMPLES, 3, 32, 32), keyed_generator(0, Purpose.AUGMENT))
     area = (params.height * params.width).numpy() / (32 * 32)
     counts, _ = np.histogram(area[area > 0], bins=round(1 / BIN), range=(0, 1))
@@ -50,12 +50,12 @@ def _areas(erasing: RandomErasing) -> tuple[np.ndarray, int]:
 
 
 def erased_often(erasing: RandomErasing) -> int:
-    """Number of SAMPLES random images that are erased at all."""
+    """Number of images, out of SAMPLES, in which a rectangle is erased."""
     return _areas(erasing)[1]
 
 
 def area_rows(erasing: RandomErasing, area: float) -> pd.DataFrame:
-    """Rows for AREA_SPEC: a histogram of erased areas, and this image's if it was erased."""
+    """Rows for AREA_SPEC: histogram of erased areas, and this image's area if erased."""
     shares, _ = _areas(erasing)
     start = np.arange(len(shares)) * BIN
     rows = pd.DataFrame({"x": start, "end": start + BIN, "share": shares, "kind": DRAWN})
@@ -66,7 +66,7 @@ def area_rows(erasing: RandomErasing, area: float) -> pd.DataFrame:
 
 
 def _kinds(domain: list[str], field: str = "kind") -> dict[str, Any]:
-    # a fixed domain takes its colours from the theme, in order
+    # A fixed domain takes its colors from the theme, in order.
     return {"field": field, "type": "nominal", "scale": {"domain": domain}, "legend": None}
 
 

@@ -1,4 +1,4 @@
-"""Controls of what the page shows: data set, image, seed, or an uploaded image."""
+"""Controls of the page: data set, image, seed, and upload."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pages.ui.text import plain
 
 MAX_UPLOAD_MB = 20
 MAX_SEED = 2**31 - 1
-# Widget keys and their first values. With this seed every step changes the image.
+# Widget keys and their initial values. With this seed, every step changes the image.
 VIEW = {"aug_image": 1, "aug_seed": 607, "aug_fit": "crop", "aug_mixing": "mixup"}
 TRAINING = {
     "aug_padding": Knobs.padding,
@@ -63,7 +63,7 @@ def choose() -> ImageData | None:
             step=1,
             key="aug_seed",
             width=140,
-            help="All random choices on this page follow from it, so they stay the same while you "
+            help="Determines all random draws on this page, so that they stay the same while you "
             "move a slider.",
             persist_state="session",
         )
@@ -83,7 +83,7 @@ def choose() -> ImageData | None:
 
 
 def data_sets() -> tuple[dict[str, str], str | None]:
-    """Titles of the data sets by name, and the name of the one chosen on Train if it is absent."""
+    """Titles of the data sets by name; name of the one chosen on Train if it is unavailable."""
     form = st.session_state
     titles = {
         name: spec.title
@@ -93,10 +93,10 @@ def data_sets() -> tuple[dict[str, str], str | None]:
     if data.is_available(source(OWN_IMAGES), folders.DATA_ROOT):
         titles[OWN_IMAGES] = "My own images"
     chosen = form.get("dataset", next(iter(titles)))
-    form["dataset"] = chosen  # or the widget would ignore a choice made on another page
+    form["dataset"] = chosen  # otherwise the widget ignores a choice made on another page
     if chosen in titles:
         return titles, None
-    # Chosen on the Train page: shown here too, rather than changed there.
+    # Chosen on the Train page: show it here too instead of changing it there.
     known = data.DATASETS.get(chosen)
     return titles | {chosen: f"{known.title if known else 'My own images'} (not available)"}, chosen
 
@@ -112,7 +112,7 @@ def new_seed() -> None:
 
 def own_image() -> np.ndarray | None:
     """An uploaded image, uint8 [3, 32, 32]; None without one, or, with a message, for a bad one."""
-    # No list of types, as on Classify: the decoder decides what is accepted.
+    # No `type` argument, as on Classify: the decoder decides what is accepted.
     upload = st.file_uploader(
         f"Or upload an image ({formats.TITLE})",
         key="upload",

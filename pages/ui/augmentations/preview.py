@@ -1,7 +1,7 @@
-"""One batch in the training pipeline, as pictures and texts.
+"""One batch through the training pipeline, as pictures and text.
 
-Pure: no `st.` call, and nothing of a run is read or changed. Random numbers are keyed like those of
-a run, so the same seed draws the same ones while a parameter is changed.
+Pure: no `st.` call, and no run is read or changed. Random numbers are keyed as in a run, so that
+the same seed draws the same numbers while a parameter is varied.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Trace:
         return next(reversed(self.stages.values()))
 
     def pixels(self, name: str) -> np.ndarray:
-        """uint8 [B, 3, 32, 32] after the step `name`, in natural colours."""
+        """uint8 [B, 3, 32, 32] after the step `name`, denormalized."""
         return _pixels(self.stages[name], self.pipeline)
 
     def picture(self, name: str, scale: int = images.LARGE, index: int = 0) -> Image.Image:
@@ -110,7 +110,7 @@ def _pixels(stage: Stage, pipeline: Pipeline) -> np.ndarray:
 
 
 def cropped(traced: Trace) -> Image.Image:
-    """After the crop; beside it the padded image, a frame around what the crop keeps."""
+    """The image after the crop; beside it the padded image, with the crop framed."""
     padding, params = traced.pipeline.crop.padding, traced.params.crop
     padded = np.pad(traced.pixels("input")[0], ((0, 0), (padding, padding), (padding, padding)))
     side = images.SMALL * images.SIZE
@@ -122,18 +122,18 @@ def cropped(traced: Trace) -> Image.Image:
 
 
 def flipped(traced: Trace) -> Image.Image:
-    """After the flip; beside it the image before."""
+    """The image after the flip; beside it the image before."""
     return images.beside(traced.picture("flip"), [traced.picture("crop", images.SMALL)])
 
 
 def erased(traced: Trace) -> Image.Image:
-    """After erasing, the rectangle framed; beside it the image before."""
+    """The image after erasing, with the rectangle framed; beside it the image before."""
     picture = _framed(traced.picture("erasing"), *_rectangle(traced.params.erasing))
     return images.beside(picture, [traced.picture("flip", images.SMALL)])
 
 
 def mixed(traced: Trace) -> Image.Image:
-    """After Mixup, or after CutMix with its box framed; beside it the two that were mixed."""
+    """The image after Mixup, or CutMix with its box framed; beside it the two source images."""
     picture, box = traced.picture(traced.last.name), traced.params.cutmix
     if box:
         picture = _framed(picture, box.top, box.left, box.bottom - box.top, box.right - box.left)
@@ -221,7 +221,7 @@ def batch_text(traced: Trace) -> str:
     mirrored = int(params.flip.flipped.sum())
     hidden = int((params.erasing.height > 0).sum())
     text = (
-        f"Of {count} images {count - still} are moved, {mirrored} mirrored and {hidden} partly "
+        f"Of {count} images, {count - still} are moved, {mirrored} mirrored and {hidden} partly "
         "erased. "
     )
     lam = f"λ\u00a0=\u00a0{stage.lam:.3f}"
@@ -233,7 +233,7 @@ def batch_text(traced: Trace) -> str:
 
 
 def batch_table(traced: Trace, names: list[str]) -> pd.DataFrame:
-    """Augmentation parameters of the batch: a row for each image, numbered from 1."""
+    """Augmentation parameters of the batch, one row per image, numbered from 1."""
     stage = traced.last
     rows = []
     for i in range(len(stage.targets_a)):

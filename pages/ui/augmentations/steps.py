@@ -35,7 +35,7 @@ def crop(traced: Trace) -> None:
     st.slider("Padding (pixels)", 0, 16, step=1, key="aug_padding", persist_state="session")
     explain(
         "Pads the image with black and crops a random window of 32 × 32 pixels, so that the "
-        "network recognises an object wherever it is in the image.",
+        "network recognizes an object wherever it is in the image.",
         RESNET,
     )
 
@@ -87,7 +87,7 @@ def erasing(traced: Trace) -> None:
         persist_state="session",
     )
     explain(
-        "Fills a random rectangle with the mean colour, so that the network cannot rely on a "
+        "Fills a random rectangle with the mean color, so that the network cannot rely on a "
         "single detail.",
         ERASING,
     )
@@ -142,8 +142,8 @@ def partners(traced: Trace, names: list[str]) -> str:
 
 
 def show(picture: Image, outcome: str, beside: str) -> None:
-    """A step's picture, its outcome for this seed, and what the small pictures beside it are."""
-    st.image(picture, width="stretch", alt=f"{outcome}. At the right: {beside}")
+    """Show a step's picture, its outcome for this seed, and a legend of the small pictures."""
+    st.image(picture, width="stretch", alt=f"{outcome}. On the right: {beside}")
     st.markdown(f"**{outcome}**  \n:small[Right: {markdown(beside)}]")
 
 
@@ -187,7 +187,7 @@ def whole_batch(traced: Trace, names: list[str]) -> None:
     st.image(sheet, width="stretch", alt=f"the batch after all steps. {text}")
     mean, std = map(preview.channels_text, (traced.pipeline.mean, traced.pipeline.std))
     st.caption(
-        "Shown in natural colours. The network receives normalized pixels: red, green and blue "
+        "Shown before normalization. The network receives normalized pixels: red, green and blue "
         f"from 0 to 1, minus their mean ({mean}), divided by their standard deviation ({std})."
     )
     with st.expander("The batch as a table"):

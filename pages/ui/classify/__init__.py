@@ -1,1 +1,1 @@
-"""Modules of the Classify page alone."""
+"""Modules used only by the Classify page."""

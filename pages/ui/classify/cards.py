@@ -1,4 +1,4 @@
-"""Classified pictures as HTML. Pure: no `st.` call. Every text from outside is escaped here."""
+"""Classified pictures as HTML. Pure: no `st.` call. All untrusted text is escaped here."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from PIL import Image
 from pages.ui.images import enlarge
 
 STYLE = Path(__file__).with_name("cards.css")
-UNSURE = 0.5  # below this probability of the first choice, the picture may be of no known class
-THUMB = 224  # screen pixels; twice the side that is shown, for dense screens
-SMALL = 64  # pixels; smaller pictures are shown pixel by pixel
+UNSURE = 0.5  # below this top-1 probability, the picture may show none of the classes
+THUMB = 224  # pixels; twice the displayed size, for high-density screens
+SMALL = 64  # pixels; pictures up to this size are shown without smoothing
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: what is shown, and the network's input."""
+    """One picture: its texts and thumbnail, and the network's input."""
 
     name: str  # never a path; shown escaped
     about: str  # its size, and what was done to it
-    thumb: str  # a data: address; empty when the input is the picture itself
-    small: bool  # the thumbnail is shown pixel by pixel
+    thumb: str  # data: URL; empty if the picture is the network's input
+    small: bool  # show the thumbnail without smoothing
     inputs: dict[str, np.ndarray]  # uint8 [3, 32, 32], by fit
     truth: str = ""  # the true class of a test image
 
@@ -37,8 +37,8 @@ class Answer:
     """One network's prediction for one picture."""
 
     network: str
-    top: list[tuple[str, float]]  # (label, probability), likeliest first
-    classes: tuple[str, ...]  # all that it knows
+    top: list[tuple[str, float]]  # (label, probability), most likely first
+    classes: tuple[str, ...]  # all classes of the network
 
     @property
     def label(self) -> str:
@@ -50,7 +50,7 @@ class Answer:
 
 
 def comparable(answers: list[Answer]) -> bool:
-    """Whether there are two answers that could be the same."""
+    """Whether there are two answers, by networks with a class in common."""
     return len(answers) == 2 and not set(answers[0].classes).isdisjoint(answers[1].classes)
 
 
@@ -59,14 +59,14 @@ def agree(answers: list[Answer]) -> bool:
 
 
 def percent(probability: float) -> str:
-    """To a tenth, but never 0 or 100, which no softmax gives."""
+    """With one decimal, but never 0 or 100 %, which a softmax does not reach."""
     if probability > 0.9995:
         return "> 99.9 %"
     return f"{100 * probability:.1f} %" if probability >= 0.0005 else "< 0.1 %"
 
 
 def data_address(image: Image.Image, kind: str = "PNG") -> str:
-    """The image as a data: address, so that a card is one piece."""
+    """The image as a data: URL, so that a card is self-contained."""
     file = io.BytesIO()
     image.save(file, kind, quality=85)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
@@ -98,7 +98,7 @@ def _card(picture: Picture, answers: list[Answer], fit: str) -> str:
     figures = _figure(seen, f"{name} as the network sees it", "32×32 input", pixels=True)
     if picture.thumb:
         figures = _figure(picture.thumb, name, "Original", pixels=picture.small) + figures
-    warned = any(answer.unsure for answer in answers)  # keeps the bars of two at one height
+    warned = any(answer.unsure for answer in answers)  # aligns the bars of two networks
     sections = "".join(_section(a, picture.truth, len(answers) > 1, warned) for a in answers)
     return (
         f'<article class="card"><header>{head}</header><div class="pictures">{figures}</div>'

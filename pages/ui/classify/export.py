@@ -1,4 +1,4 @@
-"""Results as a CSV file. Every text from outside is made safe here."""
+"""Results as a CSV file. All untrusted text is sanitized here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pages.ui.text import printable
 
 
 def to_csv(results: list[tuple[Picture, list[Answer]]], refused: list, fit: str) -> bytes:
-    """UTF-8 CSV, a row for each picture; cells that a spreadsheet would run are escaped."""
+    """UTF-8 CSV, one row per picture; cells that a spreadsheet would evaluate are escaped."""
     rows = []
     for picture, said in results:
         row: dict[str, Any] = {"picture": picture.name, "about": picture.about, "fit": fit}

@@ -1,4 +1,4 @@
-"""Weights files that can classify, their networks, loaded and cached, and their predictions."""
+"""Weights files available for classification; their networks, cached, and predictions."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Choice:
 
     @property
     def is_complete(self) -> bool:
-        """Shipped, or trained to its end."""
+        """Whether the run is shipped or finished."""
         return self.name.startswith("pretrained/") or self.status.state is State.FINISHED
 
     @property
     def label(self) -> str:
-        """The title, marked where the epoch was chosen by its test accuracy."""
+        """The title, with a note if the epoch was chosen by its test accuracy."""
         chosen = self.kind == "best" and self.status.val_is_test
         return f"{self.title} (chosen on test data)" if chosen else self.title
 
@@ -61,7 +61,7 @@ def choices() -> dict[str, Choice]:
                 name = f"{prefix}{run.name}"
                 if choice := _choice(name, run, kind):
                     found[f"{name}/{kind}"] = choice
-    # A stable sort. A run that was stopped in its first epoch would be a poor first choice.
+    # Stable sort. A run stopped in its first epoch would be a poor default.
     return dict(sorted(found.items(), key=lambda item: not item[1].is_complete))
 
 
@@ -74,20 +74,20 @@ def _choice(name: str, run: Run, kind: str) -> Choice | None:
         return None
     try:
         status = run.status()
-    except RunError:  # weights are all that is needed
+    except RunError:  # the weights suffice
         status = Status()
     return Choice(name, run, kind, status, (about.st_mtime_ns, about.st_size))
 
 
 @st.cache_resource(max_entries=4, show_spinner="Loading the network…")
 def predictor(weights: str, changed: tuple[int, int]) -> Predictor:
-    """The network in a file; loaded again when the file changed."""
+    """The network in a file, loaded again if the file has changed."""
     return Predictor.load(Path(weights))
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A choice with its network in memory, which answers even after its files were deleted."""
+    """A choice with its network in memory, which works even after its files are deleted."""
 
     choice: Choice
     predictor: Predictor
@@ -97,7 +97,7 @@ class Ready:
         return self.predictor.classes
 
     def answers(self, pictures: list[Picture], fit: str, k: int) -> list[Answer]:
-        """The network's k likeliest classes for each picture."""
+        """The network's k most likely classes for each picture."""
         if not pictures:
             return []
         batch = np.stack([picture.inputs[fit] for picture in pictures])
@@ -107,11 +107,11 @@ class Ready:
 
 
 def load(choice: Choice) -> Ready:
-    """Raises ValueError or OSError when the file went away or does not fit."""
+    """Load a network. Raises ValueError or OSError if the file is missing or does not fit."""
     return Ready(choice, predictor(str(choice.weights), choice.changed))
 
 
-# Every pixel counts for the key: of a large array Streamlit hashes only a random sample.
+# The key covers every pixel: of large arrays, Streamlit hashes only a random sample.
 @st.cache_data(max_entries=64, show_spinner=False, hash_funcs={np.ndarray: np.ndarray.tobytes})
 def _probabilities(version: tuple, batch: np.ndarray, _predictor: Predictor) -> np.ndarray:
     """float32 [N, classes] of uint8 [N, 3, 32, 32]. version: of the predictor's weights."""
@@ -124,7 +124,7 @@ def facts(choice: Choice) -> str:
     info = readings.dataset_info(choice.run)
     parts = [config.model.arch] if config else []
     if info:
-        # Older runs keep the name of a folder that is called cifar10 as if it were CIFAR-10.
+        # Older runs recorded a folder named cifar10 as CIFAR-10.
         name = data.name_of(config.data.dataset) if config else str(info.get("name"))
         parts.append(f"trained on {markdown(dataset_title(name))}")
     images = "test" if status.val_is_test else "held-out"
@@ -135,7 +135,7 @@ def facts(choice: Choice) -> str:
             accuracy += ", chosen by this figure, so it is optimistic"
         parts.append(accuracy)
     elif choice.kind == "last" and status.final_acc is not None:
-        parts.append(f"{percent(status.final_acc)} on {images} images after its last whole epoch")
+        parts.append(f"{percent(status.final_acc)} on {images} images after the last full epoch")
     if clause := seen_clause(status.val_seen):
         parts.append(f"measured on {images} images{clause}")
     if status.state is State.RUNNING:

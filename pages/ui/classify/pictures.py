@@ -1,4 +1,4 @@
-"""Pictures to classify: uploads decoded once a session, and random test images."""
+"""Pictures to classify: uploads, decoded once per session, and random test images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DRAWN = 12  # test images at once
 
 
 def read_upload(name: str, content: bytes) -> Picture:
-    """An uploaded file, decoded. Raises DataError with the reason why it is refused."""
+    """Decode an uploaded file. Raises DataError with the reason for refusing it."""
     image = decode_image(content)
     (width, height), frames = image.info["size"], image.info["frames"]
     about = f"{width}×{height} pixels"
@@ -40,7 +40,7 @@ def read_upload(name: str, content: bytes) -> Picture:
 def read_uploads(
     files: list[Any], progress: Callable[[int, int], None]
 ) -> tuple[list[Picture], list[tuple[str, str]]]:
-    """(pictures, [(shown name, reason for refusal)]); each file is decoded once a session."""
+    """(pictures, [(shown name, reason for refusal)]); each file is decoded once per session."""
     kept = st.session_state.setdefault("classify_read", {})
     for gone in kept.keys() - {file.file_id for file in files}:
         del kept[gone]
@@ -62,9 +62,9 @@ def forget_uploads() -> None:
 
 
 def draw_tests(choice: Choice, draw: int) -> list[Picture]:
-    """Random test images of the data set that the network was trained on, seeded by `draw`.
+    """Random test images of the data set that the network was trained on; seed: `draw`.
 
-    Raises DataError when they are not on this computer: nothing is downloaded here.
+    Raises DataError if they are not on this computer; does not download them.
     """
     trained_on = choice.run.config().data
     dataset = trained_on.dataset
