@@ -1,4 +1,4 @@
-"""The arguments of train.py: a flag for each setting, and what to do with a run."""
+"""The arguments of train.py: a flag for each setting, and the action to perform."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from engine.config import SETTINGS
 from engine.presets import PRESETS
 from engine.settings import Setting
 
-DESCRIPTION = "Train a network from the terminal, with the engine that the app uses."
-EPILOG = "Each switch has its opposite (--no-tta, --crop …), to change what a preset chose."
+DESCRIPTION = "Train a network from the terminal, with the same engine as the app."
+EPILOG = "Each switch has a negation (--no-tta, --crop …), to override a preset."
 
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str):
-        """One line instead of usage and message."""
+        """Exit with a one-line message instead of the usage."""
         self.exit(2, f"train.py: {one_line(message)}; --help lists the flags\n")
 
 
 def make_parser() -> Parser:
     parser = Parser(description=DESCRIPTION, allow_abbrev=False, epilog=EPILOG)
-    parser.add_argument("--name", help="the run's name; default: made from the choices")
+    parser.add_argument("--name", help="name of the run (default: derived from the settings)")
     for setting in SETTINGS.values():
         if setting.flag:
             _add_flag(parser, setting)
     parser.add_argument(
-        "--preset", choices=PRESETS, help="choices to start from; other flags change them"
+        "--preset", choices=PRESETS, help="settings to start from; other flags override them"
     )
-    parser.add_argument("--resume", action="store_true", help="go on with the run --name")
+    parser.add_argument("--resume", action="store_true", help="resume the run --name")
     parser.add_argument("--run-root", type=Path, default=Path("checkpoints"), help="folder of runs")
-    parser.add_argument("--list", action="store_true", help="print the architectures and end")
-    parser.add_argument("--evaluate", metavar="RUN", help="print a run's accuracy and end")
+    parser.add_argument("--list", action="store_true", help="print the architectures and exit")
+    parser.add_argument("--evaluate", metavar="RUN", help="print a run's test accuracy and exit")
     return parser
 
 
 def _add_flag(parser: Parser, setting: Setting) -> None:
-    """The flag of a setting; a switch gets its opposite as well, for what a preset turns on."""
+    """Add the flag of a setting; a switch also gets its negation, to override a preset."""
     options = {"dest": setting.path, "default": argparse.SUPPRESS, "help": _help(setting)}
     if setting.kind is bool:
         options |= {"action": "store_const", "const": not setting.default}
@@ -50,7 +50,7 @@ def _add_flag(parser: Parser, setting: Setting) -> None:
 
 
 def opposite_of(setting: Setting) -> str:
-    """--no-crop for --crop and the reverse."""
+    """The negation of a switch: --no-crop for --crop, and vice versa."""
     if setting.default:
         return setting.flag.replace("--no-", "--", 1)
     return setting.flag.replace("--", "--no-", 1)

@@ -115,7 +115,7 @@ class DataBar:
     """Progress of a download or import: one updated line in a terminal, few lines elsewhere."""
 
     def __init__(self):
-        self.next_line = time.monotonic() + 1  # none for what takes less than a second
+        self.next_line = time.monotonic() + 1  # no output for less than a second
 
     def __call__(self, now: data.Progress) -> None:
         ended = now.total is not None and now.done >= now.total
@@ -147,7 +147,7 @@ def print_introduction(run: Run, prepared: Prepared) -> None:
 
 
 def print_import_notes(images: data.ImageData) -> None:
-    """What is to know of a data set, such as images that its import left out."""
+    """Print the notes and warnings of a data set's import, such as skipped images."""
     for line in images.notes:
         print(f"note: {line}")
     for line in images.warnings:

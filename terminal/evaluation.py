@@ -1,4 +1,4 @@
-"""What train.py prints without training: the architectures, and the accuracy of a run."""
+"""Output of train.py without training: the architectures, and the accuracy of a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVALUATED = {"device", "precision", "tta", "data.dataset", "data.root", "data.ur
 
 
 def _check_evaluation(args: argparse.Namespace, given: dict) -> None:
-    """Raises ConfigError for what has no effect on an evaluation."""
+    """Raise ConfigError for arguments that have no effect on an evaluation."""
     others = {"name": args.name, "preset": args.preset, "resume": args.resume}
     names = [name for name, value in others.items() if value]
     names += [path for path in given if path not in EVALUATED]

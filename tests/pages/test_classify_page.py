@@ -109,7 +109,7 @@ def test_without_a_network_it_says_what_to_do(page):
 def test_a_run_in_training_without_weights_is_waited_for(page, network):
     with network("new", kinds=()).hold("a test") as writer:
         writer.begin((State.QUEUED,))
-        assert "in training" in page().info[0].value
+        assert "network is training" in page().info[0].value
 
 
 def test_a_run_in_training_with_weights_is_tried(page, network):
