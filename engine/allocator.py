@@ -1,7 +1,7 @@
 """Settings of glibc's malloc during training: freed memory is kept for the next step.
 
 By default glibc returns every large block to the system when it is freed. Training allocates the
-same blocks in each step, so each time the kernel would map and clear their pages anew. With other
+same blocks in each step, so each time the kernel would map and clear their pages again. With other
 C libraries `kept_blocks` does nothing and `start_thread` starts an ordinary thread.
 """
 
@@ -52,7 +52,7 @@ def start_thread(target: Callable[[], None], name: str) -> threading.Thread:
     """Start a daemon thread that allocates from glibc's main arena, and so can keep large blocks.
 
     glibc assigns its arenas to new threads in turn, and only the main arena can keep blocks above
-    64 MiB. So threads are started until one is assigned that arena; the others end at once.
+    64 MiB. So threads are started until one is assigned that arena; the others end immediately.
     """
     settled = threading.Event()
     answers: queue.SimpleQueue[bool] = queue.SimpleQueue()

@@ -217,7 +217,7 @@ class RunConfig:
     )
     first_epoch: int = setting(
         *(0, None, "First epoch"),
-        "epochs of the runs it starts from: order, crops and flips go on from there",
+        "epochs of the parent runs: data order and augmentation continue from there",
         low=0,
         high=2**31 - 1,
     )

@@ -14,7 +14,7 @@ class DataError(ValueError):
 
 
 class DataMissing(DataError):
-    """A path at which there is nothing."""
+    """A path that does not exist."""
 
 
 class DataPending(DataError):

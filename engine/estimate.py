@@ -119,7 +119,7 @@ def _seconds(call: Callable[[], None]) -> float:
 def epoch_seconds(
     config: RunConfig, network: Costs, speed: Speed, train_images: int, val_images: int
 ) -> float:
-    """Expected seconds of an epoch: its training, and validation at a third of the cost."""
+    """Expected seconds per epoch: training, and validation at a third of the cost per image."""
     steps = math.ceil(train_images / config.batch_size)
     full_images = train_images * (progressive.cost() if config.progressive else 1)
     image = network.macs * speed.macs + network.bytes * speed.bytes

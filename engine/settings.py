@@ -161,7 +161,7 @@ def check_value(declared: Setting, value: Any) -> None:
 
 
 def _check_condition(declared: Setting, values: Any) -> None:
-    """Refuse a strict setting whose condition, on its own group, does not hold."""
+    """Raise ConfigError for a strict setting whose condition, on its own group, does not hold."""
     now = getattr(values, declared.when.path.rpartition(".")[2])
     if now in declared.when.values:
         return

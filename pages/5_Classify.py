@@ -56,7 +56,7 @@ def look_again() -> None:
 
 
 def link(target: str, label: str) -> None:
-    with contextlib.suppress(StreamlitAPIException):  # the page runs on its own, as in a test
+    with contextlib.suppress(StreamlitAPIException):  # the page runs alone, as in a test
         st.page_link(target, label=label)
 
 

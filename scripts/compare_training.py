@@ -161,7 +161,7 @@ def train_all(tree: Path, folder: Path, chosen: dict[str, list[str]]) -> None:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             try:
                 code = train.main([*words, "--name", name, *roots])
-            except SystemExit as error:  # a flag that this tree does not know
+            except SystemExit as error:  # a flag unknown in this tree
                 code = error.code
         if number % 25 == 0:
             print(f"{folder.name}: {number} of {len(chosen)} runs", flush=True)

@@ -28,7 +28,7 @@ class RandomErasing:
     Zhong et al. 2017, "Random Erasing Data Augmentation", arXiv 1708.04896, algorithm 1, as in
     torchvision: area uniform in `scale`, aspect ratio log-uniform in `ratio`. The first of ten
     attempts that is smaller than the image in both dimensions is erased; if there is none, the
-    image is left as it is. Raises ConfigError for a value out of range.
+    image is unchanged. Raises ConfigError for a value out of range.
     """
 
     p: float = 0.5  # probability that an image is erased

@@ -49,7 +49,7 @@ class Setup:
         return torch.rand(len(self.splits.train_images), generator=generator) < 0.5
 
     def key_epoch(self, epoch: int) -> int:
-        """The epoch in random keys: those of a run that goes on from another go on too."""
+        """Epoch number in random keys; an extension continues the count of its parent."""
         return self.config.first_epoch + epoch
 
 

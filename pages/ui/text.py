@@ -12,7 +12,7 @@ from pages.ui import folders
 
 
 def duration(seconds: float) -> str:
-    """Such as 40 s, 12 min, 3.5 h, 3.0 days."""
+    """Format seconds, for example as "40 s", "12 min", "3.5 h" or "3.0 days"."""
     for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
         if seconds >= 1.5 * size:
             return (
@@ -24,13 +24,13 @@ def duration(seconds: float) -> str:
 
 
 def time_left(status: Status) -> str:
-    """Such as "12 min left"; "about" while it is a first guess. For a status with eta_seconds."""
+    """Time left, such as "12 min left", with "about" until settled. Requires status.eta_seconds."""
     about = "" if status.eta_settled else "about "
     return f"{about}{duration(status.eta_seconds)} left"
 
 
 def percent(fraction: float | None) -> str:
-    """Such as 93.78 %; – for None."""
+    """Format a fraction, such as "93.78 %"; "–" for None."""
     # Round half up, like the browser: in binary, 93.775 is often slightly less.
     return "–" if fraction is None else f"{100 * fraction + 1e-9:.2f} %"
 

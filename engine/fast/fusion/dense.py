@@ -1,6 +1,6 @@
 """Dense blocks that write each feature map once, in bf16 on a CPU.
 
-A dense layer reads the maps of all layers before it. Concatenating them anew for each layer costs
+A dense layer reads the maps of all layers before it. Concatenating them for each layer costs
 time and memory quadratic in the number of layers, and so do the statistics of each layer's norm.
 Here each layer appends its maps to one tensor, and their statistics are computed once. Pleiss et
 al. 2017, "Memory-Efficient Implementation of DenseNets", arXiv 1707.06990, also share the memory,

@@ -151,7 +151,7 @@ def _framed(picture: Image.Image, top: int, left: int, height: int, width: int) 
 
 
 def moved_text(traced: Trace, index: int = 0) -> str:
-    """Such as "3 px down, 1 px left"."""
+    """Offset of the crop, such as "3 px down, 1 px left"."""
     padding, params = traced.pipeline.crop.padding, traced.params.crop
     down, right = padding - int(params.top[index]), padding - int(params.left[index])
     parts = []
@@ -169,7 +169,7 @@ def erased_share(traced: Trace, index: int = 0) -> float:
 
 
 def erased_text(traced: Trace) -> str:
-    """Such as "16.1% erased: 15 px high, 11 px wide"."""
+    """Erased rectangle, such as "16.1% erased: 15 px high, 11 px wide"."""
     _, _, height, width = _rectangle(traced.params.erasing)
     share = erased_share(traced)
     if not share:
@@ -178,7 +178,7 @@ def erased_text(traced: Trace) -> str:
 
 
 def box_text(params: CutMixParams) -> str:
-    """Such as "21.5% pasted: 14 px high, 16 px wide"."""
+    """Pasted box, such as "21.5% pasted: 14 px high, 16 px wide"."""
     height, width = params.bottom - params.top, params.right - params.left
     if not height * width:
         return "Nothing pasted this time"
@@ -204,12 +204,12 @@ def soft_label(stage: Stage, names: list[str], index: int = 0) -> list[tuple[str
 
 
 def label_text(parts: list[tuple[str, float]]) -> str:
-    """Such as "cat 70.0% + dog 30.0%"."""
+    """Soft label, such as "cat 70.0% + dog 30.0%"."""
     return " + ".join(f"{name} {share:.1%}" for name, share in parts)
 
 
 def channels_text(values: tuple[float, ...]) -> str:
-    """Such as "0.491, 0.482, 0.447"."""
+    """Values per channel, such as "0.491, 0.482, 0.447"."""
     return ", ".join(f"{value:.3f}" for value in values)
 
 

@@ -17,8 +17,8 @@ from pages.ui.classify.cards import SMALL, THUMB, Picture, data_address
 from pages.ui.classify.networks import Choice, dataset_title
 from pages.ui.text import plain, shown_name
 
-MAX_PICTURES = 64  # at once
-DRAWN = 12  # test images at once
+MAX_PICTURES = 64  # per upload
+DRAWN = 12  # test images per draw
 
 
 def read_upload(name: str, content: bytes) -> Picture:
