@@ -65,10 +65,7 @@ def load_network(path: Path, compute: Compute) -> Network:
     apply_weights(model, *load_weights(weights), describe_model(choice))
     model = model.to(compute.device, memory_format=compute.memory_format).eval()
     accelerate(model, compute, training=False)
-    try:
-        classes, mean, std = (tuple(info[key]) for key in ("classes", "mean", "std"))
-    except (KeyError, TypeError):
-        raise CheckpointError(f"{run.name}: config.json does not list its classes") from None
+    classes, mean, std = (tuple(info[key]) for key in ("classes", "mean", "std"))
     if len(classes) != choice.num_classes:
         raise CheckpointError(
             f"{run.name}: config.json names {len(classes)} classes, the network has "
