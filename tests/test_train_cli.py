@@ -266,7 +266,7 @@ def test_a_full_disk_is_told_though_the_runs_files_cannot(
     at_step("a", 2, lambda: monkeypatch.setattr("engine.files.replace", full))
     assert train.main(tiny_args(tmp_path, "--name", "a")) == 1
     err = capsys.readouterr().err
-    assert "train.py: run 'a' failed: could not write the run: No space left on device" in err
+    assert "train.py: run 'a' failed: run 'a': status.json cannot be written: No space left" in err
 
 
 def test_as_a_script_it_exits_with_the_code_and_without_a_traceback():

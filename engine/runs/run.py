@@ -155,6 +155,8 @@ class Run:
     @contextlib.contextmanager
     def hold(self, role: str) -> Iterator[RunWriter]:
         """Acquire the lock and yield the writer. Raises RunError if it is held."""
+        if not any(os.path.lexists(self.path / name) for name in ("config.json", "status.json")):
+            raise contents.absent(self.path)  # not a run's folder
         try:
             lock = self._lock(timeout=LOCK_WAIT_S)
             lock.acquire()
