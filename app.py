@@ -116,7 +116,7 @@ def data_sets() -> None:
         elif fetch and fetch.error and not here:
             st.warning(fetch.error)
     if absent and not fetching:
-        with st.expander("Use a mirror"):
+        with st.expander("Use a mirror", key="mirror"):
             for name in absent:
                 st.text_input(
                     f"URL of {data.DATASETS[name].title}",

@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.fixtures_app",
+    "tests.fixtures_browser",
     "tests.fixtures_processes",
     "tests.fixtures_server",
     "tests.fixtures_sessions",

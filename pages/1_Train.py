@@ -10,6 +10,7 @@ from engine.device import memory_bytes, resolve
 from engine.errors import ConfigError, DataError, DataPending
 from engine.estimate import Requirements
 from engine.models.summary import check_memory
+from engine.runs.run import Run
 from pages.ui import charts, choices, folders, frame, live, readings, refresh, tables
 from pages.ui.images import contact_sheet
 from pages.ui.text import markdown, printable
@@ -30,28 +31,39 @@ def page() -> None:
     on_cpu = resolve().device.type == "cpu"
     address = st.query_params.to_dict()
     address = address if frame.entered() else {}
-    choices.prepare_form("minute" if on_cpu else "study", address.get("choices"))
+    # Keyed, and made first on every run: whatever appears above the form, the browser keeps the
+    # form's fields as they are, with half-typed text and the focus.
+    above, inputs = st.container(key="above_form"), st.container(key="form")
+    with above:
+        choices.prepare_form("minute" if on_cpu else "study", address.get("choices"))
     if asked := address.get("run"):
         live.watch(asked)
     elif seen := address.get("watched"):
         live.watch(seen, pin=False)
     statuses = readings.statuses()
     watched = watched_run(statuses)
-    if watched:
-        if st.session_state.pop("just_started", False):
-            st.html(SCROLL_UP, unsafe_allow_javascript=True)
-        live.panel(watched, close)
-        queue(statuses)
-        st.divider()
-        st.subheader("New run", anchor=False)
-    else:
-        queue(statuses)
-        st.write("Choose a network and press **Start training** to watch it learn.")
-    form()
+    with above:
+        watching(watched, statuses)
+    with inputs:
+        form()
     status = readings.status_of(watched) if watched else None
     training = status is not None and status.state in readings.LIVE
     every = refresh.WATCHING_S if training else refresh.INTERVAL_S
     refresh.rerun_on_change(refresh.live_states, statuses, every)
+
+
+def watching(watched: Run | None, statuses: refresh.Pairs) -> None:
+    """The watched run, the queue, and the heading of the form below them."""
+    if not watched:
+        queue(statuses)
+        st.write("Choose a network and press **Start training** to watch it learn.")
+        return
+    if st.session_state.pop("just_started", False):
+        st.html(SCROLL_UP, unsafe_allow_javascript=True)
+    live.panel(watched, close)
+    queue(statuses)
+    st.divider()
+    st.subheader("New run", anchor=False)
 
 
 def form() -> None:
@@ -68,6 +80,8 @@ def form() -> None:
         with st.container(border=True):
             controls.recipe_inputs()
     with right:
+        meaning, start = st.container(key="overview"), st.container(key="start_box")
+    with meaning:
         try:
             config = choices.read(str(folders.DATA_ROOT))
             required = readings.requirements(config.model, config.batch_size)
@@ -87,7 +101,7 @@ def form() -> None:
         except (ConfigError, DataError) as error:
             remember(None)
             st.error(f"This cannot be trained. {told(error)}")
-            st.button("Start training", key="start", type="primary", disabled=True)
+            start.button("Start training", key="start", type="primary", disabled=True)
             return
         remember(config)
         overview(config, required)
@@ -95,6 +109,7 @@ def form() -> None:
             own_images(own, config.data.fit)
         for note in notes:
             st.info(markdown(f"{note[0].upper()}{note[1:]}."))
+    with start:
         start_box(config)
 
 

@@ -18,10 +18,13 @@ def page() -> None:
         st.info("No runs yet. Train a first network: it takes about a minute.")
         st.page_link("pages/1_Train.py", label="Train a network")
         return
-    chosen = table(pairs)
-    if chosen:
-        comparison([run for run, _ in pairs if run.name in chosen])
-    details([run.name for run, _ in pairs], chosen)
+    with st.container(key="table"):
+        chosen = table(pairs)
+    with st.container(key="comparison"):
+        if chosen:
+            comparison([run for run, _ in pairs if run.name in chosen])
+    with st.container(key="details"):
+        details([run.name for run, _ in pairs], chosen)
 
 
 page()

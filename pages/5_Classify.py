@@ -110,7 +110,7 @@ def known_classes(chosen: list[Ready]) -> None:
         if len(classes) <= FEW:
             st.html(cards.class_list(classes, heading))
         else:
-            with st.expander(f"{heading} ({len(classes)})"):
+            with st.expander(f"{heading} ({len(classes)})", key=f"classes_{title}"):
                 st.html(cards.class_list(classes))
     if len(known) > 1:
         first, second = known.values()

@@ -13,7 +13,9 @@ from pages.ui.text import markdown
 
 def extend_form(run: Run) -> None:
     """Ask for the number of epochs to add; show their learning rate, and warnings."""
-    epochs = st.number_input("Epochs to add", min_value=1, value=5, step=1, key="extend_epochs")
+    epochs = st.number_input(
+        "Epochs to add", min_value=1, value=5, step=1, key="extend_epochs", persist_state="session"
+    )
     try:
         config = extension(run, epochs)
     except (ConfigError, RunError) as error:

@@ -49,7 +49,8 @@ def panel(run: Run, close: Callable[[], None] | None = None) -> None:
         st.warning(markdown(sentence))
     by, smoothing, log = chart_options()
     seen = (status.state, tick_of(status))
-    st.fragment(live, run_every=seen[1])(str(run.path), seen, by, smoothing, log)
+    with st.container(key="live"):
+        st.fragment(live, run_every=seen[1])(str(run.path), seen, by, smoothing, log)
     clean_accuracy(run)
 
 
@@ -91,7 +92,8 @@ def live(path: str, seen: tuple[State, float | None], by: str, smoothing: float,
     info = readings.dataset_info(run)
     for sentence in diagnose(status, epochs, len(info["classes"]) if info else 10):
         st.warning(markdown(sentence))
-    curves(records, by, smoothing, log)
+    with st.container(key="curves"):  # not drawn anew when a warning appears above
+        curves(records, by, smoothing, log)
 
 
 def progress(run: Run, status: Status) -> None:
@@ -142,7 +144,7 @@ def clean_accuracy(run: Run) -> None:
     config, weights = readings.config_of(run), run.path / "last.safetensors"
     if config is None or not weights.is_file():
         return
-    with st.expander("Why do train and validation accuracy differ?"):
+    with st.expander("Why do train and validation accuracy differ?", key="why_they_differ"):
         kinds = ("crop", "flip", "erasing", "mixup", "cutmix")
         used = [name for name in kinds if getattr(config.augment, name)]
         st.write(
@@ -184,7 +186,7 @@ def curves(records: list[dict], by: str, smoothing: float, log: bool) -> None:
         with column, st.container(key=f"live_{measure}"):
             spec = charts.curve_spec(measure, by, log and measure == "loss")
             st.vega_lite_chart(rows, spec, alt=f"{measure} of this run, train and validation")
-    with st.expander("Learning rate"):
+    with st.expander("Learning rate", key="learning_rate"):
         st.vega_lite_chart(
             charts.value_rows(records, "step", "lr"),
             charts.line_spec("lr", "step"),
@@ -194,7 +196,7 @@ def curves(records: list[dict], by: str, smoothing: float, log: bool) -> None:
 
 def chart_options() -> tuple[str, float, bool]:
     """(x axis, smoothing, log loss); outside the fragment, so that a tick cannot reset them."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(key="chart_options", horizontal=True, vertical_alignment="bottom"):
         by = st.segmented_control(
             "Curves by",
             ["epoch", "step"],
@@ -236,7 +238,7 @@ def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
         elif status.state is State.QUEUED:
             st.button("Cancel", key="cancel", on_click=ask, args=(run, "cancel"))
         if not running and usable and (run.path / "last.safetensors").is_file():
-            with st.popover("Extend"):
+            with st.popover("Extend", key=f"extend_run_{run.name}"):
                 extend_form(run)
                 st.button(
                     "Extend", key="extend", type="primary", on_click=ask, args=(run, "extend")

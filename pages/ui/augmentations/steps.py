@@ -190,7 +190,7 @@ def whole_batch(traced: Trace, names: list[str]) -> None:
         "Shown before normalization. The network receives normalized pixels: red, green and blue "
         f"from 0 to 1, minus their mean ({mean}), divided by their standard deviation ({std})."
     )
-    with st.expander("The batch as a table"):
+    with st.expander("The batch as a table", key="batch_table"):
         st.dataframe(
             preview.batch_table(traced, names),
             hide_index=True,

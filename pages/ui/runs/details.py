@@ -31,15 +31,17 @@ def details(names: list[str], chosen: list[str]) -> None:
     status = readings.status_of(run) if run else None
     if status is None:
         return
-    live.panel(run)
-    actions(run, status)
+    with st.container(key="panel"):
+        live.panel(run)
+    with st.container(key="actions"):
+        actions(run, status)
     note(run)
     config = readings.config_of(run)
     if config:
-        with st.expander("Configuration"):
+        with st.expander("Configuration", key="configuration"):
             st.code(command(config, run.name), language="bash", wrap_lines=True)
             st.json(config.to_dict(), expanded=1)
-    with st.expander("Log"):
+    with st.expander("Log", key="log"):
         st.code(
             run.log()[-20_000:] or "Nothing has been logged yet.", language=None, wrap_lines=True
         )
@@ -55,7 +57,7 @@ def actions(run: Run, status: Status) -> None:
         if status.state is State.RUNNING:
             st.caption("A run can be renamed or deleted once it has ended.")
             return
-        with st.popover("Rename"):
+        with st.popover("Rename", key=f"rename_run_{run.name}"):
             key = f"new_name_{run.name}"
             st.text_input("New name", value=run.name, key=key, max_chars=80)
             st.button("Rename", key="rename", on_click=rename, args=(run, key))

@@ -118,7 +118,7 @@ def data_inputs() -> None:
         control("data.fit")
     else:
         st.caption(f"{data.DATASETS[st.session_state['dataset']].description}.")
-    with st.expander("Validation and subset"):
+    with st.expander("Validation and subset", key="subset_settings"):
         control("data.holdout")
         control("data.limit")
 
@@ -182,7 +182,7 @@ def recipe_inputs() -> None:
         control("schedule.t_max")
     control("progressive")
     control("tta")
-    with st.expander("Optimizer, seed, precision"):
+    with st.expander("Optimizer, seed, precision", key="optimizer_settings"):
         control("optim.optimizer", on_change=_follow_optimizer)
         control("precision")
         controls("optim.momentum", "optim.weight_decay")

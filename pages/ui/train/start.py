@@ -21,13 +21,26 @@ LONG_S = 3600.0  # a run that takes longer asks first
 
 def start_box(config: RunConfig) -> None:
     """What the run will take, its name, the button, and the run as a command and as a link."""
-    total = estimate_line(config)
+    with st.container(key="estimate"):
+        total = estimate_line(config)
     form, suggested = st.session_state, suggest_name(folders.RUN_ROOT, config)
     if not form.get("run_name"):  # emptied, or not kept while the box was off screen
         form["name_edited"] = False
     if not form.get("name_edited") and form.get("run_name") != suggested:
         form["name_before"], form["run_name"] = form.get("run_name"), suggested
     st.text_input("Name", key="run_name", on_change=name_edited, max_chars=80, **keep())
+    with st.container(key="start_run"):
+        start_button(config, suggested, total)
+    name = st.session_state["run_name"]
+    with st.expander("Copy as command, or as a link", key="command_and_link"):
+        st.code(command(config, name), language="bash", wrap_lines=True)
+        address = urlsplit(st.context.url or "http://localhost:8501/Train")
+        link = f"{address.scheme}://{address.netloc}{address.path}?choices={quote(choices.encode(config))}"
+        st.code(link, language=None, wrap_lines=True)
+
+
+def start_button(config: RunConfig, suggested: str, total: float | None) -> None:
+    """The button, which asks first if the run is expected to take long, and notes about it."""
     dataset = config.data.dataset
     if dataset in data.DATASETS and not data.is_available(dataset, folders.DATA_ROOT):
         st.info(
@@ -37,7 +50,7 @@ def start_box(config: RunConfig) -> None:
     busy = not process.worker().idle
     label, key = ("Add to queue", "queue") if busy else ("Start training", "start")
     if total and total > LONG_S:
-        with st.popover(label, key=key, type="primary"):
+        with st.popover(label, key="start", type="primary"):  # one key: it stays open
             st.write(
                 f"This takes about **{duration(total)}** on this machine. "
                 "It can be paused and resumed."
@@ -49,12 +62,6 @@ def start_box(config: RunConfig) -> None:
         st.caption("Another run is training; this one starts after it.")
     if problem := st.session_state.pop("start_problem", None):
         st.error(problem)
-    name = st.session_state["run_name"]
-    with st.expander("Copy as command, or as a link"):
-        st.code(command(config, name), language="bash", wrap_lines=True)
-        address = urlsplit(st.context.url or "http://localhost:8501/Train")
-        link = f"{address.scheme}://{address.netloc}{address.path}?choices={quote(choices.encode(config))}"
-        st.code(link, language=None, wrap_lines=True)
 
 
 def estimate_line(config: RunConfig) -> float | None:

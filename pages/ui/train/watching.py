@@ -61,7 +61,7 @@ def queue(statuses: list[tuple[Run, Status]]) -> None:
         return
     turns = {path: turn for turn, path in enumerate(mine)}
     others.sort(key=lambda pair: (pair[1].state is not State.RUNNING, turns.get(pair[0].path, -1)))
-    with st.expander(f"Queue: {len(waiting)} waiting", expanded=True):
+    with st.expander(f"Queue: {len(waiting)} waiting", expanded=True, key="waiting"):
         for run, status in others:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.badge(status.state.value, color=live.COLOURS.get(status.state, "orange"))

@@ -1,4 +1,4 @@
-"""A real server and a real Chromium."""
+"""A real Chromium. A plugin (see conftest.py in the root): two folders of tests use it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ READY = "[data-testid=stApp][data-test-script-state=notRunning]"
 # Opened at a page's own address, Streamlit's client asks for its health there first, then at the
 # root: a 404 that every multipage app logs, and no fault of this one.
 EXPECTED = ("/_stcore/health", "/_stcore/host-config")
-SCREENSHOTS = Path(__file__).parent / "screenshots"
+SCREENSHOTS = Path(__file__).parent / "browser" / "screenshots"
 
 
 @pytest.fixture(scope="session")
