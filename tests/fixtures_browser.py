@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -19,11 +19,13 @@ READY = "[data-testid=stApp][data-test-script-state=notRunning]"
 # Opened at a page's own address, Streamlit's client asks for its health there first, then at the
 # root: a 404 that every multipage app logs, and no fault of this one.
 EXPECTED = ("/_stcore/health", "/_stcore/host-config")
+TIMEOUT_MS = 60_000  # a guard against hanging for ever, not a measure of speed
 SCREENSHOTS = Path(__file__).parent / "browser" / "screenshots"
 
 
 @pytest.fixture(scope="session")
 def chromium(chromium_path):
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path, args=ARGUMENTS)
         yield browser
@@ -41,7 +43,7 @@ def tab(chromium, server):
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(TIMEOUT_MS)
         page.on("console", lambda message: errors.append(message) if is_error(message) else None)
         page.on("pageerror", lambda error: errors.append(error))
         page.goto(server.url + address)

@@ -15,7 +15,6 @@ from tests.fixtures_server import REPOSITORY
 
 EXPANDERS = ("Validation and subset", "Optimizer, seed, precision", "Copy as command, or as a link")
 NAME, SEED = ".st-key-run_name input", ".st-key-seed input"
-REFRESH_MS = 30_000  # longer than any interval from one look at all runs to the next
 
 
 def open_expanders(page: Page, *labels: str) -> None:
@@ -70,7 +69,7 @@ def test_the_form_is_kept_while_runs_start_wait_and_end(half_filled, server, tin
     first, second = (runs.create(server.runs, name, tiny()) for name in ("first", "second"))
     with first.hold("a test") as writer:
         writer.begin((State.QUEUED,))
-        expect(page.get_by_role("heading", name="first")).to_be_visible(timeout=REFRESH_MS)
+        expect(page.get_by_role("heading", name="first")).to_be_visible()
         expect(page.get_by_text("Queue: 1 waiting")).to_be_visible()
         settle(page)
         assert_kept(page, "half-a-na")
@@ -93,12 +92,12 @@ def test_the_form_is_kept_when_another_tab_starts_a_run(half_filled, tab, server
     page, other = half_filled, tab("/Train")
     other.locator(".st-key-start button").click()
     expect(other.locator(".st-key-stop button")).to_be_visible()
-    expect(page.locator(".st-key-stop button")).to_be_visible(timeout=REFRESH_MS)
+    expect(page.locator(".st-key-stop button")).to_be_visible()
     expect(page.locator(".st-key-queue button")).to_be_visible()
     settle(page)
     assert_kept(page, "half-a-na")
     other.locator(".st-key-stop button").click()
-    expect(page.locator(".st-key-start button")).to_be_visible(timeout=REFRESH_MS)
+    expect(page.locator(".st-key-start button")).to_be_visible()
     settle(page)
     assert_kept(page, "half-a-na")
     page.keyboard.type("me")
@@ -120,7 +119,7 @@ def test_the_run_page_is_kept_while_other_runs_change(tab, server, settle):
     table = page.locator("[class*='st-key-runs_table']").last
     before = table.get_attribute("class")  # it tells which runs the table lists
     write_run(server.runs, "later", 3, lr=0.1)
-    expect(table).not_to_have_class(before, timeout=REFRESH_MS)
+    expect(table).not_to_have_class(before)
     settle(page)
     assert_typing(page, "half-a-na")
     assert_open(page, "Configuration", "Log")
