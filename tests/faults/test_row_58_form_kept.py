@@ -6,11 +6,13 @@ import ast
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from playwright.sync_api import Page, expect
 
 from bench.ui import write_run
 from engine import runs
 from engine.runs.run import State
+from engine.worker import Worker
 from tests.fixtures_server import REPOSITORY
 
 EXPANDERS = ("Validation and subset", "Optimizer, seed, precision", "Copy as command, or as a link")
@@ -141,3 +143,18 @@ def test_whatever_folds_has_a_key():
     """Without a key, what is open belongs to a position on the page, and is lost with it."""
     paths = [REPOSITORY / "app.py", *(REPOSITORY / "pages").rglob("*.py")]
     assert [line for path in paths for line in unkeyed(path)] == []
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_start_returns_although_the_worker_leaves_a_run_later_than_its_files_tell(
+    ended, app, finished, runs_root, tiny, monkeypatch
+):
+    run = finished("left") if ended else runs.create(runs_root, "left", tiny())
+    monkeypatch.setattr(Worker, "current", run)
+    monkeypatch.setattr(Worker, "idle", False)
+    looks, fragment = set(), st.fragment
+    noted = lambda f, run_every=None: looks.add(f.__name__) or fragment(f)  # noqa: E731
+    monkeypatch.setattr(st, "fragment", noted)
+    at = app("pages/1_Train.py")
+    assert not at.exception and at.button(key="queue")
+    assert ("await_idle" in looks) == ended

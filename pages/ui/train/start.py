@@ -60,8 +60,23 @@ def start_button(config: RunConfig, suggested: str, total: float | None) -> None
         st.button(label, key=key, type="primary", on_click=start, args=(config, suggested))
     if busy:
         st.caption("Another run is training; this one starts after it.")
+        if is_ending():
+            st.fragment(await_idle, run_every=AWAIT_S)()
     if problem := st.session_state.pop("start_problem", None):
         st.error(problem)
+
+
+def is_ending() -> bool:
+    """Whether the worker is about to leave a run that its files already show as ended."""
+    run = process.worker().current
+    status = readings.status_of(run) if run else None
+    return status is not None and status.state not in readings.LIVE
+
+
+def await_idle() -> None:
+    """Rerun the page, which offers the queue only, once a run would start at once."""
+    if process.worker().idle:
+        st.rerun()
 
 
 def estimate_line(config: RunConfig) -> float | None:
