@@ -92,6 +92,9 @@ def test_the_form_is_kept_while_runs_start_wait_and_end(half_filled, server, tin
 
 def test_the_form_is_kept_when_another_tab_starts_a_run(half_filled, tab, server, settle):
     page, other = half_filled, tab("/Train")
+    other.locator(".st-key-epochs input").fill("3000")  # it must not end before it is seen
+    other.locator(".st-key-epochs input").press("Enter")
+    settle(other)
     other.locator(".st-key-start button").click()
     expect(other.locator(".st-key-stop button")).to_be_visible()
     expect(page.locator(".st-key-stop button")).to_be_visible()
