@@ -111,8 +111,8 @@ def test_the_form_is_kept_when_another_tab_starts_a_run(half_filled, tab, server
     settle(page)
     assert_open(page, *EXPANDERS)
     expect(page.locator(".st-key-epochs input")).to_have_value("7")
-    page.locator(".st-key-stop button").click()
-    expect(page.get_by_text("Stopped after")).to_be_visible()
+    expect(page.get_by_text("Finished after")).to_be_visible()
+    assert_open(page, *EXPANDERS)
 
 
 def test_the_run_page_is_kept_while_other_runs_change(tab, server, settle):
