@@ -8,7 +8,7 @@ import torch
 from bench import accuracy, augment, inference, report, throughput, ui
 from engine.runs.run import Run
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 TINY = ["--repeats", "2"]
 RUNS = {
     "throughput": (

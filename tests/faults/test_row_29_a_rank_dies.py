@@ -10,7 +10,10 @@ import pytest
 import train
 from engine.runs.run import Run, State
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds ranks in Linux's /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="finds ranks in Linux's /proc"),
+    pytest.mark.slow,
+]
 EPOCHS = 60  # of 3 steps: some seconds
 LONG = ("--name", "long", "--norm", "group", "-e", EPOCHS)
 

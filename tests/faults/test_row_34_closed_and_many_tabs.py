@@ -71,6 +71,7 @@ def test_row_34_a_run_goes_on_when_its_tab_is_closed(start, session, active, wai
     assert "Pause" in later.texts and later.charts >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the server's memory from /proc")
 def test_row_34_fifty_tabs_poll_a_run_that_goes_on(server, start, session, active, wait_for):
     first, run = start("watched")

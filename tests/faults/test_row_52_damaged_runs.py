@@ -177,6 +177,7 @@ def test_row_52_no_page_ends_in_an_error_and_every_run_is_shown(app, whole, page
         assert f"All {len(names) + 1} runs" in links
 
 
+@pytest.mark.slow
 def test_row_52_every_damaged_run_opens(app, whole, tmp_path, monkeypatch):
     for name in damaged_runs(whole, (FILES[:1], FILES[1:2], FILES[2:])):
         alone = tmp_path / "alone" / name  # or every rerun would draw the table of them all

@@ -27,7 +27,7 @@ from tests.engine.fast.comparison import (
 pytest.importorskip("numba", reason="numba is installed on x86 only")
 import numba
 
-pytestmark = pytest.mark.usefixtures("one_thread", "on_any_cpu")
+pytestmark = [pytest.mark.usefixtures("one_thread", "on_any_cpu"), pytest.mark.slow]
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two CPUs")
