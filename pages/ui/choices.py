@@ -1,4 +1,4 @@
-"""Values of the Train form: from a RunConfig to the widgets and back, and as a link."""
+"""Conversion of the Train form to a RunConfig and back, and to a link."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from engine.presets import PRESETS
 from engine.settings import changed, get_field
 
 OWN_IMAGES = "own"  # the data set choice that asks for a path
-AUGMENTATIONS = {  # the switches of the form's one row of pills: key, label
+AUGMENTATIONS = {  # key: label of the switches, which share one row of pills
     s.key: s.label
     for s in SETTINGS.values()
     if s.path.startswith("augment.") and s.kind is bool and s.when is None
 }
-# Settings whose widget holds something else than their value, and those that have no widget.
+# Settings whose widget has a value of another type, or that have no widget.
 EXCEPTIONS = {
     *(f"augment.{key}" for key in AUGMENTATIONS),
-    *("model.activation", "model.norm"),  # None is shown as the architecture's own
+    *("model.activation", "model.norm"),  # None is displayed as the architecture's default
     *("data.dataset", "data.root", "data.url", "device"),
     "schedule.milestones",  # a text
 }
@@ -47,11 +47,11 @@ def fill(config: RunConfig) -> None:
 
 
 def read(root: str) -> RunConfig:
-    """The config that the form shows. Raises ConfigError for what cannot work."""
+    """The config of the form. Raises ConfigError naming the first invalid setting."""
     form = st.session_state
     values: dict[str, Any] = {s.path: _entered(form[s.key]) for s in PLAIN}
     own = ARCHITECTURES[form["arch"]]
-    # The architecture's own choice is left open, so that commands and names stay short.
+    # The architecture's defaults become None, so that commands and names stay short.
     values["model.activation"] = _unless(form["activation"], own.activation)
     values["model.norm"] = _unless(form["norm"], own.norm)
     values["model.whitening"] = form["whitening"] and not own.whitening
@@ -65,7 +65,7 @@ def read(root: str) -> RunConfig:
         values["data.url"] = form.get(f"mirror_{values['data.dataset']}", "").strip() or None
     values |= {f"augment.{name}": name in form["augment"] for name in AUGMENTATIONS}
     values["schedule.milestones"] = form["milestones"]
-    for setting in SETTINGS.values():  # what is hidden at the moment
+    for setting in SETTINGS.values():  # settings whose widgets are hidden
         if setting.strict and values[setting.when.path] not in setting.when.values:
             values[setting.path] = setting.default
     values["schedule.milestones"] = _milestones(values["schedule.milestones"])
@@ -73,7 +73,7 @@ def read(root: str) -> RunConfig:
 
 
 def prepare_form(first: str, shared: str | None) -> None:
-    """Fill the form: with shared choices (see encode), else at first with a preset."""
+    """Fill the form from a link (see encode), or on the first visit from the preset `first`."""
     if shared:
         try:
             fill(decode(shared))
@@ -94,9 +94,9 @@ def matching_preset(root: str) -> str | None:
 
 
 def encode(config: RunConfig) -> str:
-    """The choices that differ from the defaults, for an address.
+    """Settings that differ from the defaults, as JSON for the URL.
 
-    Not where downloads are kept; one's own images are a path, and nothing without it.
+    Movable settings, such as the data folder, are left out. The user's own images are a path.
     """
     differs = {s.path: value for s, value in changed(config, RunConfig()) if s.path in LINKED}
     return json.dumps(differs, separators=(",", ":"))

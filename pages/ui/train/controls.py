@@ -1,4 +1,4 @@
-"""The widgets of the Train form; what they hold is in pages.ui.choices."""
+"""Widgets of the Train form. pages.ui.choices converts their values to a RunConfig and back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pages.ui.choices import AUGMENTATIONS, OWN_IMAGES, fill
 
 
 def keep(**extra: Any) -> dict[str, Any]:
-    """What every input shares: its value outlives a visit to another page."""
+    """Arguments common to all inputs: the value is kept while another page is open."""
     return {"persist_state": "session", **extra}
 
 
@@ -38,7 +38,7 @@ def control(path: str, **more: Any) -> None:
     elif setting.kind is str:
         st.text_input(setting.label, placeholder=setting.none, **options)
     else:
-        # Without bounds: a value outside is read, and refused in words, rather than held back.
+        # No bounds: the browser would discard a value out of range without a message to the server.
         st.number_input(
             _label(setting),
             value=None if setting.optional else "min",
@@ -67,10 +67,10 @@ def _help(setting: Setting) -> str:
 
 
 def preset_input(shown: str | None) -> None:
-    """The choice of a preset; `shown` is the one that the form matches.
+    """Preset selection. shown: the preset that the form matches, or None.
 
-    Each time that is another one, so is its key: a value of before a change, which the browser may
-    send late, is then known to be of a control that is no more. It would undo that change.
+    The key changes whenever `shown` does. A selection that the browser sends late then belongs to
+    an old key and is ignored; otherwise it would undo the latest change of the form.
     """
     number, before = st.session_state.get("preset_control", (0, ""))
     if shown != before:
@@ -98,7 +98,7 @@ def _apply_preset(number: int) -> None:
 
 
 def own_layers() -> None:
-    """A new architecture starts with its own activation and norm."""
+    """Set activation and norm to the defaults of the selected architecture."""
     own = ARCHITECTURES[st.session_state["arch"]]
     st.session_state["activation"], st.session_state["norm"] = own.activation, own.norm
 
@@ -139,7 +139,7 @@ def model_inputs() -> None:
 
 
 def _follow_optimizer() -> None:
-    """Give the optimizer its usual rate, unless another rate was chosen."""
+    """Set the usual learning rate of the selected optimizer, unless the user chose another."""
     form = st.session_state
     if form["lr"] in {usual_lr(name) for name in OPTIMIZERS}:
         form["lr"] = usual_lr(form["optimizer"])
