@@ -219,7 +219,7 @@ def _resume_command(run: Run, group: Group) -> str:
 
 
 def _with_flag(error: Exception) -> str:
-    """The message with the flag in front that a person has to change."""
+    """The message, prefixed with the flag to change."""
     setting = SETTINGS.get(getattr(error, "field", ""))
     flag = setting and setting.flag
     return one_line(f"{flag}: {str(error).partition(': ')[2]}" if flag else str(error))

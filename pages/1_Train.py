@@ -151,7 +151,7 @@ def overview(config: RunConfig, required: Requirements) -> None:
 
 
 def own_images(own: readings.OwnImages, fit: str) -> None:
-    """How a person's own images were read: splits and classes, samples, what to know of them."""
+    """Splits and classes of the user's own images, samples, notes and warnings."""
     train, test = (sum(row[column] for row in own.counts) for column in (1, 2))
     st.write(f"**{len(own.counts):,} classes**: {train:,} training images, {test:,} test images")
     st.image(

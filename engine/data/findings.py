@@ -1,4 +1,4 @@
-"""What an import finds that a person should know, as lines of text."""
+"""Findings of an import that the user should see, as lines of text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from engine.data.layout import Sample, some
 
-NEARLY_SQUARE = 0.95  # shorter to longer side from which no crop or padding is told
+NEARLY_SQUARE = 0.95  # ratio of shorter to longer side above which crop or padding is not reported
 
 
 @dataclass
 class Findings:
-    """Images that the decoding changes more than a person may expect."""
+    """Images that decoding changes more than the user may expect."""
 
     fit: str
     oblong: list[tuple[float, str]] = field(default_factory=list)  # (shorter/longer side, name)

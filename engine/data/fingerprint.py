@@ -1,4 +1,4 @@
-"""Fingerprint of a data set: what its images and labels are, wherever they lie."""
+"""Fingerprint of a data set: its identity by contents, independent of its path."""
 
 import hashlib
 from dataclasses import replace
@@ -10,10 +10,10 @@ from engine.data.types import ImageData
 
 
 def with_fingerprint(data: ImageData) -> ImageData:
-    """The data with its fingerprint, which is computed unless it is there already.
+    """Add the fingerprint to `data`, unless it has one.
 
-    For each split the number of images and the SHA-256 of the uint8 images and of the int64
-    labels, both in their order. About 0.2 s for 60,000 images.
+    For each split: the number of images, and SHA-256 digests of the uint8 images and of the int64
+    labels, in order. About 0.2 s for 60,000 images.
     """
     if data.fingerprint:
         return data

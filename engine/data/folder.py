@@ -28,7 +28,7 @@ from engine.data.zip_names import LEGACY
 from engine.errors import DataError
 from engine.files import open_regular, read_regular
 
-NAMED = 10  # at most so many damaged images in a message
+NAMED = 10  # damaged images in a message, at most
 _HASH_CHUNK = 2**20
 
 

@@ -16,7 +16,7 @@ from engine.errors import DataError
 VERSION = 2  # of the decoded pixels; increment when they change, to invalidate caches
 _TOO_MANY = f"more than {MAX_PIXELS // 10**6} megapixels"
 _DRAFT_SIZE = 4 * IMAGE_SIZE  # a JPEG may be decoded at a reduced size, at least this
-DARK_BITS = 14  # 16-bit images whose values use so many bits or fewer come out dark
+DARK_BITS = 14  # 16-bit images that use at most this many bits decode to a dark image
 
 
 def open_rgb(content: bytes) -> Image.Image:

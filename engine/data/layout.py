@@ -14,7 +14,7 @@ from engine.randomness import Purpose, keyed_generator
 VERSION = 3  # of these rules; increment when they change, to invalidate caches
 TEST_FRACTION = 0.2  # of each class, where there is no test split
 SPLIT_SEED = 0
-NAMED = 5  # at most so many examples in a message
+NAMED = 5  # examples in a message, at most
 EXPECTED = "expected train/<class>/<image> and test/<class>/<image>, or <class>/<image>"
 
 Parts = tuple[str, ...]  # the components of a relative path

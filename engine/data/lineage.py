@@ -16,15 +16,15 @@ from engine.data.types import ImageData
 
 @dataclass(frozen=True)
 class Training:
-    """One training of a lineage: enough to tell the images and the random keys that it used."""
+    """One training of a lineage: what determines the images and random keys that it used."""
 
-    images: str | None  # identity of the training images, see `identity`; None: not known
+    images: str | None  # see `identity`; None: unknown
     classes: tuple[str, ...] = ()
     seed: int = 0
     holdout: int = 0
     limit: int | None = None
-    epochs: int = 0  # the last epoch that its random keys name
-    avoids: bool = True  # whether it held out images that no training before it had used
+    epochs: int = 0  # last epoch of its random keys
+    avoids: bool = True  # whether its holdout avoided images of earlier trainings
 
 
 UNKNOWN = Training(images=None)
@@ -39,13 +39,13 @@ def identity(fingerprint: dict[str, Any]) -> str:
 def stored(info: dict[str, Any] | None) -> list[Training] | None:
     """The lineage of the initial weights of a run, from its Run.dataset_info.
 
-    None for a run of an older version, which kept none.
+    None for a run made before lineages were stored.
     """
     if not info or "lineage" not in info:
         return None
     try:
         return [Training(**{**each, "classes": tuple(each["classes"])}) for each in info["lineage"]]
-    except (TypeError, KeyError):  # damaged, or of a newer version
+    except (TypeError, KeyError):  # damaged, or from a newer version
         return [UNKNOWN]
 
 
@@ -71,17 +71,17 @@ def trained_on(lineage: Sequence[Training], data: ImageData) -> Tensor:
 
 
 def may_include(lineage: Sequence[Training], data: ImageData) -> bool:
-    """Whether the lineage may have been trained on images of `data`, as far as can be told.
+    """Whether the lineage may have been trained on images of `data` that `trained_on` misses.
 
-    So it is where a training's images are not known, or are others of the same classes, such as
-    those of an earlier version of the data set.
+    True if the images of a training are unknown, or if another data set shares classes with `data`,
+    such as an earlier version of it.
     """
     others = [each for each in lineage if each not in _on(lineage, data)]
     return any(t.images is None or set(t.classes) & set(data.classes) for t in others)
 
 
 def epochs_done(lineage: Sequence[Training], data: ImageData, seed: int) -> int:
-    """The last epoch whose random keys the lineage has used on the images of `data`."""
+    """Last epoch whose random keys (with this seed) were used on the images of `data`."""
     return max((t.epochs for t in _on(lineage, data) if t.seed == seed), default=0)
 
 

@@ -56,7 +56,7 @@ def format_duration(seconds: float) -> str:
 
 
 class Watch:
-    """Hands progress on at a bounded pace, and raises Cancelled once a person asked for it."""
+    """Rate-limits progress reports, and raises Cancelled on request."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Watch:
         self._history: deque[tuple[float, int]] = deque(maxlen=RATE_REPORTS)
 
     def check(self) -> None:
-        """Raise Cancelled if a person asked to end."""
+        """Raise Cancelled if cancellation was requested."""
         if self._cancelled is not None and self._cancelled():
             raise Cancelled("cancelled")
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from engine.data.progress import Watch
 
-NAMED = 10  # at most so many classes in the description of a split
+NAMED = 10  # classes in the description of a split, at most
 IMAGE_SIZE = 32  # pixels; height and width of the input of every network
 
 

@@ -126,7 +126,7 @@ def read_status(folder: Path) -> Status:
 
 
 def recover_status(folder: Path, state: State, message: str = "") -> Status:
-    """What the other files tell of a run whose status.json is damaged."""
+    """Status of a run whose status.json is damaged, recovered from its other files."""
     status = Status(state=state, message=message)
     with contextlib.suppress(OSError):
         created = max(0.0, (folder / "config.json").stat().st_mtime)

@@ -1,4 +1,4 @@
-"""Extension of a run: a new run that starts from its last weights, with a schedule of its own."""
+"""Extension of a run: a new run from its last weights, with a new schedule."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from engine.runs.run import Run, Status
 def extension(run: Run, epochs: int) -> RunConfig:
     """The config of a run of `epochs` epochs from the last weights of `run`.
 
-    The schedule of the run is begun afresh, with at most one epoch of warm-up. One of steps ends
-    far below its peak, to which there is no way back without losing what was learned: it is
-    extended by a cosine from the rate before its last step down, to 0.
+    The schedule restarts, with at most one epoch of warm-up. A multi_step schedule ends far below
+    its peak, and training at the peak again would undo what was learned; it is extended by cosine
+    annealing to 0 from the rate before its last milestone.
 
-    Raises ConfigError if epochs is out of range, RunError if the run is gone.
+    Raises ConfigError if epochs is out of range, RunError if the run does not exist.
     """
     config, status = run.config(), run.status()
     schedule = dataclasses.replace(
@@ -37,7 +37,7 @@ def extension(run: Run, epochs: int) -> RunConfig:
 
 
 def describe_schedule(config: RunConfig) -> str:
-    """How the learning rate of an extension goes, in words."""
+    """Description of an extension's learning rate schedule."""
     peak, kind = f"{config.optim.lr:g}", config.schedule.kind
     words = {
         "cosine_annealing": f"a cosine from {peak} to 0",

@@ -1,4 +1,4 @@
-"""Initial weights of a run: found, checked against its network and data, and their lineage."""
+"""Initial weights of a run: lookup, checks against network and data set, and lineage."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from engine.runs.checkpoint import (
 from engine.runs.compare import data_differences
 from engine.runs.run import Run
 
-NAMED = 5  # at most so many classes in a note
+NAMED = 5  # classes listed in a note, at most
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Initial:
 
     weights: dict[str, Tensor]
     header: dict[str, str]
-    model: ModelConfig  # the run's network with as many classes as the weights have
-    replaces_head: bool  # the last layer is new, since the classes are others
+    model: ModelConfig  # the run's network, with the number of classes of the weights
+    replaces_head: bool  # the classes differ, so the last layer is initialized anew
 
 
 def find(config: RunConfig, root: Path) -> Path:
@@ -57,10 +57,10 @@ def find(config: RunConfig, root: Path) -> Path:
 
 
 def check(config: RunConfig, root: Path, classes: Sequence[str] | None = None) -> list[str]:
-    """Notes on how the initial weights of `config` are used, without reading the weights.
+    """Notes on the use of the initial weights of `config`. Reads the header of the file only.
 
-    classes: of the data set; None while it is not loaded. Raises ConfigError, which names what
-    differs, if the weights do not fit the network, whatever the classes.
+    classes: of the data set; None before it is loaded. Raises ConfigError listing the
+    differences if the weights do not fit the network, apart from the last layer.
     """
     path = find(config, root)
     model = _fitting_model(config, path)
@@ -89,7 +89,7 @@ def check(config: RunConfig, root: Path, classes: Sequence[str] | None = None) -
 
 
 def load(config: RunConfig, root: Path, classes: Sequence[str]) -> Initial:
-    """Read the initial weights of `config`, for a data set of these classes.
+    """Load the initial weights of `config` for a data set with these classes.
 
     Raises ConfigError as `check` does.
     """
@@ -112,13 +112,13 @@ def make_model(initial: Initial, model: ModelConfig, seed: int) -> nn.Module:
 def find_lineage(config: RunConfig, root: Path, info: ImageData) -> list[Training]:
     """The trainings that led to the initial weights of `config`, oldest first.
 
-    info: the data set of the run, which trainings of older versions are compared with.
+    info: data set of the run; runs made before fingerprints were stored are compared with it.
     """
     return _lineage_of(Run(find(config, root).parent), info.describe(), frozenset())
 
 
 def _fitting_model(config: RunConfig, path: Path) -> ModelConfig:
-    """The network of `config` with as many classes as the weights have. Raises ConfigError."""
+    """The network of `config` with the number of classes of the weights. Raises ConfigError."""
     try:
         shapes, header = read_shapes(path)
         network = build_on_meta(**config.model.arguments)
@@ -133,11 +133,11 @@ def _fitting_model(config: RunConfig, path: Path) -> ModelConfig:
 
 
 def _known_classes(weights: Path, count: int) -> tuple[str, ...] | None:
-    """The classes of the run in whose folder the weights are; None if they are not known."""
+    """Class names of the run that the weights belong to; None if unknown."""
     try:
         info = Run(weights.parent).dataset_info() or {}
         classes = tuple(info["classes"])
-    except (ValueError, KeyError, TypeError):  # not in the folder of a run, or a damaged one
+    except (ValueError, KeyError, TypeError):  # not in a run's folder, or the run is damaged
         return None
     return classes if len(classes) == count else None
 
@@ -149,11 +149,11 @@ def _named(classes: Sequence[str]) -> str:
 
 
 def _lineage_of(run: Run, described: dict[str, Any], below: frozenset[Path]) -> list[Training]:
-    """The lineage of a run's weights, with its own training; `below`: the runs that led here."""
+    """Lineage of a run's weights, its own training included. below: descendants visited so far."""
     try:
         config, known = run.config(), run.dataset_info()
         before = lineage.stored(known)
-    except (ValueError, TypeError, KeyError):  # no run, or one of an unknown version
+    except (ValueError, TypeError, KeyError):  # not a run, or of an unknown version
         return [UNKNOWN]
     if known is None or run.path in below:
         return [UNKNOWN]
@@ -166,7 +166,7 @@ def _lineage_of(run: Run, described: dict[str, Any], below: frozenset[Path]) -> 
         config.first_epoch + config.epochs,
         avoids=before is not None,
     )
-    if before is None:  # of an older version, which kept no lineage
+    if before is None:  # made before lineages were stored
         before = []
         if config.pretrained:
             with contextlib.suppress(ConfigError):
@@ -177,7 +177,7 @@ def _lineage_of(run: Run, described: dict[str, Any], below: frozenset[Path]) -> 
 
 
 def _images_of(known: dict[str, Any], described: dict[str, Any]) -> str:
-    """Identity of a run's training images; those of older runs are compared with `described`."""
+    """Identity of a run's training images, "" if unknown; older runs compare to `described`."""
     if not known.get("fingerprint") and not data_differences(known, described):
         known = described
     return lineage.identity(known["fingerprint"]) if known.get("fingerprint") else ""

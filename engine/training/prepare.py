@@ -49,11 +49,11 @@ class Prepared:
     parameters: int  # count
     header: dict[str, str]  # of its weights' files, from describe_model
     initial: Initial | None  # weights to start from
-    lineage: list[Training] | None  # of those; None: resumed, of a version that kept none
-    notes: list[str]  # for a person, on how the initial weights are used
+    lineage: list[Training] | None  # of `initial`; None: unknown (an older run resumed)
+    notes: list[str]  # messages on the use of the initial weights
 
     def dataset_info(self) -> dict[str, Any]:
-        """What the run keeps of its data set and of the trainings before it."""
+        """Contents of `dataset_info` in config.json: the data set and the lineage."""
         kept = {} if self.lineage is None else {"lineage": lineage.to_dicts(self.lineage)}
         return {**self.info.describe(), **kept}
 
@@ -120,7 +120,7 @@ def prepare(
 def _split(
     config: RunConfig, info: ImageData, before: list[Training], device: torch.device
 ) -> Splits:
-    """The images of a run, of which those that its initial weights were trained on are noted."""
+    """Split the data set, marking images that the initial weights were trained on."""
     choice = config.data
     splits = split(
         info,
@@ -130,7 +130,7 @@ def _split(
         device=device,
         avoid=lineage.trained_on(before, info) if before else None,
     )
-    # Test images of one's own may be drawn anew from all images when some are added.
+    # Without splits of its own, a folder's test images are redrawn when images are added.
     may_mix = not splits.val_is_test or choice.dataset not in data.DATASETS
     if may_mix and not splits.val_seen and lineage.may_include(before, info):
         splits = dataclasses.replace(splits, val_seen=None)

@@ -73,7 +73,7 @@ def fail(writer: RunWriter, error: BaseException) -> None:
 
 
 def explain(error: BaseException) -> str:
-    """One line for a person: what went wrong, and what to try."""
+    """One-line message: what went wrong, and what to try."""
     text = (str(error).strip().splitlines() or [""])[0]
     memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)

@@ -92,7 +92,7 @@ def live(path: str, seen: tuple[State, float | None], by: str, smoothing: float,
     info = readings.dataset_info(run)
     for sentence in diagnose(status, epochs, len(info["classes"]) if info else 10):
         st.warning(markdown(sentence))
-    with st.container(key="curves"):  # not drawn anew when a warning appears above
+    with st.container(key="curves"):  # keeps its place when a warning appears above
         curves(records, by, smoothing, log)
 
 

@@ -197,7 +197,7 @@ def initial_notes(config: RunConfig) -> list[str]:
 
 @dataclass(frozen=True)
 class OwnImages:
-    """What the page shows of a person's own images."""
+    """Description of the user's own images for the page."""
 
     counts: list[tuple[str, int, int]]  # of each class: its name, training and test images
     notes: tuple[str, ...]
@@ -206,7 +206,7 @@ class OwnImages:
 
 
 def own_images(dataset: str, fit: str) -> OwnImages:
-    """How a person's own images were read. Raises DataError, DataPending while they are read."""
+    """Result of reading the user's own images. Raises DataError; DataPending while reading."""
     found, problem = _own_images(dataset, fit, version(dataset))
     if found is None:
         raise DataError(problem)

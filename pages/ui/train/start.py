@@ -119,7 +119,7 @@ def start(config: RunConfig, suggested: str) -> None:
         if now != config:
             seconds = process.epoch_seconds(now)
             if seconds and seconds * now.epochs > LONG_S:
-                return  # the page, drawn anew, asks first
+                return  # the rerun asks for confirmation first
             config, suggested = now, suggest_name(folders.RUN_ROOT, now)
         edited = form.get("name_edited")
         if not edited and (same := live.live_twin(config)):  # a slow double click
@@ -142,7 +142,7 @@ def start(config: RunConfig, suggested: str) -> None:
 
 
 def name_edited() -> None:
-    """Keep a name that a person typed; an emptied one is suggested again."""
+    """Keep a name that the user typed; suggest one again if it was cleared."""
     name = st.session_state["run_name"].strip()
     st.session_state["name_edited"] = bool(name) and name != st.session_state.get("name_before")
 
