@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision import transforms
 
 from bench import report
-from bench.throughput import Step
+from bench.throughput import Step, config_of
 from engine import allocator
 from engine.augment import Pipeline, RandomCrop, RandomErasing, RandomHorizontalFlip
 from engine.device import resolve
@@ -89,7 +89,7 @@ def rows(args: argparse.Namespace) -> Iterator[report.Row]:
 
     if resolve().device.type != "cpu":
         return  # a share of the CPU's time says nothing about a step on a GPU
-    step = Step(args.arch, args.batch_size, precision="auto")
+    step = Step(config_of(args.batch_size, args.arch), "auto")
     with allocator.kept_blocks():
         (steps,) = report.rates([step], args.batch_size, args.repeats, warmups=2)
     shares = [100 * whole / part for whole, part in zip(steps, values, strict=True)]

@@ -14,6 +14,7 @@ import io
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ def upload_seconds(arch: str, repeats: int) -> list[float]:
     classes = tuple(f"class {number}" for number in range(10))
     model = tuned(arch, compute)
     config = RunConfig(ModelConfig(arch, num_classes=10))
-    predictor = Predictor(Network(model, classes, MEAN, STD, config, None), compute)
+    predictor = Predictor(Network(model, classes, MEAN, STD, config, Path("none")), compute)
     pixels = np.random.default_rng(1).integers(0, 256, (1080, 1920, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG")

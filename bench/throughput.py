@@ -43,21 +43,15 @@ WARMUPS = 4  # steps in which a run still allocates memory from the system
 
 
 class Step:
-    """Callable that performs one training step of a network on a batch of noise.
+    """Callable that performs one training step of a config on a batch of noise of 10 classes.
 
     precision: of the app's step; PLAIN: the baseline. without: replacements to disable.
     """
 
-    def __init__(
-        self,
-        arch: str,
-        batch_size: int,
-        precision: str,
-        activation: str | None = None,
-        norm: str | None = None,
-        without: Sequence[str] = (),
-    ):
-        self.model = ModelConfig(arch, activation, norm, num_classes=10)
+    def __init__(self, config: RunConfig, precision: str, without: Sequence[str] = ()):
+        changes = {"model.num_classes": 10, "optim.lr": 0.01, "progressive": False}
+        self.config = with_fields(config, changes)
+        self.batch_size = batch_size = config.batch_size
         draw = keyed_generator(1)
         self.images = torch.randint(256, (batch_size, 3, 32, 32), dtype=torch.uint8, generator=draw)
         self.labels = torch.randint(10, (batch_size,), generator=draw)
@@ -66,13 +60,13 @@ class Step:
             self.run = self._plain()
         else:
             with fast.without(*without):
-                self.run = self._app(precision, batch_size)
+                self.run = self._app(precision)
 
     def __call__(self) -> None:
         self.run()
 
     def _network(self) -> nn.Module:
-        network = build_model(**self.model.arguments)
+        network = build_model(**self.config.model.arguments)
         if layer := whitening.find(network):  # its filters are zero until they are fitted
             layer.fit(self._inputs())
         return network
@@ -80,16 +74,15 @@ class Step:
     def _inputs(self) -> Tensor:
         return (self.images.float() / 255 - 0.5) / 0.25
 
-    def _app(self, precision: str, batch_size: int) -> Callable[[], None]:
-        config = RunConfig(self.model, batch_size=batch_size, precision=precision)
-        config = with_fields(config, {"optim.lr": 0.01})
+    def _app(self, precision: str) -> Callable[[], None]:
+        config = with_fields(self.config, {"precision": precision})
         info = SimpleNamespace(mean=(0.5,) * 3, std=(0.25,) * 3)
         compute = resolve("auto", precision)
         images, labels = self.images.to(compute.device), self.labels.to(compute.device)
         splits = Splits(images, labels, images, labels, val_is_test=False)
         pipeline = make_pipeline(config, info)
         trainer = Trainer(config, splits, pipeline, self.network, compute, None)
-        indices = torch.arange(batch_size)
+        indices = torch.arange(self.batch_size)
 
         def run() -> None:
             metrics = train_step(trainer.setup, trainer.network, trainer.state, indices)
@@ -126,7 +119,7 @@ def wait_for(device: torch.device) -> None:
 
 def measure(name: str, args: argparse.Namespace, **choices) -> report.Row:
     batch_size = args.batch_size
-    plain = Step(batch_size=batch_size, precision=PLAIN, **choices)
+    plain = Step(config_of(batch_size, **choices), PLAIN)
     app = app_step(args, **choices)
     values: list[float] = []
     baselines: list[float] = []
@@ -140,9 +133,13 @@ def measure(name: str, args: argparse.Namespace, **choices) -> report.Row:
 
 
 def app_step(args: argparse.Namespace, **choices) -> Step:
-    return Step(
-        batch_size=args.batch_size, precision=args.precision, without=args.without, **choices
-    )
+    return Step(config_of(args.batch_size, **choices), args.precision, args.without)
+
+
+def config_of(
+    batch_size: int, arch: str, activation: str | None = None, norm: str | None = None
+) -> RunConfig:
+    return RunConfig(ModelConfig(arch, activation, norm), batch_size=batch_size)
 
 
 def profile(name: str, args: argparse.Namespace, **choices) -> Iterator[report.Row]:

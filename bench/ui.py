@@ -1,12 +1,17 @@
 """Training speed under the app, and response times of its pages, in a headless Chromium.
 
     python -m bench.ui [--only training switches lists]
+    python -m bench.ui --tabs 50
 
 training: images/s of a run trained by the server with one live tab open, against the same run from
 the command line, alternately. switches: seconds from a click in the sidebar until the new page is
 drawn and no script is running, while a run trains on all cores. lists: seconds from that click to
 the table of 1,000 runs, and from selecting 20 of them to their curves of 250 epochs. The last two
 have no baseline. Requires requirements-dev.txt and Chromium.
+
+--tabs N instead: images/s of a run trained by the server with N tabs open, against the same run
+before they were opened; times of clicks in the sidebar; memory of the server at the end, against
+that once all tabs were open. Requires neither Chromium nor a browser.
 """
 
 from __future__ import annotations
@@ -24,52 +29,19 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from bench import report
+from bench.classroom import classroom
 from bench.serving import READY, REPOSITORY, browsing, serving, wait_drawn
+from bench.trainings import config_of, measured, stop, wait_until
 from engine import runs
 from engine.config import RunConfig, with_fields
 from engine.runs.run import Run, State
 
 PARTS = ("training", "switches", "lists")
 PAGES = ("Runs", "Augmentations", "Classify", "Train")
-TIMEOUT_S = 300
 EPOCHS, OVERLAID = 250, 20
 SIZE = {"width": 1400, "height": 1000}
 TABLE = "[class*='st-key-runs_table'] canvas"
 SELECT_ALL = (18, 18)  # pixels from the table's corner to its select-all checkbox
-
-
-def config_of(arch: str, data_root: Path) -> RunConfig:
-    changes = {"model.arch": arch, "data.dataset": "shapes", "data.root": str(data_root)}
-    return with_fields(RunConfig(), {**changes, "epochs": 100})
-
-
-def measured(run: Run, seconds: float) -> float:
-    """Images/s of a run in training, measured over `seconds`, after its fifth step."""
-    wait_until(lambda: (run.path / "status.json").exists() and run.status().step >= 5, "the run")
-    start, begin = next_step(run)
-    time.sleep(seconds)
-    step, end = next_step(run)
-    return (step - start) * run.config().batch_size / (end - begin)
-
-
-def next_step(run: Run) -> tuple[int, float]:
-    """Wait for the next step; the number of steps done, and the time."""
-    before = run.status().step
-    wait_until(lambda: run.status().step > before, "the next step")
-    return run.status().step, time.perf_counter()
-
-
-def wait_until(condition, what: str) -> None:
-    end = time.monotonic() + TIMEOUT_S
-    while not condition():
-        if time.monotonic() > end:
-            raise SystemExit(f"bench.ui: {what} did not come within {TIMEOUT_S} s")
-        time.sleep(0.02)
-
-
-def stop(run: Run) -> None:
-    run.request("stop")
-    wait_until(lambda: run.status().state is not State.RUNNING, "the run to stop")
 
 
 def from_terminal(config: RunConfig, root: Path, name: str, seconds: float) -> float:
@@ -203,6 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=20, help="of training, each time")
     parser.add_argument("--switches", type=int, default=40)
     parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--tabs", type=int, default=0, help="open that many tabs, nothing else")
     args = parser.parse_args(arguments)
     return report.publish(rows(args), args.json)
 
@@ -210,6 +183,9 @@ def main(arguments: list[str] | None = None) -> int:
 def rows(args: argparse.Namespace) -> Iterator[report.Row]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        if args.tabs:
+            yield from classroom(args.tabs, args.arch, args.repeats, args.seconds, folder)
+            return
         parts = {
             "training": lambda: training(args.arch, args.repeats, args.seconds, folder),
             "switches": lambda: switches(args.arch, args.switches, folder),

@@ -61,10 +61,7 @@ class ModelConfig:
         step=0.25,
     )
     num_classes: int | None = setting(
-        None,
-        None,
-        "Classes",
-        "number of classes",
+        *(None, None, "Classes", "number of classes"),
         none="as in the data set",
         low=2,
         high=100_000,
@@ -135,15 +132,18 @@ class DataConfig:
         role=Role.VALIDATION,
     )
     limit: int | None = setting(
-        None,
-        "--limit",
-        "Limit on training images",
+        *(None, "--limit", "Limit on training images"),
         "train on a random subset of this many images, drawn with the seed",
         unit="images",
         none="all",
         low=1,
         high=MAX_IMAGES,
         step=1000,
+    )
+    stratified: bool = setting(
+        *(False, None, "Stratified"),
+        "held-out and limited images are sampled class by class; runs of older versions: from all",
+        role=Role.VALIDATION,
     )
 
     def __post_init__(self):

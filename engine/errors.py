@@ -29,6 +29,10 @@ class RunError(ValueError):
     """A run that does not exist, exists already, or is held by another process."""
 
 
+class StudyError(ValueError):
+    """A study that does not exist, cannot be read, or is held by another process."""
+
+
 class CheckpointError(ValueError):
     """Weights or a checkpoint that is damaged or does not fit the network."""
 

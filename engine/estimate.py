@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
+from engine import contention
 from engine.allocator import kept_blocks
 from engine.config import ModelConfig, RunConfig
 from engine.device import Compute
@@ -74,10 +75,12 @@ def costs(model: torch.nn.Module) -> Costs:
 def measure_speed(compute: Compute) -> Speed:
     """Time a few training steps of two small networks on `compute` and solve for the three costs.
 
-    Occupies the device for some seconds: call it only when nothing is training there.
+    Occupies the device for some seconds: call it only when nothing is training there. Beside other
+    processes the teams of threads wait for each other as they do in a training.
     """
     half, whole = (build_model(PROBE, 10, width=width) for width in (0.5, 1.0))
-    with kept_blocks():
+    with kept_blocks(), contention.relief(compute.device.type == "cpu") as relief:
+        relief.settle()
         small = step_seconds(half, SMALL_BATCH, compute)
         large = step_seconds(half, PROBE_BATCH, compute)
         wide = step_seconds(whole, PROBE_BATCH, compute)

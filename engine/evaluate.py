@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,7 @@ class Tally:
     loss_sum: float = 0.0
     correct: int = 0
     count: int = 0
+    predicted: list[Tensor] = field(default_factory=list)  # labels of each batch, int64
 
     @property
     def loss(self) -> float:
@@ -114,7 +115,9 @@ def evaluate(
             part = slice(start, start + EVAL_BATCH)
             logits = predict_logits(model, images[part], mean, std, compute, tta=tta)
             tally.loss_sum += F.cross_entropy(logits, labels[part], reduction="sum").item()
-            tally.correct += int((logits.argmax(1) == labels[part]).sum())
+            predicted = logits.argmax(1)
+            tally.correct += int((predicted == labels[part]).sum())
+            tally.predicted.append(predicted)
             tally.count += len(logits)
             yield
     finally:

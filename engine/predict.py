@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from engine import allocator
 from engine.config import RunConfig
 from engine.data import ImageData, lineage
-from engine.data.batches import sample_indices, split
+from engine.data.batches import Splits, sample_indices, split
 from engine.data.images import open_rgb, to_pixels
 from engine.data.types import IMAGE_SIZE
 from engine.device import Compute
@@ -28,6 +29,7 @@ from engine.evaluate import (
 )
 from engine.fast import accelerate
 from engine.models import build_model
+from engine.runs import temperature
 from engine.runs.checkpoint import apply_weights, describe_model, load_weights
 from engine.runs.run import Run
 
@@ -35,6 +37,7 @@ MAX_BYTES = 20 * 2**20  # per upload, which a browser session holds in memory
 CLEAN_IMAGES = 2_000  # size of the sample of training images; evaluating it takes seconds
 
 Images = Sequence[Image.Image] | Tensor | np.ndarray  # see Predictor
+LayerKind = Literal["inference", "training", "plain"]  # see load_network
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,11 @@ class Network:
     weights: Path  # file of the weights
 
 
-def load_network(path: Path, compute: Compute) -> Network:
+def load_network(path: Path, compute: Compute, layers: LayerKind = "inference") -> Network:
     """Load the network of a run folder (its last weights), or of a weights file inside one.
 
+    layers: "inference": the fast layers of inference; "training": those of the run's own
+    validation, which in bf16 on a CPU round differently; "plain": PyTorch's own, for hooks.
     Raises CheckpointError or RunError if it does not exist or does not fit its own config.
     """
     is_file = path.suffix == ".safetensors" and not path.is_dir()
@@ -64,7 +69,9 @@ def load_network(path: Path, compute: Compute) -> Network:
     model = build_model(**choice.arguments)
     apply_weights(model, *load_weights(weights), describe_model(choice))
     model = model.to(compute.device, memory_format=compute.memory_format).eval()
-    accelerate(model, compute, training=False)
+    if layers != "plain":
+        training = layers == "training"
+        accelerate(model, compute, training=training, compiled=training and config.compile)
     classes, mean, std = (tuple(info[key]) for key in ("classes", "mean", "std"))
     if len(classes) != choice.num_classes:
         raise CheckpointError(
@@ -95,6 +102,24 @@ def measure(
     return tally
 
 
+def own_splits(network: Network, images: ImageData) -> Splits:
+    """The training and validation images of the run that trained a network.
+
+    images: its data set. Raises ConfigError if the run's holdout does not fit them, RunError if its
+    config.json is damaged.
+    """
+    choice = network.config.data
+    before = lineage.stored(Run(network.weights.parent).dataset_info())
+    return split(
+        images,
+        holdout=choice.holdout,
+        limit=choice.limit,
+        seed=network.config.seed,
+        avoid=lineage.trained_on(before, images) if before else None,
+        stratified=choice.stratified,
+    )
+
+
 def clean_train_accuracy(path: Path, images: ImageData, compute: Compute) -> float:
     """Accuracy, 0 to 1, of a run's last weights on training images without augmentation.
 
@@ -102,10 +127,7 @@ def clean_train_accuracy(path: Path, images: ImageData, compute: Compute) -> flo
     Raises the same errors as load_network.
     """
     network = load_network(path, compute)
-    data, seed = network.config.data, network.config.seed
-    before = lineage.stored(Run(network.weights.parent).dataset_info())
-    avoid = lineage.trained_on(before, images) if before else None
-    parts = split(images, holdout=data.holdout, limit=data.limit, seed=seed, avoid=avoid)
+    parts, seed = own_splits(network, images), network.config.seed
     sample = sample_indices(len(parts.train_labels), CLEAN_IMAGES, seed)
     return measure(network, parts.train_images[sample], parts.train_labels[sample], compute).acc
 
@@ -121,6 +143,7 @@ class Predictor:
     def __init__(self, network: Network, compute: Compute):
         self.network, self.compute = network, compute
         self.classes = network.classes
+        self.temperature = temperature.read(network.weights)  # None: not calibrated
 
     @classmethod
     def load(cls, path: Path, compute: Compute | None = None) -> Predictor:
@@ -145,15 +168,21 @@ class Predictor:
             rows.append(predict_logits(net.model, part, net.mean, net.std, self.compute).cpu())
         return torch.cat(rows)
 
-    def probabilities(self, images: Images, fit: str | None = None) -> np.ndarray:
-        """Softmax of the logits, float32 [N, classes]; each row sums to 1."""
-        return self.logits(images, fit).softmax(1).numpy()
+    def probabilities(
+        self, images: Images, fit: str | None = None, *, calibrated: bool = False
+    ) -> np.ndarray:
+        """Softmax of the logits, float32 [N, classes]; each row sums to 1.
+
+        calibrated: divide the logits by the temperature, if there is one.
+        """
+        scale = (self.temperature or 1.0) if calibrated else 1.0
+        return (self.logits(images, fit) / scale).softmax(1).numpy()
 
     def top_k(
-        self, images: Images, k: int = 5, fit: str | None = None
+        self, images: Images, k: int = 5, fit: str | None = None, *, calibrated: bool = False
     ) -> list[list[tuple[str, float]]]:
         """The k most likely (label, probability) of each image, most likely first."""
-        return top_k(self.probabilities(images, fit), self.classes, k)
+        return top_k(self.probabilities(images, fit, calibrated=calibrated), self.classes, k)
 
 
 def top_k(
@@ -194,12 +223,12 @@ def to_image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
 
-def decode_image(data: bytes) -> Image.Image:
-    """Decode an uploaded file, like an import: see data.images.open_rgb.
+def decode_image(data: bytes, part: int | None = None) -> Image.Image:
+    """Decode an uploaded file, like an import: see data.images.open_rgb, also for `part`.
 
     Raises DataError, with a one-line message without the file's name, if the file is too large,
     too narrow, damaged or not an image.
     """
     if len(data) > MAX_BYTES:
         raise DataError(f"{len(data) / 2**20:.1f} MB, more than {MAX_BYTES // 2**20} MB")
-    return open_rgb(data)
+    return open_rgb(data, part)

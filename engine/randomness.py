@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     WHITENING = 6
     SAMPLE = 7
     CLASSIFIER = 8
+    CORRUPTION = 9
 
 
 def keyed_generator(*key: int) -> torch.Generator:

@@ -37,7 +37,17 @@ class AugmentConfig:
         "pad by reflection instead of black",
         when=When("augment.crop", (True,)),
     )
-    flip: bool = setting(True, "--no-flip", "Flip", "horizontal flip with probability 0.5")
+    flip: bool = setting(True, "--no-flip", "Flip", "random horizontal flip")
+    flip_p: float = setting(
+        0.5,
+        "--flip-p",
+        "Flip probability",
+        "probability that an image is flipped",
+        low=0,
+        high=1,
+        step=0.05,
+        when=When("augment.flip", (True,)),
+    )
     alternating_flip: bool = setting(
         False,
         "--alternating-flip",
@@ -46,8 +56,56 @@ class AugmentConfig:
         when=When("augment.flip", (True,)),
         strict=True,
     )
-    erasing: bool = setting(
-        False, "--erase-aug", "Random erasing", "random erasing with probability 0.5"
+    erasing: bool = setting(False, "--erase-aug", "Random erasing", "random erasing")
+    erase_p: float = setting(
+        0.5,
+        "--erase-p",
+        "Erasing probability",
+        "probability that a rectangle of an image is erased",
+        low=0,
+        high=1,
+        step=0.05,
+        when=When("augment.erasing", (True,)),
+    )
+    erase_area_min: float = setting(
+        0.02,
+        "--erase-area-min",
+        "Smallest area erased",
+        "smallest share of the image that is erased",
+        low=0,
+        high=1,
+        step=0.01,
+        when=When("augment.erasing", (True,)),
+    )
+    erase_area_max: float = setting(
+        0.33,
+        "--erase-area-max",
+        "Largest area erased",
+        "largest share of the image that is erased",
+        low=0,
+        high=1,
+        step=0.01,
+        when=When("augment.erasing", (True,)),
+    )
+    erase_ratio_min: float = setting(
+        0.3,
+        "--erase-ratio-min",
+        "Smallest height ÷ width",
+        "smallest ratio of height to width of the erased rectangle",
+        low=0.01,
+        high=100,
+        step=0.1,
+        when=When("augment.erasing", (True,)),
+    )
+    erase_ratio_max: float = setting(
+        3.3,
+        "--erase-ratio-max",
+        "Largest height ÷ width",
+        "largest ratio of height to width of the erased rectangle",
+        low=0.01,
+        high=100,
+        step=0.1,
+        when=When("augment.erasing", (True,)),
     )
     mixup: bool = setting(False, "--mixup-aug", "Mixup", "mixup of pairs of images")
     mixup_alpha: float = setting(
@@ -76,6 +134,11 @@ class AugmentConfig:
 
     def __post_init__(self):
         settings.check(self, "augment.")
+        for name in ("area", "ratio"):
+            low, high = (getattr(self, f"erase_{name}_{end}") for end in ("min", "max"))
+            if low > high:
+                path = f"augment.erase_{name}_max"
+                raise ConfigError(path, f"{high:g} is below the smallest one, {low:g}")
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from engine.config import SETTINGS, RunConfig, with_fields
 from engine.device import all_of, resolve
 from engine.errors import Cancelled, ConfigError, RunError
 from engine.models.summary import count_parameters
-from engine.runs.run import RESUMABLE, Run, State
+from engine.runs.run import HELD, RESUMABLE, Run, State
 from engine.settings import get_field
 from engine.training import initial, session
 from engine.training.prepare import prepare
+from engine.turns import Session, Suspended, Turn
 
 # A module without a source file: cleared caches, reloads and file watchers do not replace it, so a
 # process has one worker per kind of device.
@@ -61,6 +62,9 @@ class Worker:
         self._changed = threading.Condition()
         self._submitting = threading.Lock()
         self._current: dict[str, Run] = {}  # by device
+        self._races: dict[Path, str] = {}  # of queued runs
+        self._suspended = {device: Suspended() for device in devices}
+        self._requeued: set[Path] = set()  # runs that must free their memory between turns
         self._closing = False
         self._threads = [
             allocator.start_thread(functools.partial(self._work, device), f"training-{device}")
@@ -85,8 +89,12 @@ class Worker:
         with self._changed:
             return [Run(path) for path in self._queue]
 
-    def submit(self, config: RunConfig, name: str, root: Path) -> Run:
+    def submit(
+        self, config: RunConfig, name: str, root: Path, *, study: str = "", race: str = ""
+    ) -> Run:
         """Create a run and queue it. Raises RunError if the name is taken, or ConfigError.
+
+        study: name of the study that it belongs to. race: queued runs of the same race take turns.
 
         The architecture of initial weights is checked now, their classes once the data is loaded.
 
@@ -98,7 +106,7 @@ class Worker:
             initial.check(config, Path(root))
         with self._submitting:
             try:
-                run = runs.create(Path(root), name, config)
+                run = runs.create(Path(root), name, config, study=study, race=race)
             except RunError:
                 if self._is_same(Run(Path(root) / name), config):
                     return Run(Path(root) / name)
@@ -118,19 +126,19 @@ class Worker:
         left = [path for path, setting in SETTINGS.items() if setting.flag is None]
         return with_fields(known, {path: get_field(config, path) for path in left}) == config
 
-    def resume(self, run: Run) -> None:
-        """Queue a paused, stopped, failed or interrupted run, ahead of all others.
+    def resume(self, run: Run, *, first: bool = True) -> None:
+        """Queue a paused, stopped, failed or interrupted run, ahead of all others or behind them.
 
         Also one whose status.json is damaged. Raises RunError or ConfigError.
         """
         run.config()  # raises if it is damaged
         with run.hold("the app") as writer:
             state = writer.status.state
-            if state not in (*RESUMABLE, State.RUNNING):  # running without a writer: interrupted
+            if state not in (*RESUMABLE, *HELD):  # live without a writer: interrupted
                 raise RunError(f"run {run.name!r} is {state}; only an unfinished run can go on")
             writer.discard_request()
             writer.update(state=State.QUEUED, queued=time.time(), message="")
-        self._enqueue(run, first=True)
+        self._enqueue(run, first=first)
 
     def pause(self, run: Run) -> None:
         """Save a checkpoint and free the device, within one batch."""
@@ -143,33 +151,33 @@ class Worker:
         else:
             self._request(run, "stop")
 
-    def cancel(self, run: Run) -> None:
+    def cancel(self, run: Run, state: State = State.STOPPED) -> None:
         """Remove a run from the queue. Raises RunError if it has started already."""
-        self._end_waiting(run, State.QUEUED)
+        self._end_waiting(run, State.QUEUED, state)
         with self._changed:
             self._queue = [path for path in self._queue if path != run.path]
 
     def _request(self, run: Run, command: str) -> None:
         state = run.status().state
-        if state is not State.RUNNING:
+        if state not in HELD:
             raise RunError(f"run {run.name!r} is {state}; only a running one can {command}")
         run.request(command)
 
-    def _end_waiting(self, run: Run, expected: State) -> None:
+    def _end_waiting(self, run: Run, expected: State, state: State = State.STOPPED) -> None:
         with run.hold("the app") as writer:
             if writer.status.state is not expected:
                 raise RunError(f"run {run.name!r} is {writer.status.state}, not {expected}")
-            writer.update(state=State.STOPPED)
+            writer.update(state=state)
 
-    def continue_queue(self, root: Path) -> list[Run]:
-        """Queue the runs under `root` that an earlier process left queued, oldest first."""
+    def continue_queue(self, root: Path, study: str = "") -> list[Run]:
+        """Queue the runs under `root`, or of a study, that an earlier process left queued."""
         left = []
         for run in runs.list_runs(Path(root)):
             if run.path in [current.path for current in list(self._current.values())]:
                 continue  # about to start
             with contextlib.suppress(RunError):
                 status = run.status()
-                if status.state is State.QUEUED:
+                if status.state is State.QUEUED and study in ("", status.study):
                     left.append((status.queued, run))
         added = [run for _, run in sorted(left, key=lambda pair: pair[0]) if self._enqueue(run)]
         return added
@@ -188,6 +196,8 @@ class Worker:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _enqueue(self, run: Run, *, first: bool = False) -> bool:
+        with contextlib.suppress(RunError):  # deleted: the thread will report it
+            self._races[run.path] = run.status().race
         with self._changed:
             # The current run may be queued: it is resumed before the thread has left it.
             if run.path in self._queue:
@@ -201,22 +211,67 @@ class Worker:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing or self._next(device) is not None)
                 if self._closing:
-                    return
+                    break
                 run = self._current[device] = Run(self._queue.pop(self._next(device)))
             try:
-                self._start_session(run, device)
+                self._train(run, device)
             except BaseException as error:
                 # Even SystemExit from a model must not end the thread: others wait in the queue.
                 self._mark_failed(run, error)
             finally:
                 del self._current[device]
+        self._end_requested(device)
 
     def _next(self, device: str) -> int | None:
         """Index in the queue of the first run that may be trained on `device`."""
         for index, path in enumerate(self._queue):
-            if len(self.devices) == 1 or self._device_of(path) in ("auto", device):
+            owner = next((d for d, held in self._suspended.items() if path in held), None)
+            if (owner or device) != device:
+                continue
+            if owner or len(self.devices) == 1 or self._device_of(path) in ("auto", device):
                 return index
         return None
+
+    def _train(self, run: Run, device: str) -> None:
+        """Train a run until its session ends or, in a race, its turn."""
+        suspended, turn = self._suspended[device], Turn()
+        records = suspended.take(run.path) or self._session(run, device)
+        for record in records:
+            self._end_requested(device)
+            if turn.is_over(record) and self._is_in_race(run):
+                if suspended.has_room(run.path):
+                    suspended.add(run.path, records)
+                    self._enqueue_in_race(run)
+                    return
+                self._requeued.add(run.path)  # it ends at its next record, with a checkpoint
+        if run.path in self._requeued:
+            self._requeued.discard(run.path)
+            if run.status().state is State.QUEUED:
+                self._enqueue_in_race(run)
+
+    def _is_in_race(self, run: Run) -> bool:
+        """Whether another run of the same race is in the queue."""
+        with self._changed:
+            race = self._races.get(run.path)
+            return bool(race) and any(self._races.get(path) == race for path in self._queue)
+
+    def _enqueue_in_race(self, run: Run) -> None:
+        """Queue a run behind the others of its race."""
+        with self._changed:
+            race = self._races[run.path]
+            last = [i for i, path in enumerate(self._queue) if self._races.get(path) == race]
+            self._queue.insert(last[-1] + 1 if last else 0, run.path)
+            self._changed.notify_all()
+
+    def _end_requested(self, device: str) -> None:
+        """End suspended sessions that are asked to pause, stop or be interrupted."""
+        suspended = self._suspended[device]
+        for path in suspended.paths():
+            if self._asked(Run(path)):
+                with self._changed:
+                    self._queue.remove(path)
+                for _ in suspended.take(path):  # ends without another step
+                    pass
 
     def _device_of(self, path: Path) -> str:
         """The device whose thread trains a run, or "auto" for any."""
@@ -228,8 +283,8 @@ class Worker:
         # Another device (the CPU beside GPUs) gets one thread too, so that no two runs share it.
         return chosen if chosen in ("auto", *self.devices) else self.devices[0]
 
-    def _start_session(self, run: Run, device: str) -> None:
-        """Prepare and train a queued run until its session ends."""
+    def _session(self, run: Run, device: str) -> Session:
+        """Prepare and train a queued run until its session ends; yields its records."""
         with run.hold("the app") as writer:
             if writer.status.state is not State.QUEUED:
                 return  # cancelled, or started by another process, since it was queued
@@ -250,10 +305,13 @@ class Worker:
             except BaseException as error:
                 session.fail(writer, error)
             else:
-                session.run_training(writer, prepared, ask=lambda: self._asked(run))
+                self._suspended[device].declare(run.path, prepared)
+                yield from session.train(writer, prepared, ask=lambda: self._asked(run))
 
     def _asked(self, run: Run) -> str | None:
-        return "interrupt" if self._closing else run.requested()
+        if self._closing:
+            return "interrupt"
+        return run.requested() or ("requeue" if run.path in self._requeued else None)
 
     def _mark_failed(self, run: Run, error: BaseException) -> None:
         with contextlib.suppress(Exception), run.hold("the app") as writer:

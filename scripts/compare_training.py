@@ -59,6 +59,9 @@ OPTIMIZERS = {
 }
 OTHERS = {  # of a resnet10
     "ema": "--ema 0.9",
+    "flip-p": "--flip-p 0.3",
+    "erase": "--erase-aug --erase-p 0.9 --erase-area-min 0.1 --erase-area-max 0.5 "
+    "--erase-ratio-min 0.5 --erase-ratio-max 2",
     "whitening": "--whitening",
     "progressive": "--progressive -e 3",
     "label-smoothing": "--label-smoothing 0.1",

@@ -53,7 +53,7 @@ DATASETS: dict[str, DatasetSpec] = {
     ),
 }
 
-UNWATCHED = -1  # in a version
+UNWATCHED = -1  # in a version; no hash has this value
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|[\\/]{2}")  # of a website or another computer
 SYSTEM = re.compile(r"/(?:proc|sys|dev(?!/shm/))(?:/|$)")  # /dev/shm holds files, in memory
 
@@ -115,27 +115,26 @@ def name_of(dataset: str) -> str:
 
 
 def version(dataset: str) -> tuple[int, ...]:
-    """A value that changes when a zip file changes, or files in a folder are added or removed.
+    """A value that changes when a zip file or the files of a folder change; valid in this process.
 
-    Modification times (ns) and sizes of the zip, or of the folder and all folders below: adding or
-    removing a file changes the time of its folder. () for a data set of DATASETS, and for a path
-    that cannot be read. Only the time and size of the folder itself, and UNWATCHED, where listing
-    it takes too long to be repeated (see engine.data.listing).
+    Modification times (ns) and sizes of the zip, or of all files of the folder: a picture may be
+    overwritten in place. () for a data set of DATASETS, and for a path that cannot be read. Only
+    the time and size of the folder itself, and UNWATCHED, where looking at its files takes too long
+    to be repeated (see engine.data.listing).
     """
     if dataset in DATASETS:
         return ()
     try:
         path = own_path(dataset)
         about = path.stat()
-        times = listing.folder_times(path) if path.is_dir() else ()
+        state = listing.folder_state(path) if path.is_dir() else 0
     except (DataError, OSError):
         return ()
-    own = (about.st_mtime_ns, about.st_size)
-    return (*own, UNWATCHED) if times is None else (*own, *times)
+    return about.st_mtime_ns, about.st_size, UNWATCHED if state is None else state
 
 
 def is_watched(version: tuple[int, ...]) -> bool:
-    """Whether `version` notices files that are added or removed in a subfolder."""
+    """Whether `version` notices files that change in a folder."""
     return version[-1:] != (UNWATCHED,)
 
 

@@ -31,14 +31,18 @@ def split(
     seed: int = 0,
     device: torch.device | str = "cpu",
     avoid: Tensor | None = None,
+    stratified: bool = True,
 ) -> Splits:
     """Split a data set into training and validation images, uint8 on `device`.
 
     holdout: training images that are set aside for validation; with 0, the test images are used.
     limit: at most this many of the remaining images are kept for training; None: all. avoid: which
     training images are held out only when no others are left, those that the initial weights were
-    trained on; bool [N]. The choice depends on `seed` and `avoid` alone, and a larger limit is a
-    superset of a smaller one.
+    trained on; bool [N]. The choice depends on labels, `seed` and `avoid` alone, and a larger limit
+    is a superset of a smaller one.
+
+    stratified: every class gives its share, and none vanishes from the training images while there
+    is room for all. Otherwise images are drawn without regard to class, as older versions did.
 
     Raises ConfigError ("data.holdout", "data.limit") if no training images would be left.
     """
@@ -48,7 +52,9 @@ def split(
     val_images, val_labels = data.test_images, data.test_labels
     seen = 0
     if holdout or (limit is not None and limit < count):
-        held, kept = split_indices(count, holdout=holdout, limit=limit, seed=seed, avoid=avoid)
+        held, kept = split_indices(
+            labels, holdout=holdout, limit=limit, seed=seed, avoid=avoid, stratified=stratified
+        )
         if holdout:
             val_images, val_labels = images[held], labels[held]
             seen = 0 if avoid is None else int(avoid[held].sum())
@@ -64,18 +70,53 @@ def split(
 
 
 def split_indices(
-    count: int, *, holdout: int, limit: int | None, seed: int, avoid: Tensor | None = None
+    labels: LongTensor,
+    *,
+    holdout: int,
+    limit: int | None,
+    seed: int,
+    avoid: Tensor | None = None,
+    stratified: bool = True,
 ) -> tuple[LongTensor, LongTensor]:
-    """(held-out images, training images) as sorted indices below `count`; see `split`."""
-    order = torch.randperm(count, generator=keyed_generator(seed, Purpose.SPLIT))
+    """(held-out images, training images) as sorted indices into `labels`; see `split`."""
+    order = torch.randperm(len(labels), generator=keyed_generator(seed, Purpose.SPLIT))
     candidates = order
     if avoid is not None:
         candidates = torch.cat([order[~avoid[order]], order[avoid[order]]])
+    if stratified:
+        ranks, sizes = _ranks(labels[candidates])
+        # The last image of a class is held out after all others, then those to avoid.
+        key = _share(ranks, sizes) + 2.0 * (ranks == sizes - 1)
+        candidates = candidates[
+            (key if avoid is None else key + avoid[candidates]).argsort(stable=True)
+        ]
     held = candidates[:holdout]
-    is_held = torch.zeros(count, dtype=torch.bool)
+    is_held = torch.zeros(len(labels), dtype=torch.bool)
     is_held[held] = True
-    kept = order[~is_held[order]][:limit]
+    kept = order[~is_held[order]]
+    if stratified:
+        ranks, sizes = _ranks(labels[kept])
+        kept = kept[_share(ranks, sizes).where(ranks > 0, 0.0).argsort(stable=True)]
+    kept = kept[:limit]
     return held.sort().values, kept.sort().values
+
+
+def _ranks(labels: LongTensor) -> tuple[LongTensor, LongTensor]:
+    """Of each label: the number of equal ones before it, and of all equal ones."""
+    sizes, by_class = labels.bincount(), labels.argsort(stable=True)
+    firsts = (sizes.cumsum(0) - sizes)[labels[by_class]]
+    ranks = torch.empty_like(labels)
+    ranks[by_class] = torch.arange(len(labels)) - firsts
+    return ranks, sizes[labels]
+
+
+def _share(ranks: LongTensor, sizes: LongTensor) -> Tensor:
+    """Key in (0, 1) by which the first N images hold N times the share of each class, rounded.
+
+    The divisor method of Webster and Sainte-Laguë. Unlike with largest remainders, a larger N only
+    adds images.
+    """
+    return (ranks.double() + 0.5) / sizes
 
 
 def split_sizes(

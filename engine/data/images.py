@@ -1,6 +1,7 @@
 """Decoding of image files to 32×32 RGB: the same for import, Classify and Augmentations."""
 
 import io
+import math
 import warnings
 
 import numpy as np
@@ -19,17 +20,18 @@ _DRAFT_SIZE = 4 * IMAGE_SIZE  # a JPEG may be decoded at a reduced size, at leas
 DARK_BITS = 14  # 16-bit images that use at most this many bits decode to a dark image
 
 
-def open_rgb(content: bytes) -> Image.Image:
+def open_rgb(content: bytes, part: int | None = None) -> Image.Image:
     """Decode a PNG, JPEG, WebP or BMP file to RGB.
 
     Rotated according to its EXIF data; transparency is composited over white. A large JPEG may be
-    decoded at 1/2, 1/4 or 1/8 of its size. Of an animation or a multi-picture file, the first
+    decoded at 1/2, 1/4 or 1/8 of its size, less so if only a part is wanted: a square of `part`
+    pixels. Of an animation or a multi-picture file, the first
     image is returned. `info` of the result holds the `size` (width, height) of the upright image
     in the file, its number of `frames`, and `dark_bits`: None, or the number of bits that the
     values of a dark 16-bit image use. Raises DataError with the reason.
     """
     try:
-        return _open(content)
+        return _open(content, part)
     except DataError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -40,13 +42,13 @@ def open_rgb(content: bytes) -> Image.Image:
         raise DataError(f"damaged image ({error})") from error
 
 
-def _open(content: bytes) -> Image.Image:
+def _open(content: bytes, part: int | None) -> Image.Image:
     try:
-        image, size, bits = _load(content)
+        image, size, bits = _load(content, part)
     except OSError:
         if (repaired := with_end_marker(content)) is None:
             raise
-        image, size, bits = _load(repaired)
+        image, size, bits = _load(repaired, part)
     frames, drafted = getattr(image, "n_frames", 1), image.size
     ImageOps.exif_transpose(image, in_place=True)  # without a copy if it is upright
     if image.size != drafted:  # rotated by 90°
@@ -57,7 +59,7 @@ def _open(content: bytes) -> Image.Image:
     return image
 
 
-def _load(content: bytes) -> tuple[Image.Image, tuple[int, int], int]:
+def _load(content: bytes, part: int | None) -> tuple[Image.Image, tuple[int, int], int]:
     """The decoded image, its size in the file and its bit depth. Raises DataError for its size."""
     with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
         image = Image.open(io.BytesIO(content), formats=tuple(DECODED))
@@ -69,7 +71,10 @@ def _load(content: bytes) -> tuple[Image.Image, tuple[int, int], int]:
             f"{image.width}×{image.height} pixels, too thin: one side is more than {MAX_ASPECT} "
             "times the other"
         )
-    image.draft("RGB", (_DRAFT_SIZE, _DRAFT_SIZE))
+    least = (_DRAFT_SIZE, _DRAFT_SIZE)
+    if part is not None:
+        least = tuple(math.ceil(side * _DRAFT_SIZE / part) for side in size)
+    image.draft("RGB", least)
     image.load()
     return image, size, bits
 

@@ -25,6 +25,7 @@ class Training:
     limit: int | None = None
     epochs: int = 0  # last epoch of its random keys
     avoids: bool = True  # whether its holdout avoided images of earlier trainings
+    stratified: bool = False  # see engine.data.batches.split; absent from older versions' files
 
 
 UNKNOWN = Training(images=None)
@@ -56,15 +57,15 @@ def to_dicts(lineage: Sequence[Training]) -> list[dict[str, Any]]:
 
 def trained_on(lineage: Sequence[Training], data: ImageData) -> Tensor:
     """Which training images of `data` the lineage was trained on: bool [N], on the CPU."""
-    count = len(data.train_labels)
-    seen = torch.zeros(count, dtype=torch.bool)
+    seen = torch.zeros(len(data.train_labels), dtype=torch.bool)
     for training in _on(lineage, data):
         _, kept = split_indices(
-            count,
+            data.train_labels,
             holdout=training.holdout,
             limit=training.limit,
             seed=training.seed,
             avoid=seen if training.avoids else None,
+            stratified=training.stratified,
         )
         seen[kept] = True
     return seen

@@ -12,7 +12,7 @@ from engine.data.progress import Watch
 from engine.errors import DataError
 
 MAX_ENTRIES = zips.MAX_ENTRIES  # also ends the listing of a whole disk given by mistake
-WATCH_S = 0.5  # for a look at the folders of a data set, repeated every few seconds
+WATCH_S = 1.0  # for a look at the files of a data set, repeated every few seconds
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def list_folder(path: Path, watch: Watch) -> Listing:
     Raises DataError for more than MAX_ENTRIES files and folders.
     """
     files, folders, ignored = [], [], []
-    for count, (below, is_folder) in enumerate(_scan(path)):
+    for count, (below, _entry, is_folder) in enumerate(_scan(path)):
         watch.tick(f"listing {path.name}", count, None, "files")
         if count >= MAX_ENTRIES:
             raise DataError(
@@ -43,23 +43,31 @@ def list_folder(path: Path, watch: Watch) -> Listing:
     return Listing(sorted(files), sorted(folders), ignored)
 
 
-def folder_times(path: Path) -> tuple[int, ...] | None:
-    """Modification times (ns) and sizes of a folder and all folders below.
+def folder_state(path: Path) -> int | None:
+    """A hash of the paths below a folder, and of the modification times and sizes of the files.
 
-    None if there are more than MAX_ENTRIES files and folders, or if it takes longer than WATCH_S.
+    Valid in this process only. None if there are more than MAX_ENTRIES files and folders, or if it
+    takes longer than WATCH_S.
     """
-    end, names = time.monotonic() + WATCH_S, [""]
-    for count, (below, is_folder) in enumerate(_scan(path)):
+    end, found = time.monotonic() + WATCH_S, []
+    for count, (below, entry, is_folder) in enumerate(_scan(path)):
         if count >= MAX_ENTRIES or time.monotonic() > end:
             return None
-        if is_folder:
-            names.append(below)
-    stats = [(path / name).stat() for name in sorted(names)]
-    return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_size))
+        found.append((below, *((0, 0) if is_folder else _time_and_size(entry))))
+    return hash(frozenset(found))  # a folder may list the same files in another order
 
 
-def _scan(path: Path) -> Iterator[tuple[str, bool]]:
-    """(relative path, whether it is a folder) of all below, each folder before what is in it.
+def _time_and_size(entry: os.DirEntry) -> tuple[int, int]:
+    """Modification time (ns) and size of a file; zeros for a broken link."""
+    try:
+        about = entry.stat()
+    except OSError:
+        return 0, 0
+    return about.st_mtime_ns, about.st_size
+
+
+def _scan(path: Path) -> Iterator[tuple[str, os.DirEntry, bool]]:
+    """(relative path, entry, is it a folder) of all below, each folder before what is in it.
 
     Clutter is not entered, nor is a folder that links lead back to.
     """
@@ -75,7 +83,7 @@ def _scan(path: Path) -> Iterator[tuple[str, bool]]:
                 for entry in entries:
                     below = f"{folder}/{entry.name}" if folder else entry.name
                     is_folder = _is_folder(entry)
-                    yield below, is_folder
+                    yield below, entry, is_folder
                     if is_folder and not is_clutter(entry.name):
                         waiting.append(below)
         except OSError:  # not readable, or deeper than the system allows

@@ -34,7 +34,7 @@ class Progress(NamedTuple):
         return min(1.0, self.done / self.total) if self.total else 0.0
 
     def describe(self) -> str:
-        """One line such as "downloading cifar10: 50 of 170 MB, 1.0 MB/s, 2:00 left"."""
+        """One line such as "downloading cifar10: 50 of 170 MB, 1.0 MB/s, 2.0 min left"."""
         if not self.unit:
             return self.message
         in_mb = self.unit == "bytes"
@@ -49,10 +49,12 @@ class Progress(NamedTuple):
 
 
 def format_duration(seconds: float) -> str:
-    """m:ss, or h:mm:ss from an hour on."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    """Format seconds, for example as "40 s", "12 min", "3.5 h" or "3.0 days"."""
+    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            digits = 1 if seconds < 10 * size else 0
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 class Watch:

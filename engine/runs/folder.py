@@ -27,8 +27,12 @@ RESERVED = {"pretrained", "con", "prn", "aux", "nul"} | {
 def check_name(name: str) -> None:
     """Raise ConfigError unless `name` can be a folder on every platform."""
     if not NAME.fullmatch(name) or name.endswith("."):
+        usable = re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("._+-")[:80]
+        such = f", such as {usable!r}" if NAME.fullmatch(usable) else ""
         raise ConfigError(
-            "name", f"{name[:90]!r} cannot name a run; use 1 to 80 letters, digits, . _ + -"
+            "name",
+            f"{name[:90]!r}: names can use 1 to 80 letters a–z, digits and . _ + - (no "
+            f"spaces){such}",
         )
     if name.split(".", maxsplit=1)[0].lower() in RESERVED:
         raise ConfigError("name", f"{name!r} is reserved; choose another")
@@ -55,8 +59,11 @@ def _unreadable(root: Path, error: OSError) -> RunError:
     return RunError(f"cannot read the folder of runs {root}: {files.reason(error)}")
 
 
-def create(root: Path, name: str, config: RunConfig) -> Run:
-    """Create the folder of a new queued run atomically. Raises RunError for an existing name."""
+def create(root: Path, name: str, config: RunConfig, *, study: str = "", race: str = "") -> Run:
+    """Create the folder of a new queued run atomically. Raises RunError for an existing name.
+
+    study, race: see Status.
+    """
     check_free(root, name)
     staging = root / f".{name}.{os.getpid()}.tmp"
     try:
@@ -68,6 +75,7 @@ def create(root: Path, name: str, config: RunConfig) -> Run:
             staging.mkdir()
             now = time.time()
             status = Status(created=now, queued=now, updated=now, epochs=config.epochs)
+            status = dataclasses.replace(status, study=study, race=race)
             write_atomic(staging / "config.json", config_json(config, None))
             write_atomic(staging / "status.json", json.dumps(dataclasses.asdict(status)))
             staging.rename(root / name)

@@ -23,9 +23,9 @@ from engine.errors import RunError
 from engine.files import write_atomic
 from engine.runs import contents, metrics
 from engine.runs.contents import SCHEMA
-from engine.runs.status import RESUMABLE, State, Status
+from engine.runs.status import HELD, RESUMABLE, State, Status
 
-__all__ = ["RESUMABLE", "SCHEMA", "Run", "RunWriter", "State", "Status", "config_json"]
+__all__ = ["HELD", "RESUMABLE", "SCHEMA", "Run", "RunWriter", "State", "Status", "config_json"]
 
 NOTE_CHARS = 10_000
 # Written without the lock, so perhaps at this moment: the sweep of a holder leaves them alone.
@@ -59,16 +59,16 @@ class Run:
         return contents.read_dataset_info(self.path)
 
     def status(self) -> Status:
-        """Status; a run that is "running" but whose lock is free is interrupted.
+        """Status; a run that is running or waiting but whose lock is free is interrupted.
 
         If status.json cannot be read, the state is damaged, and `message` says what to do. Raises
         RunError if there is no such run.
         """
         try:
             status = contents.read_status(self.path)
-            if status.state is State.RUNNING and not self.is_alive():
+            if status.state in HELD and not self.is_alive():
                 status = contents.read_status(self.path)  # it may have ended in between
-                if status.state is State.RUNNING:
+                if status.state in HELD:
                     return dataclasses.replace(status, state=State.INTERRUPTED)
         except RunError as error:
             if not self.exists():
@@ -229,7 +229,7 @@ class RunWriter:
         Raises RunError for any other state.
         """
         state = self._status.state
-        if state is State.RUNNING:  # the lock is ours: the process that ran it has died
+        if state in HELD:  # the lock is ours: the process that ran it has died
             state = State.INTERRUPTED
         if state not in allowed:
             raise RunError(f"run {self.run.name!r} is {state} and cannot be started")

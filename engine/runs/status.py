@@ -17,6 +17,7 @@ class State(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    WAITING = "waiting"  # for its turn, suspended in memory; see Status.race
     PAUSED = "paused"
     FINISHED = "finished"
     STOPPED = "stopped"
@@ -25,6 +26,7 @@ class State(StrEnum):
     DAMAGED = "damaged"  # never stored: status.json, or config.json, cannot be read
 
 
+HELD = (State.RUNNING, State.WAITING)  # held by a process
 RESUMABLE = (State.PAUSED, State.STOPPED, State.FAILED, State.INTERRUPTED)
 
 
@@ -55,6 +57,8 @@ class Status:
     val_is_test: bool = True  # best_acc was then selected on test data
     val_seen: int | None = 0  # validation images that the initial weights were trained on
     parameters: int | None = None
+    study: str = ""  # the study that the run belongs to
+    race: str = ""  # queued runs of the same race take turns
     compute: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod

@@ -165,6 +165,7 @@ def _lineage_of(run: Run, described: dict[str, Any], below: frozenset[Path]) -> 
         config.data.limit,
         config.first_epoch + config.epochs,
         avoids=before is not None,
+        stratified=config.data.stratified,
     )
     if before is None:  # made before lineages were stored
         before = []

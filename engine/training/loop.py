@@ -16,6 +16,7 @@ from engine.device import Compute, set_cudnn_deterministic
 from engine.errors import TrainingFailed
 from engine.evaluate import Tally, TestTimeAugmentation, evaluate
 from engine.fast import accelerate
+from engine.runs import history
 from engine.runs.checkpoint import CheckpointStore, apply_weights
 from engine.training import compilation
 from engine.training.average import WeightAverage
@@ -109,6 +110,11 @@ class Trainer:
             meter.read()
             self._save()
 
+    def exclude(self, seconds: float) -> None:
+        """Leave the last seconds, in which `fit` was suspended, out of all measured times."""
+        self.meter.shift(seconds)
+        self.last_save += seconds
+
     def _resume(self) -> bool:
         """Load the newest checkpoint, if there is one."""
         checkpoint = self.store.load_newest() if self.store else None
@@ -196,6 +202,7 @@ class Trainer:
             lr=position.latest[2],
             seconds=position.epoch_seconds,
             val_acc_tta=tta_tally.acc if tta_tally.count else None,
+            predicted=history.to_row(tally.predicted, config.model.num_classes),
         )
         if position.best_acc is None or tally.acc > position.best_acc:
             if self.store and group.is_main:
@@ -241,6 +248,9 @@ class Trainer:
         )
         loss_sum, correct, count = group.all_reduce(sums).tolist()
         tally.loss_sum, tally.correct, tally.count = loss_sum, int(correct), int(count)
+        predicted = torch.zeros_like(splits.val_labels)
+        predicted[shard] = torch.cat([predicted[:0], *tally.predicted])
+        tally.predicted = [group.all_reduce(predicted)]
 
     def _save(self) -> None:
         """Save a checkpoint, once every metric up to here was read and found finite."""

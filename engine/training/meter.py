@@ -55,6 +55,11 @@ class Meter:
         self.pace.add_overhead(now - self.last_read)
         self.last_read = now
 
+    def shift(self, seconds: float) -> None:
+        """Move the marks of measured time forward, past a time that does not count."""
+        self.last_read += seconds
+        self._last_tick += seconds
+
     def add(self, metrics: StepMetrics) -> None:
         self._buffer.append(metrics)
 

@@ -30,6 +30,7 @@ from engine.errors import DataError
 from engine.models import build_model, build_on_meta, whitening
 from engine.models.summary import check_memory, count_parameters
 from engine.randomness import Purpose, keyed_generator
+from engine.recipe import AugmentConfig
 from engine.runs.checkpoint import describe_model, has_checkpoint
 from engine.runs.compare import data_differences
 from engine.runs.run import Run
@@ -41,7 +42,7 @@ from engine.training.initial import Initial
 class Prepared:
     """A run that is ready to start: everything that could be wrong with it has been checked."""
 
-    config: RunConfig  # with num_classes and first_epoch filled in
+    config: RunConfig  # with num_classes, first_epoch and stratified filled in
     info: ImageData
     splits: Splits  # on the compute device
     pipeline: Pipeline
@@ -99,7 +100,8 @@ def prepare(
         before = initial.find_lineage(config, root, info)
         first_epoch = lineage.epochs_done(before, info, config.seed)
         config = with_fields(config, {"first_epoch": first_epoch})
-    config = with_fields(config, {"model.num_classes": len(info.classes)})
+    split_kind = {} if resumes else {"data.stratified": True}  # a resumed run keeps its own split
+    config = with_fields(config, {"model.num_classes": len(info.classes), **split_kind})
     prepared = Prepared(
         config=config,
         info=info,
@@ -129,6 +131,7 @@ def _split(
         seed=config.seed,
         device=device,
         avoid=lineage.trained_on(before, info) if before else None,
+        stratified=choice.stratified,
     )
     # Without splits of its own, a folder's test images are redrawn when images are added.
     may_mix = not splits.val_is_test or choice.dataset not in data.DATASETS
@@ -143,7 +146,7 @@ def _check_place(config: RunConfig, run: Run) -> None:
     if dataset not in data.DATASETS and not data.is_available(dataset, Path(config.data.root)):
         raise DataError(
             f"there is nothing at {dataset} any more: if the images of run {run.name!r} were "
-            f"moved, go on with: python train.py --name {run.name} --resume --dataset NEW-PLACE"
+            f"moved, resume with: python train.py --name {run.name} --resume --dataset NEW-PLACE"
         )
 
 
@@ -164,13 +167,18 @@ def make_pipeline(config: RunConfig, info: ImageData) -> Pipeline:
     augment = config.augment
     return Pipeline(
         crop=RandomCrop(augment.crop_padding, augment.crop_reflect) if augment.crop else None,
-        flip=RandomHorizontalFlip() if augment.flip else None,
-        erasing=RandomErasing() if augment.erasing else None,
+        flip=RandomHorizontalFlip(augment.flip_p) if augment.flip else None,
+        erasing=_eraser(augment) if augment.erasing else None,
         mixup=Mixup(augment.mixup_alpha) if augment.mixup else None,
         cutmix=CutMix(augment.cutmix_alpha) if augment.cutmix else None,
         mean=info.mean,
         std=info.std,
     )
+
+
+def _eraser(augment: AugmentConfig) -> RandomErasing:
+    area = augment.erase_area_min, augment.erase_area_max
+    return RandomErasing(augment.erase_p, area, (augment.erase_ratio_min, augment.erase_ratio_max))
 
 
 def new_model(prepared: Prepared) -> torch.nn.Module:

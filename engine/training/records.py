@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -35,9 +35,12 @@ class EpochRecord:
     lr: float  # of the epoch's last step
     seconds: float  # training and validation
     val_acc_tta: float | None = None  # with test-time augmentation; last epoch only, if enabled
+    # Label of each validation image, a byte each, for engine.runs.history; empty: too many classes
+    predicted: bytes = field(default=b"", repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         fields = dataclasses.asdict(self)
+        del fields["predicted"]
         if self.val_acc_tta is None:
             del fields["val_acc_tta"]
         return {"kind": "epoch", **fields}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import gc
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from engine import allocator
+from engine import allocator, contention
 from engine.errors import RunError, TrainingFailed
 from engine.files import reason
+from engine.runs import history
 from engine.runs.checkpoint import CheckpointStore
 from engine.runs.run import RunWriter, State
 from engine.runs.validation import seen_clause
@@ -23,7 +24,12 @@ from engine.training.prepare import Prepared, new_model
 from engine.training.records import EpochRecord, Note, ProgressRecord, Record, Started, StepRecord
 
 # What `ask` may return, and the state in which the run is left.
-ENDINGS = {"pause": State.PAUSED, "stop": State.STOPPED, "interrupt": State.INTERRUPTED}
+ENDINGS = {
+    "pause": State.PAUSED,
+    "stop": State.STOPPED,
+    "interrupt": State.INTERRUPTED,
+    "requeue": State.QUEUED,
+}
 # Substrings that identify an out-of-memory RuntimeError: MPS, CPU allocators, C++.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 # Substrings that identify the RuntimeError of gloo or NCCL after another process died.
@@ -40,14 +46,42 @@ def run_training(
 ) -> State:
     """Train the run that `writer` holds until it ends or is asked to; returns its last state.
 
-    ask: called after every record, a few times a second; "pause", "stop" or "interrupt" end the
-    session within one batch, with a checkpoint, as requests in control.json do. on_record: called
-    with every record after it was written. A failure is stored in the run's status and log, not
-    raised. group: its rank 0 calls this, the other ranks call `join_training`.
+    on_record: called with every record after it was written. See `train` for the rest. group: its
+    rank 0 calls this, the other ranks call `join_training`.
+    """
+    records = train(writer, prepared, ask=ask, group=group)
+    try:
+        record = next(records)
+        while True:
+            try:
+                on_record(record)
+            except BaseException as error:
+                record = records.throw(error)
+            else:
+                record = next(records)
+    except StopIteration as end:
+        return end.value
+
+
+def train(
+    writer: RunWriter,
+    prepared: Prepared,
+    *,
+    ask: Callable[[], str | None] = lambda: None,
+    group: Group = SINGLE_PROCESS,
+) -> Generator[Record, str | None, State]:
+    """Train the run that `writer` holds; yields every record after it was written.
+
+    Returns the run's last state. ask: called after every record, a few times a second; a key of
+    ENDINGS ends the session within one batch, with a checkpoint, as requests in control.json do.
+    A failure is stored in the run's status and log, not raised. `send("wait")` instead of `next`
+    suspends the session in memory, in state *waiting*, until the next `next`.
     """
     with allocator.kept_blocks():
         try:
-            return _train(writer, prepared, ask, on_record, group)
+            return (yield from _train(writer, prepared, ask, group))
+        except GeneratorExit:
+            raise  # closed: interrupted, with a checkpoint
         except BaseException as error:
             fail(writer, error)
             if isinstance(error, KeyboardInterrupt):
@@ -115,21 +149,28 @@ def _train(
     writer: RunWriter,
     prepared: Prepared,
     ask: Callable[[], str | None],
-    on_record: Callable[[Record], None],
     group: Group,
-) -> State:
+) -> Generator[Record, str | None, State]:
     config = prepared.config
     writer.save_config(config, prepared.dataset_info())
     trainer = _make_trainer(writer.run.path, prepared, group)
     files = RunFiles(writer, prepared, group)
     records, ending = trainer.fit(), None
+    alone_on_cpu = prepared.compute.device.type == "cpu" and group.world_size == 1
     try:
-        for record in records:
-            for each in (record, *files.write(record)):
-                on_record(each)
-            ending = ask() or writer.run.requested()
-            if ending:
-                break
+        with contention.relief(alone_on_cpu) as relief:
+            for record in records:
+                for each in (record, *files.write(record)):
+                    if (yield each) == "wait":
+                        relief.end()
+                        yield from _wait(writer, trainer)
+                relief.check()
+                ending = ask() or writer.run.requested()
+                if ending:
+                    break
+            records.close()
+    except GeneratorExit:
+        ending = "interrupt"
         records.close()
     except BaseException as error:
         if records.gi_frame is None:  # raised by the training: other processes may be anywhere
@@ -155,6 +196,15 @@ def _train(
     return state
 
 
+def _wait(writer: RunWriter, trainer: Trainer) -> Iterator[None]:
+    """Be suspended for a while, which does not count as training time."""
+    begin = trainer.meter.clock()
+    writer.update(state=State.WAITING, phase="")
+    yield None
+    writer.update(state=State.RUNNING, phase="training")
+    trainer.exclude(trainer.meter.clock() - begin)
+
+
 class RunFiles:
     """Writes records to the run's files: metrics, status, log and TensorBoard events."""
 
@@ -175,6 +225,9 @@ class RunFiles:
         elif isinstance(record, StepRecord):
             self.writer.append([record.to_dict()])
         elif isinstance(record, EpochRecord):
+            if record.predicted:
+                with self.writer.run.writing(history.NAME) as path:
+                    history.append(path, record.epoch, record.predicted)
             # Synced before the checkpoint that follows, after which a resume would not repeat it.
             self.writer.append([record.to_dict()], durable=True)
             self._summarize_epoch(record)
@@ -192,6 +245,9 @@ class RunFiles:
         self.board = SummaryWriter(self.writer.run.path, purge_step=started.epochs_done + 1)
         lost = self.writer.trim(started.step, started.epochs_done)
         config, splits = self.prepared.config, self.prepared.splits
+        if config.model.num_classes <= history.MAX_CLASSES:
+            with self.writer.run.writing(history.NAME) as path:
+                history.trim(path, started.epochs_done, len(splits.val_labels))
         self.writer.update(
             phase="training",
             step=started.step,

@@ -1,11 +1,13 @@
 """Every benchmark runs at a tiny size and writes the documented JSON. Speed is not checked."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from bench import accuracy, augment, inference, report, throughput, ui
+from bench import accuracy, augment, inference, inspection, report, study, throughput, time_left, ui
+from engine import turns
 from engine.runs.run import Run
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
@@ -38,10 +40,23 @@ RUNS = {
         ["--images", "20", "--batch-size", "8", "--arch", "speedrun"],
         ["crop, flip, normalize, erasing", "augmentation in a speedrun step"],
     ),
+    "inspection": (
+        inspection,
+        ["--images", "6", "--arch", "speedrun", "--seconds", "0.2"],
+        ["speedrun, 6 predictions", "speedrun, training beside"],
+    ),
     "inference": (
         inference,
         ["--images", "6", "--arch", "speedrun"],
         None,
+    ),
+    "time left": (
+        time_left,
+        [
+            *("--only", "minute", "--loads", "busy at first"),
+            *("--changes", '{"data.limit": 640, "batch_size": 32}'),
+        ],
+        [f"minute, busy at first: {name}" for name in ("after a tenth", "largest", "smallest")],
     ),
     "lists": (
         ui,
@@ -66,7 +81,10 @@ def test_it_runs_and_writes_its_rows(name, tmp_path, capsys, request):
     if module is ui:
         request.getfixturevalue("chromium_path")
     file = tmp_path / "out.json"
-    assert module.main([*words, *TINY, "--json", str(file)]) == 0
+    # In a thread of its own: the tests' browser keeps an event loop in this one, and Playwright
+    # starts no second one beside it.
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(module.main, [*words, *TINY, "--json", str(file)]).result() == 0
     content, told = json.loads(file.read_text()), capsys.readouterr().out
     assert set(content) == {"machine", "rows"}
     assert content["machine"]["torch"]
@@ -79,7 +97,7 @@ def test_a_replacement_is_left_out_of_the_step(monkeypatch):
     for library in (torch.backends.mkldnn, torch.backends.mkl):
         monkeypatch.setattr(library, "is_available", lambda: True)
     for without, expected in (((), "InPlaceReLU"), (("in_place",), "ReLU")):
-        step = throughput.Step("resnet10", 2, precision="fp32", without=without)
+        step = throughput.Step(throughput.config_of(2, "resnet10"), "fp32", without)
         names = {type(module).__name__ for module in step.network.modules()}
         assert names & {"InPlaceReLU", "ReLU"} == {expected}
 
@@ -98,6 +116,18 @@ def test_a_preset_is_trained_from_every_seed(shapes_root, tmp_path, capsys):
     assert rows[2]["value"] == pytest.approx(means[1])
     assert 0 < rows[3]["value"] < rows[2]["value"]
     assert all(row["n"] == 2 for row in rows)
+
+
+def test_a_study_is_timed_in_turns_and_against_its_plan(shapes_root, tmp_path, capsys):
+    file = tmp_path / "out.json"
+    words = ["--data-root", str(shapes_root), "--json", str(file), "--repeats", "1"]
+    words += ["--limit", "40", "--epochs", "2", "--width", "0.0625", "--seconds", "3"]
+    assert study.main(words) == 0
+    rows = json.loads(file.read_text())["rows"]
+    check(rows, capsys.readouterr().out)
+    assert len(rows) == 5
+    assert 0 < rows[3]["value"] < rows[0]["baseline"] / 2
+    assert turns.TURN_S > 0, "the app's turns are as before"
 
 
 def test_a_training_that_fails_is_no_figure(shapes_root, tmp_path):

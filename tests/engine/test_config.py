@@ -47,8 +47,14 @@ FIELDS = {
     "augment.crop_padding": st.integers(1, 16),
     "augment.crop_reflect": st.booleans(),
     "augment.flip": st.booleans(),
+    "augment.flip_p": numbers(0, 1),
     "augment.alternating_flip": st.just(False),
     "augment.erasing": st.booleans(),
+    "augment.erase_p": numbers(0, 1),
+    "augment.erase_area_min": numbers(0, 0.3),
+    "augment.erase_area_max": numbers(0.4, 1),
+    "augment.erase_ratio_min": numbers(0.01, 1),
+    "augment.erase_ratio_max": numbers(1.5, 100),
     "augment.mixup": st.booleans(),
     "augment.mixup_alpha": numbers(0, 100, above=True),
     "augment.cutmix": st.booleans(),
@@ -73,6 +79,7 @@ FIELDS = {
     "precision": st.sampled_from(PRECISIONS),
     "device": words,
     "pretrained": st.none() | words,
+    "data.stratified": st.booleans(),
     "first_epoch": st.integers(0, 2**31 - 1),
     "progressive": st.booleans(),
     "compile": st.booleans(),
@@ -128,7 +135,7 @@ def test_the_command_is_parsed_to_the_same_config(command_config, config, name):
     assert (python, script) == ("python", "train.py")
     assert words[:2] == ["--name", name] if name else "--name" not in words
     assert command_config(words) == with_fields(
-        config, {"model.num_classes": None, "first_epoch": 0}
+        config, {"model.num_classes": None, "first_epoch": 0, "data.stratified": False}
     )
 
 
@@ -174,6 +181,11 @@ BAD = [
     ("data.url", "ftp://example.org/x"),
     ("augment.crop", 1),
     ("augment.mixup_alpha", 0),
+    ("augment.flip_p", 1.5),
+    ("augment.erase_p", -0.1),
+    ("augment.erase_area_max", 0.01),
+    ("augment.erase_ratio_max", 0.1),
+    ("augment.erase_ratio_min", 0),
     ("optim.optimizer", "lion"),
     ("optim.lr", 0),
     ("optim.label_smoothing", 1.0),

@@ -1,8 +1,10 @@
 """How long a training will take: the measured speed, where it is kept, and the sum."""
 
+import contextlib
 import itertools
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -74,6 +76,24 @@ def machine(monkeypatch):
 
 def test_the_speed_is_told_from_the_probes_times(cpu, machine):
     assert estimate.measure_speed(cpu) == pytest.approx(TRUE)
+
+
+def test_the_probes_run_as_a_training_does_beside_others(cpu, machine, monkeypatch):
+    calls, step_seconds = [], estimate.step_seconds
+
+    @contextlib.contextmanager
+    def relief(wanted):
+        yield SimpleNamespace(settle=lambda: calls.append(wanted))
+        calls.append("end")
+
+    def note(*arguments):
+        calls.append("probe")
+        return step_seconds(*arguments)
+
+    monkeypatch.setattr(estimate.contention, "relief", relief)
+    monkeypatch.setattr(estimate, "step_seconds", note)
+    estimate.measure_speed(cpu)
+    assert calls == [True, "probe", "probe", "probe", "end"]
 
 
 def test_impossible_times_give_no_negative_speed(cpu, monkeypatch):

@@ -57,5 +57,5 @@ def test_minute_needs_no_download_and_study_is_the_defaults_recipe():
 @every
 def test_title_and_description_are_for_a_person(name):
     preset = PRESETS[name]
-    assert preset.title.lower() == name
+    assert preset.title[0].isupper() and "_" not in preset.title
     assert preset.description.endswith(".")

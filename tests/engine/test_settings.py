@@ -11,7 +11,11 @@ from engine.config import SETTINGS, RunConfig, with_fields
 from engine.errors import ConfigError
 from engine.settings import Role, When, get_field, is_used, setting, settings_of
 
-FILLED_IN = {"model.num_classes", "first_epoch"}  # by `prepare`: no choices of the user's
+FILLED_IN = {
+    "model.num_classes",
+    "first_epoch",
+    "data.stratified",
+}  # by `prepare`: no choices of the user's
 every = pytest.mark.parametrize("path", SETTINGS)
 BOUNDED = [path for path, s in SETTINGS.items() if s.kind in (int, float, tuple)]
 

@@ -42,13 +42,13 @@ def ends(wait_for):
 @pytest.fixture
 def order(monkeypatch) -> list[str]:
     """Names of runs, in the order in which they were trained."""
-    names, train = [], session.run_training
+    names, train = [], session.train
 
     def note(writer, *args, **options):
         names.append(writer.run.name)
         return train(writer, *args, **options)
 
-    monkeypatch.setattr(session, "run_training", note)
+    monkeypatch.setattr(session, "train", note)
     return names
 
 
@@ -224,7 +224,7 @@ def test_a_request_during_the_preparation_is_heard(
 
     def slow(*args, cancelled=None, progress=None, **options):
         progress(data.Progress("downloading", 1_000_000, 3_000_000, "bytes", 2e6))
-        assert Run(tmp_path / "a").status().phase == "downloading: 1 of 3 MB, 2.0 MB/s, 0:01 left"
+        assert Run(tmp_path / "a").status().phase == "downloading: 1 of 3 MB, 2.0 MB/s, 1 s left"
         assert not cancelled()
         getattr(worker, command)(Run(tmp_path / "a"))
         assert cancelled()
@@ -302,7 +302,7 @@ def test_several_devices_train_at_once_and_each_run_goes_where_it_asked(
 ):
     """Two GPUs, played by the CPU."""
     used, threads, both = {}, {}, threading.Barrier(2, timeout=60)
-    train, prepare = session.run_training, module.prepare
+    train, prepare = session.train, module.prepare
 
     def note_device(config, root, run, *, device=None, **options):
         used[run.name] = device or config.device
@@ -315,7 +315,7 @@ def test_several_devices_train_at_once_and_each_run_goes_where_it_asked(
         return train(writer, *args, **options)
 
     monkeypatch.setattr(module, "prepare", note_device)
-    monkeypatch.setattr(session, "run_training", meet)
+    monkeypatch.setattr(session, "train", meet)
     monkeypatch.setattr(module, "resolve", lambda name, *_: SimpleNamespace(device=name))
     worker = Worker("cuda:0", "cuda:1")
     devices = {"a": "auto", "b": "auto", "c": "cuda:1", "d": "cuda:1", "e": "cuda:0"}

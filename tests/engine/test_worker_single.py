@@ -76,4 +76,4 @@ def test_a_run_of_train_py_in_another_process_is_stopped_from_here(
     worker.stop(run)
     assert child.wait() == 0, child.text
     assert run.status().state is State.STOPPED
-    assert "go on with: python train.py --name theirs --resume" in child.text
+    assert "resume with: python train.py --name theirs --resume" in child.text

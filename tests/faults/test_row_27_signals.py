@@ -64,7 +64,7 @@ def check_end(script: Script, number: int) -> None:
     assert (run.path / "resume" / str(status.step)).is_dir()
     again = f"python train.py --name long --resume --run-root {run.path.parent}"
     assert output.rstrip().endswith(
-        f"interrupted at step {status.step} of 300000, saved; go on with: {again}"
+        f"interrupted at step {status.step} of 300000, saved; resume with: {again}"
     )
 
 
@@ -102,8 +102,8 @@ def test_row_27_the_checkpoint_is_of_that_step_and_the_told_command_goes_on_from
     assert (cut.path / "resume" / "4").is_dir()
     assert signal.getsignal(signal.SIGINT) is before
     out = capsys.readouterr().out
-    told = out.rpartition("go on with: ")[2]
-    assert "interrupted at step 4 of 6, saved; go on with: " in out
+    told = out.rpartition("resume with: ")[2]
+    assert "interrupted at step 4 of 6, saved; resume with: " in out
     assert train.main(shlex.split(told)[2:]) == 0
     assert same(checkpoint_of(cut.path), checkpoint_of(whole.path))
     assert lasting(cut.records()[0]) == lasting(whole.records()[0])
@@ -116,7 +116,7 @@ def test_row_27_a_second_ctrl_c_ends_at_once_from_the_last_checkpoint(
     assert train.main(tiny_args(tmp_path, "--name", "cut")) == 130
     err = capsys.readouterr().err
     assert "ended at once; the steps since the last checkpoint will be trained again" in err
-    assert f"go on with: python train.py --name cut --resume --run-root {tmp_path}" in err
+    assert f"resume with: python train.py --name cut --resume --run-root {tmp_path}" in err
     assert "nothing was made" not in err
     run = Run(tmp_path / "cut")
     assert not run.is_alive()

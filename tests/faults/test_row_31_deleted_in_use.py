@@ -13,8 +13,7 @@ from engine import predict, runs
 from engine.errors import CheckpointError, RunError
 from engine.predict import Predictor
 from engine.runs.run import Run, State
-from pages.ui import folders
-from pages.ui.classify import networks
+from pages.ui import folders, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
@@ -134,7 +133,7 @@ def test_row_31_the_classify_page_whose_network_is_deleted_says_so(upload, class
     upload(("a.png", picture()))
     assert classify_page.get("html")
     runs.delete(Run(folders.RUN_ROOT / "net"))
-    assert networks.choices() == {}
+    assert weights.choices() == {}
     classify_page.run()
     assert not classify_page.exception
     assert "no trained network here yet" in classify_page.info[0].value

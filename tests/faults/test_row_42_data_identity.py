@@ -17,7 +17,7 @@ from engine.predict import to_image
 from engine.runs.compare import data_differences, data_id, differing, seed_groups
 from engine.runs.run import State
 from pages.ui import tables
-from pages.ui.classify.networks import dataset_title
+from pages.ui.weights import dataset_title
 
 CLASSES = ("cat", "dog")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_classify_sees_what_the_import_saw(read, entries, fit):
 def test_a_network_is_fed_as_in_its_training(fit):
     config = with_fields(RunConfig(), {"data.fit": fit, "model.num_classes": 2})
     model = build_model("resnet10", 2, width=0.0625).eval()
-    network = Network(model, ("cat", "dog"), (0.5,) * 3, (0.25,) * 3, config, None)
+    network = Network(model, ("cat", "dog"), (0.5,) * 3, (0.25,) * 3, config, Path("none"))
     predictor, image = Predictor(network, resolve("cpu", "fp32")), decode_image(wide(0))
     said = {choice: predictor.probabilities([image], choice) for choice in (None, "crop", "pad")}
     assert np.array_equal(said[None], said[fit])

@@ -101,13 +101,14 @@ def test_a_child_with_the_seed_of_its_parent_is_split_as_before(child):
 
 
 def test_without_initial_weights_the_split_is_that_of_the_seed():
-    held, kept = split_indices(30, holdout=7, limit=9, seed=3)
+    labels = torch.arange(30) % 3
+    held, kept = split_indices(labels, holdout=7, limit=9, seed=3)
     assert len({*held.tolist(), *kept.tolist()}) == 16
     avoid = torch.zeros(30, dtype=torch.bool)
-    again = split_indices(30, holdout=7, limit=9, seed=3, avoid=avoid)
+    again = split_indices(labels, holdout=7, limit=9, seed=3, avoid=avoid)
     assert torch.equal(held, again[0]) and torch.equal(kept, again[1])
     avoid[held[:2]] = True
-    other, _ = split_indices(30, holdout=7, limit=9, seed=3, avoid=avoid)
+    other, _ = split_indices(labels, holdout=7, limit=9, seed=3, avoid=avoid)
     assert not avoid[other].any()
 
 
@@ -222,8 +223,10 @@ def test_another_version_of_the_data_may_hold_the_same_images(child):
 @pytest.mark.parametrize("shipped", runs.list_runs(SHIPPED), ids=lambda run: run.name)
 def test_a_shipped_network_was_trained_on_all_of_its_data(shipped, tiny, child):
     known = shipped.dataset_info()
-    names = ("name", "classes", "mean", "std")
-    info = dataclasses.replace(child("parent").info, **{key: known[key] for key in names})
+    names = ("name", "classes", "mean", "std", "fingerprint")
+    info = dataclasses.replace(
+        child("parent").info, **{key: known[key] for key in names if key in known}
+    )
     config = with_fields(tiny(), {"pretrained": str(shipped.path)})
     before = initial.find_lineage(config, shipped.path.parent, info)
     assert lineage.trained_on(before, info).all()

@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
+import streamlit as st
 
 import train
 from engine import data
 from engine.config import DataConfig
 from engine.data import background, listing
 from engine.errors import DataError
-from pages.ui import folders, readings
+from pages.ui import folders, importing, readings, refresh
 
 PAGE = "pages/1_Train.py"
 SECONDS = 20  # a guard against hanging for ever, not a measure of speed
@@ -105,7 +106,7 @@ def test_row_53_the_link_of_a_page_ends_in_a_message(app, special, kind):
     at = app(PAGE, choices=choices)
     assert time.monotonic() - begun < SECONDS
     assert not at.exception
-    assert "This cannot be trained" in at.error[0].value
+    assert "Cannot start" in at.error[0].value
     assert at.button(key="start").disabled
 
 
@@ -188,8 +189,9 @@ def test_row_53_a_folder_too_large_to_be_watched_is_said(app, tmp_path, picture,
     assert "This folder is large\\: files that are added" in texts(at)
 
 
-def test_row_53_a_page_does_not_wait_for_a_long_import(app, tmp_path, picture, monkeypatch):
-    """It shows how far the import is, and what was read once it has ended."""
+@pytest.fixture
+def slow_import(tmp_path, picture, monkeypatch):
+    """(path of own images, function that ends their import, which goes on until then)."""
     path, go_on, load = make_own(tmp_path, picture), threading.Event(), data.load
 
     def slow(dataset, root, **options):
@@ -197,20 +199,62 @@ def test_row_53_a_page_does_not_wait_for_a_long_import(app, tmp_path, picture, m
             go_on.wait(SECONDS)
         return load(dataset, root, **options)
 
+    def end():
+        fetch = readings.pending_import(str(path), DataConfig().fit)
+        go_on.set()
+        fetch.join(SECONDS)
+        monkeypatch.setattr(readings, "PATIENCE_S", SECONDS)
+
     monkeypatch.setattr(background.data, "load", slow)
     monkeypatch.setattr(readings, "PATIENCE_S", 0.1)
+    yield path, end
+    go_on.set()
+
+
+def test_row_53_a_page_does_not_wait_for_a_long_import(app, slow_import):
+    """It shows how far the import is, and what was read once it has ended."""
+    path, end = slow_import
     at = app(PAGE, choices=json.dumps({"data.dataset": str(path)}))
     assert not at.exception and not at.error
     assert "once the images have been read" in texts(at)
-    assert not [button for button in at.button if button.key == "start"]
-    fetch = readings.pending_import(str(path), DataConfig().fit)
-    go_on.set()
-    fetch.join(SECONDS)
-    monkeypatch.setattr(readings, "PATIENCE_S", SECONDS)
+    assert at.button(key="start").disabled
+    at.text_input(key="run_name").set_value("named while it waits").run()
+    end()
     at.run()
     assert not at.exception and "**2 classes**" in texts(at)
     assert not at.button(key="start").disabled
+    assert at.text_input(key="run_name").value == "named while it waits"
     assert background.current(str(path), folders.DATA_ROOT) is not None
+
+
+def raiser(error):
+    def fail():
+        raise error
+
+    return fail
+
+
+def test_row_53_augmentations_are_drawn_once_a_long_import_has_ended(app, slow_import, monkeypatch):
+    path, end = slow_import
+    repeat, looks = refresh.repeat, {}
+
+    def kept(draw, every):
+        looks[draw.__name__] = every
+        return repeat(draw, every)
+
+    monkeypatch.setattr(refresh, "repeat", kept)
+    at = app()
+    at.session_state["dataset"], at.session_state["dataset_path"] = "own", str(path)
+    at.switch_page("pages/4_Augmentations.py").run()
+    assert not at.exception and not at.subheader
+    assert "once the images have been read" in texts(at)
+    assert looks[importing._look.__name__] == refresh.INTERVAL_S
+    end()
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(st, "rerun", raiser(InterruptedError))
+        importing._look(str(path), DataConfig().fit, "Nothing")
+    at.run()
+    assert not at.exception and len(at.subheader) == 7
 
 
 def test_row_53_an_upload_that_was_not_offered_is_refused_and_the_page_goes_on(app):

@@ -1,5 +1,6 @@
 """Row 54 of docs/FAULTS.md: ignored flags, too many records, unquoted commands, and others."""
 
+import json
 import shlex
 import subprocess
 
@@ -7,12 +8,16 @@ import pytest
 import torch
 
 import train
+from engine import runs
 from engine.config import OptimConfig, RunConfig, join_command, with_fields
+from engine.data import lineage
 from engine.models import build_model
+from engine.randomness import Purpose, keyed_generator
 from engine.runs.checkpoint import load_weights, save_weights
-from engine.runs.run import Run
+from engine.runs.run import Run, State
 from engine.training import meter
 from engine.training.optim import make_optimizer
+from engine.training.prepare import prepare
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
@@ -45,6 +50,7 @@ def test_row_54_a_checkpoint_from_before_the_bias_had_its_group_still_resumes(
     assert same(resumed, trainer.state.optimizer.state_dict()["state"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("every_step")
 @pytest.mark.parametrize(("epochs", "batch_size"), [(30, 48), (5, 4), (1, 1)])
 def test_row_54_step_records_are_at_most_the_limit(
@@ -101,3 +107,35 @@ def test_row_54_a_run_s_weights_are_the_same_bytes_when_it_is_repeated(tiny_args
         assert train.main(tiny_args(tmp_path, "--name", name, "-e", 1)) == 0
     first, second = (Run(tmp_path / name).path / "last.safetensors" for name in "ab")
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_row_54_new_runs_stratify_and_old_ones_keep_their_split(
+    tmp_path, tiny, train_run, every_step
+):
+    values = {"data.holdout": 50, "data.limit": 100, "batch_size": 50, "epochs": 2}
+    run = runs.create(tmp_path, "run", tiny(**values))
+    answers = iter([None, None])
+    assert train_run(run, ask=lambda: next(answers, "pause")) is State.PAUSED
+    new = prepare(run.config(), tmp_path, run)
+    assert run.config().data.stratified
+    counts = new.info.train_labels.bincount()
+    for labels, share in ((new.splits.val_labels, 0.1), (new.splits.train_labels, 0.2)):
+        assert (labels.bincount(minlength=10) - share * counts).abs().max() < 1.2
+
+    stored = json.loads((run.path / "config.json").read_text())
+    del stored["data"]["stratified"]
+    (run.path / "config.json").write_text(json.dumps(stored))
+    old = prepare(run.config(), tmp_path, run)
+    images = new.info.train_images
+    order = torch.randperm(len(images), generator=keyed_generator(0, Purpose.SPLIT))
+    assert torch.equal(old.splits.val_images, images[order[:50].sort().values])
+    assert torch.equal(old.splits.train_images, images[order[50:150].sort().values])
+    assert train_run(run) is State.FINISHED
+    assert not run.config().data.stratified
+    # A new run from the weights of the old one: stratified, without the images of its training.
+    child = prepare(tiny(**values, pretrained="run", seed=1), tmp_path)
+    assert child.config.data.stratified
+    assert [training.stratified for training in child.lineage] == [False]
+    assert child.splits.val_seen == 0
+    seen = lineage.trained_on(child.lineage, new.info)
+    assert torch.equal(seen.nonzero().flatten(), order[50:150].sort().values)

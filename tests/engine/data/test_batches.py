@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.data.batches import epoch_permutation, split
+from engine.data.batches import epoch_permutation, split, split_indices
 from engine.data.types import ImageData
 from engine.errors import ConfigError
 
@@ -92,3 +92,76 @@ def test_epoch_permutation_is_a_permutation_keyed_by_seed_and_epoch():
     assert torch.equal(first, epoch_permutation(100, 0, 0))
     assert not torch.equal(first, epoch_permutation(100, 0, 1))
     assert not torch.equal(first, epoch_permutation(100, 1, 0))
+
+
+SIZES = [600, 300, 60, 30, 9, 1]  # images of each class
+
+
+@pytest.fixture
+def labels():
+    """Labels in the order of their classes, as class folders come."""
+    return torch.repeat_interleave(torch.arange(len(SIZES)), torch.tensor(SIZES))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("holdout", [0, 1, 7, 100, 500])
+@pytest.mark.parametrize("limit", [None, 6, 50, 400])
+def test_every_class_gives_its_share(labels, holdout, limit, seed):
+    held, kept = split_indices(labels, holdout=holdout, limit=limit, seed=seed)
+    left = torch.tensor(SIZES) - labels[held].bincount(minlength=len(SIZES))
+    for chosen, sizes in ((held, torch.tensor(SIZES)), (kept, left)):
+        shares = sizes * len(chosen) / sizes.sum()
+        counts = labels[chosen].bincount(minlength=len(SIZES))
+        if len(chosen) > len(SIZES):
+            assert (counts - shares).abs().max() <= 1.5
+    assert (left > 0).all()
+    assert (labels[kept].bincount(minlength=len(SIZES)) > 0).all()
+    assert not {*held.tolist()} & {*kept.tolist()}
+
+
+def test_classes_of_one_size_give_the_same_number():
+    labels = torch.arange(5000) % 10
+    held, kept = split_indices(labels, holdout=500, limit=1000, seed=2)
+    assert labels[held].bincount().tolist() == [50] * 10
+    assert labels[kept].bincount().tolist() == [100] * 10
+    other, _ = split_indices(labels, holdout=500, limit=1000, seed=3)
+    assert not torch.equal(held, other)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_more_held_out_images_contain_fewer(labels, seed):
+    few, many = (split_indices(labels, holdout=h, limit=9, seed=seed)[0] for h in (99, 100))
+    assert {*few.tolist()} < {*many.tolist()}
+
+
+def test_almost_everything_can_be_held_out(labels):
+    held, kept = split_indices(labels, holdout=999, limit=None, seed=0)
+    assert (len(held), len(kept)) == (999, 1)
+
+
+AVOID = torch.arange(30) % 3 == 0
+GOLDEN = {  # (holdout, limit, seed, avoid): indices of the version before stratified splits
+    (7, 9, 3, None): ([5, 7, 8, 10, 12, 13, 16], [3, 4, 11, 15, 17, 18, 20, 22, 24]),
+    (12, None, 5, None): (
+        [0, 1, 2, 3, 8, 9, 13, 14, 17, 18, 19, 22],
+        [4, 5, 6, 7, 10, 11, 12, 15, 16, 20, 21, 23, 24, 25, 26, 27, 28, 29],
+    ),
+    (22, 6, 3, AVOID): (
+        [1, 2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 14, 16, 17, 19, 20, 22, 23, 25, 26, 28, 29],
+        [0, 6, 15, 18, 24, 27],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=str)
+def test_the_split_of_older_versions_is_kept(case):
+    holdout, limit, seed, avoid = case
+    parts = split_indices(
+        torch.arange(30) % 4,
+        holdout=holdout,
+        limit=limit,
+        seed=seed,
+        avoid=avoid,
+        stratified=False,
+    )
+    assert tuple(part.tolist() for part in parts) == GOLDEN[case]

@@ -96,12 +96,12 @@ def test_a_lock_waits_for_another_process_and_says_so(tmp_path):
         ),
         (
             Progress("importing a", 1200, 4800, "images", 40.0),
-            "importing a: 1,200 of 4,800 images, 40 images/s, 1:30 left",
+            "importing a: 1,200 of 4,800 images, 40 images/s, 1.5 min left",
             0.25,
         ),
         (
             Progress("downloading a", 17_000_000, 170_000_000, "bytes", 2_500_000.0),
-            "downloading a: 17 of 170 MB, 2.5 MB/s, 1:01 left",
+            "downloading a: 17 of 170 MB, 2.5 MB/s, 61 s left",
             0.1,
         ),
         (Progress("drawing shapes", 0, 9, "images", None), "drawing shapes: 0 of 9 images", 0),
@@ -114,7 +114,16 @@ def test_progress_is_one_line_and_a_fraction(now, line, fraction):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (605, "10:05"), (7265, "2:01:05")]
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (89.4, "89 s"),
+        (90, "1.5 min"),
+        (605, "10 min"),
+        (7265, "2.0 h"),
+        (200_000, "2.3 days"),
+        (2_000_000, "23 days"),
+    ],
 )
-def test_durations_are_minutes_and_seconds_and_hours_if_there_are_any(seconds, text):
+def test_durations_are_in_the_largest_fitting_unit(seconds, text):
     assert format_duration(seconds) == text

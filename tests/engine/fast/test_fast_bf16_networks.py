@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "amx")
 TOLERANCE = 0.02  # ‖difference‖ / ‖expected‖ of a tensor; bf16 rounds by up to 2^-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "choices",
     [
@@ -55,6 +56,7 @@ def test_an_interrupted_training_resumes_bit_identically(
         assert any(isinstance(m, kind) for m in trainer.model.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["convmixer256d8", "resnext10", "resnet10"])
 def test_it_can_be_compiled(arch, chosen):
     """The graph that torch.compile traces gives the same gradients; C++ is not compiled."""
@@ -144,6 +146,7 @@ def test_elsewhere_nothing_is_changed(compute, cpu):
         assert [type(m) for m in model.modules()] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["resnet10", "densenet121"])
 def test_the_loss_falls_as_it_does_in_fp32(arch, make_trainer, tiny):
     """The same training in both precisions: losses agree within bf16 rounding noise."""

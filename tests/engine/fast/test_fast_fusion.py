@@ -33,6 +33,7 @@ from engine.fast.fusion import kernels
 pytestmark = pytest.mark.usefixtures("one_thread", "on_any_cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shape", [(5, 3, 7, 5), (4, 1, 3, 5), (8, 64, 4, 4), (1, 300, 3, 3), (16, 8, 9, 9)]
 )
@@ -74,6 +75,7 @@ def test_celu_of_one_is_elu_and_others_are_pytorchs(fusions):
     assert fusions == ["elu"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("projects", [False, True])
 def test_a_residual_block(name, projects, fusions):

@@ -118,6 +118,7 @@ def test_memory_format_does_not_change_the_result():
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("width", [0.1, 0.77, 1.5])
 def test_every_width_builds_a_consistent_network(arch, width):

@@ -134,6 +134,7 @@ def test_an_impossible_class_count_leaves_the_classifier(num_classes):
     assert model.get_classifier() is old
 
 
+@pytest.mark.slow
 def test_the_activation_behind_the_whitening_is_fused():
     compute = Compute(torch.device("cpu"), "bf16")
     model = build_model("resnet10", width=0.125, activation="gelu", whitening=True)

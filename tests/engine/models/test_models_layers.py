@@ -60,6 +60,7 @@ def parts(model):
     return [m for m in leaves if type(m).__name__ not in STRUCTURE]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_only_the_chosen_types_occur(arch):
     for activation, activation_type in ACTIVATION_TYPES.items():

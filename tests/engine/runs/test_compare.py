@@ -42,8 +42,14 @@ OTHER = {
     "augment.crop_padding": {"augment.crop_padding": 2},
     "augment.crop_reflect": {"augment.crop_reflect": True},
     "augment.flip": {"augment.flip": False},
+    "augment.flip_p": {"augment.flip_p": 0.3},
     "augment.alternating_flip": {"augment.alternating_flip": True},
     "augment.erasing": {"augment.erasing": True},
+    "augment.erase_p": {"augment.erase_p": 0.9},
+    "augment.erase_area_min": {"augment.erase_area_min": 0.1},
+    "augment.erase_area_max": {"augment.erase_area_max": 0.5},
+    "augment.erase_ratio_min": {"augment.erase_ratio_min": 1.0},
+    "augment.erase_ratio_max": {"augment.erase_ratio_max": 1.0},
     "augment.mixup": {"augment.mixup": True},
     "augment.mixup_alpha": {"augment.mixup_alpha": 0.9},
     "augment.cutmix": {"augment.cutmix": True},
@@ -54,6 +60,7 @@ OTHER = {
     "tta": {"tta": True},
 }
 NEEDED = {
+    **{path: {"augment.erasing": True} for path in OTHER if "augment.erase_" in path},
     "schedule.milestones": {"schedule.kind": "multi_step"},
     "schedule.gamma": {"schedule.kind": "multi_step"},
     "augment.mixup_alpha": {"augment.mixup": True},
@@ -63,7 +70,7 @@ NEEDED = {
 
 def test_every_setting_counts_but_places_and_the_seed():
     others = {"data.root", "data.url", "device", "compile", "seed"}
-    filled_in = {"model.num_classes", "first_epoch"}
+    filled_in = {"model.num_classes", "first_epoch", "data.stratified"}
     assert set(SETTINGS) - set(OTHER) == others | filled_in
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from engine import runs
 from engine.errors import RunError
-from engine.runs.run import LOCK_WAIT_S, Run, State
+from engine.runs.run import HELD, LOCK_WAIT_S, Run, State
 
 
 @pytest.fixture(autouse=True)
@@ -69,8 +69,8 @@ def test_a_holder_whose_note_is_damaged_is_still_a_holder(make_run):
             run.hold("me").__enter__()
 
 
-@pytest.mark.parametrize("state", [s for s in State if s not in (State.RUNNING, State.DAMAGED)])
-def test_only_running_needs_a_writer_to_be_believed(make_run, state):
+@pytest.mark.parametrize("state", [s for s in State if s not in (*HELD, State.DAMAGED)])
+def test_only_held_states_need_a_writer_to_be_believed(make_run, state):
     run = make_run()
     with run.hold("test") as writer:
         writer.update(state=state)

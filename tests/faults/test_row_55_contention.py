@@ -1,0 +1,71 @@
+"""Row 55 of docs/FAULTS.md: beside other work a training goes on, and its result is the same."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from engine import contention
+from engine.runs.run import State
+
+pytestmark = [
+    pytest.mark.usefixtures("every_step"),
+    pytest.mark.skipif(sys.platform != "linux", reason="Linux"),
+    pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core"),
+]
+
+
+@pytest.fixture(autouse=True)
+def all_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def outcome(make_run, tiny, train_run, checkpoint_of, monkeypatch):
+    """outcome(name, answers): a run's last checkpoint, with these answers to "is it crowded?"."""
+    monkeypatch.setattr(contention, "READ_EVERY_S", 0.0)
+
+    def train(name, answers, **changes):
+        cores, answers = [], itertools.cycle(answers)
+        monkeypatch.setattr(contention.Load, "update", lambda self, *reading: next(answers))
+        watch = lambda record: cores.append(len(os.sched_getaffinity(0)))  # noqa: E731
+        run = make_run(name, tiny(**{"model.width": 0.25, "batch_size": 15, **changes}))
+        assert train_run(run, on_record=watch) is State.FINISHED
+        return checkpoint_of(run.path), set(cores)
+
+    return train
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_result_is_the_same_to_the_bit(outcome, same, precision):
+    every = len(os.sched_getaffinity(0))
+    quiet, cores = outcome("quiet", [False], precision=precision)
+    assert cores == {every}
+    changing, cores = outcome("changing", [False, True, True], precision=precision)
+    assert cores == {1, every}
+    assert same(changing, quiet)
+    assert len(os.sched_getaffinity(0)) == every
+
+
+def test_another_process_is_noticed(monkeypatch):
+    monkeypatch.setattr(contention, "READ_EVERY_S", 0.2)
+    a, deadline = torch.rand(500, 500), time.monotonic() + 30
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        try:
+            with contention.relief(True) as relief:
+                while len(os.sched_getaffinity(0)) > 1:
+                    assert time.monotonic() < deadline
+                    a = (a @ a).clamp(0, 1)
+                    relief.check()
+        finally:
+            busy.kill()
+    assert len(os.sched_getaffinity(0)) > 1
