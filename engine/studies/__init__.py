@@ -1,0 +1,1 @@
+"""Studies: a question, a factor with its values, and the runs that answer it."""

@@ -1,0 +1,179 @@
+"""The runs of a study: queued, asked to pause or go on, and read as outcomes."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from engine import data
+from engine.config import SETTINGS, RunConfig, with_fields
+from engine.data import batches
+from engine.errors import ConfigError, DataError, RunError, StudyError
+from engine.runs import compare
+from engine.runs.run import HELD, RESUMABLE, Run, State, Status
+from engine.settings import get_field
+from engine.studies import rates
+from engine.studies import study as studies
+from engine.studies.results import Outcome
+from engine.studies.study import Study
+from engine.worker import Worker
+
+POLL_S = 0.5
+ENDED = (State.FINISHED, State.FAILED)
+SAME = ("precision", "torch", "device_name")  # of the runs of one block
+
+
+def sizes(config: RunConfig) -> tuple[int, int]:
+    """Numbers of images that a run is trained and validated on. Raises ConfigError, DataError."""
+    choice = config.data
+    if choice.dataset in data.DATASETS:
+        train, test = data.DATASETS[choice.dataset].sizes
+    else:
+        info = data.load(choice.dataset, Path(choice.root), fit=choice.fit)
+        train, test = len(info.train_images), len(info.test_images)
+    return batches.split_sizes(train, test, holdout=choice.holdout, limit=choice.limit)
+
+
+def current(study: Study) -> Study:
+    """The study whose runs are at work: the search for its rates, as long as these are missing."""
+    if not rates.missing(study):
+        return study
+    whole = with_fields(study.config(study.rows()[0], study.seeds[0]), {"data.limit": None})
+    return rates.search(study, sizes(whole)[0])
+
+
+def members(study: Study, run_root: Path) -> list[Run]:
+    """The runs of `current` that exist, in their order."""
+    runs = [Run(run_root / name) for name, _, _ in current(study).runs()]
+    return [run for run in runs if run.exists()]
+
+
+def start(study: Study, study_root: Path, run_root: Path, worker: Worker) -> None:
+    """Store a study and queue its runs that do not exist yet, or those of the search for its rates.
+
+    Raises ConfigError, DataError, RunError or StudyError.
+    """
+    searched = current(study)
+    if searched is not study:
+        ended = outcomes(searched, run_root, lambda config: sizes(config)[1])
+        if len(ended) < len(searched.runs()) or not all(o.state in ENDED for o in ended):
+            studies.save(study, study_root)
+            start(searched, study_root, run_root, worker)
+            return
+        study = rates.fair(study, searched, ended)
+    with contextlib.suppress(ConfigError, StudyError):
+        known = studies.load(study_root, study.name)
+        if known.question != study.question:
+            raise RunError(f"study {study.name!r} exists already; choose another name")
+    studies.save(study, study_root)
+    for name, row, seed in study.runs():
+        if not Run(run_root / name).exists():
+            race = f"{study.name} {seed}" if study.race else ""
+            config = study.config(row, seed)
+            worker.submit(config, name, run_root, study=study.name, race=race)
+
+
+def follow(name: str, study_root: Path, run_root: Path, worker: Worker) -> None:
+    """Wait for the search for a study's rates, if there is one, and start the study.
+
+    Returns once that has been done, or when the search has been paused or stopped. Raises as start.
+    """
+    study = studies.load(study_root, name)
+    if not rates.missing(study):
+        return
+    while True:
+        states = {member.status().state for member in members(study, run_root)}
+        if not states & {State.QUEUED, *HELD}:
+            break
+        time.sleep(POLL_S)
+    if states <= set(ENDED):
+        start(study, study_root, run_root, worker)
+
+
+def ask(study: Study, what: str, study_root: Path, run_root: Path, worker: Worker) -> list[str]:
+    """Pause, stop or resume all runs of a study. Returns what was refused, in sentences.
+
+    Resumed runs go on in their order, those that have begun before those that have not.
+    """
+    problems = []
+    runs = members(study, run_root)
+    if what != "resume":
+        runs.reverse()  # queued ones first: none starts meanwhile
+    for run in runs:
+        try:
+            _ask_run(worker, run, what)
+        except (ConfigError, RunError) as error:
+            problems.append(str(error))
+    if what == "resume":
+        worker.continue_queue(run_root, current(study).name)
+        try:
+            start(study, study_root, run_root, worker)
+        except (ConfigError, DataError, RunError, StudyError) as error:
+            problems.append(str(error))
+    return problems
+
+
+def _ask_run(worker: Worker, run: Run, what: str) -> None:
+    state = run.status().state
+    if what == "resume":
+        if state in RESUMABLE:
+            worker.resume(run, first=False)
+    elif state is State.QUEUED:
+        worker.cancel(run, State.PAUSED if what == "pause" else State.STOPPED)
+    elif state in HELD:
+        run.request(what)
+    elif state is State.PAUSED and what == "stop":
+        worker.stop(run)
+
+
+def outcomes(study: Study, run_root: Path, val_images: Callable[[RunConfig], int]) -> list[Outcome]:
+    """The result of every run that exists, and what it differs in from its study.
+
+    val_images: number of images that a run is validated on.
+    """
+    found = []
+    first: dict[str, tuple[Status, compare.Info]] = {}
+    for name, row, seed in study.runs():
+        run = Run(run_root / name)
+        try:
+            status, config, info = run.status(), run.config(), run.dataset_info()
+        except (RunError, ConfigError):
+            continue
+        machine = status.compute.get("device_name", "")
+        reference = first.setdefault(machine, (status, info)) if info else (status, info)
+        finished = status.state is State.FINISHED
+        found.append(
+            Outcome(
+                value=row.name,
+                seed=seed,
+                accuracy=status.final_acc if finished else None,
+                chance=1 / (len(info["classes"]) if info else 10),
+                n_images=val_images(config),
+                state=status.state.value,
+                confounds=confounds(study.config(row, seed), config, (status, info), reference),
+                block=f"{machine}, {status.compute.get('precision', '')}" if machine else "",
+            )
+        )
+    return found
+
+
+def confounds(
+    wanted: RunConfig,
+    config: RunConfig,
+    this: tuple[Status, compare.Info],
+    other: tuple[Status, compare.Info],
+) -> tuple[str, ...]:
+    """What a run differs in from its study, other than value and seed. other: the first run."""
+    paths = [path for path in compare.differing([wanted, config]) if SETTINGS[path].flag]
+    found = [f"{SETTINGS[path].label.lower()} {get_field(config, path)}" for path in paths]
+    if get_field(wanted, "seed") != config.seed:
+        found.append("seed")
+    for key in SAME:
+        mine, theirs = this[0].compute.get(key), other[0].compute.get(key)
+        if mine != theirs and mine and theirs:
+            found.append(f"{key.replace('_', ' ')} {mine}")
+    if this[1] and other[1] and compare.data_differences(other[1], this[1]):
+        found.append("other data")
+    return tuple(found)

@@ -1,0 +1,66 @@
+"""Plan, start and steer a study from the page; its results from the runs' files."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+import streamlit as st
+
+from engine.errors import ConfigError, DataError, RunError, StudyError
+from engine.studies import plan, rates, run
+from engine.studies.plan import Costs, Plan
+from engine.studies.results import Outcome
+from engine.studies.study import Study
+from pages.ui import folders, process, readings
+
+COSTS = Costs(
+    lambda config: process.epoch_seconds(config),
+    lambda config: readings.split_sizes(config)[0],
+)
+
+
+def planned(study: Study, seconds: float | None) -> Plan | None:
+    """The plan for a study; None until this machine's speed is known."""
+    first = study.config(study.rows()[0], study.seeds[0])
+    if process.epoch_seconds(first) is None:
+        return None
+    return plan.plan(study, COSTS, seconds)
+
+
+def start(study: Study) -> None:
+    """Store a study and queue its runs. Raises ConfigError, DataError, RunError or StudyError."""
+    run.start(study, folders.STUDY_ROOT, folders.RUN_ROOT, process.worker())
+    _follow(study)
+
+
+def _follow(study: Study) -> None:
+    """Once the search for a study's rates has ended, start the study, whoever looks or not."""
+    if rates.missing(study):
+        arguments = (study.name, folders.STUDY_ROOT, folders.RUN_ROOT, process.worker())
+        threading.Thread(target=_start_after, args=arguments, name="rates", daemon=True).start()
+
+
+def _start_after(*arguments) -> None:
+    with contextlib.suppress(ConfigError, DataError, RunError, StudyError):  # Resume tells it
+        run.follow(*arguments)
+
+
+def is_queued(name: str) -> bool:
+    """Whether this server will train a run, or is about to."""
+    worker, path = process.worker(), folders.RUN_ROOT / name
+    return path in [each.path for each in (*worker.waiting(), worker.current) if each]
+
+
+def ask(study: Study, what: str) -> None:
+    """Pause, stop or resume all runs of a study; the first refusal becomes a message."""
+    problems = run.ask(study, what, folders.STUDY_ROOT, folders.RUN_ROOT, process.worker())
+    if what == "resume":
+        _follow(study)
+    if problems:
+        st.session_state["study_problem"] = problems[0]
+
+
+def outcomes(study: Study) -> list[Outcome]:
+    """The result of every run that exists."""
+    return run.outcomes(study, folders.RUN_ROOT, lambda config: readings.split_sizes(config)[1])

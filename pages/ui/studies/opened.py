@@ -1,0 +1,82 @@
+"""The study that the page shows, and its runs, read from their files."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+
+import streamlit as st
+
+from engine.config import MAX_JSON_BYTES
+from engine.errors import ConfigError
+from engine.runs.run import State
+from engine.studies import bundle, rates, run
+from engine.studies.results import Outcome
+from engine.studies.study import Study
+from pages.ui import folders, history, readings
+from pages.ui.studies import driving
+from pages.ui.studies.charts import Curve
+from pages.ui.studies.progress import Member, state
+
+IDLE_S = 10.0  # between two looks at a study that is not in progress
+
+
+def open_study(name: str | None) -> None:
+    """Show this study, or with None the list of all; the address says which."""
+    st.session_state.pop("draft", None)
+    st.query_params.clear()
+    if name:
+        st.query_params["study"] = name
+
+
+def members(study: Study) -> list[Member]:
+    """Every run that is to be trained now, whether it exists yet or not. Raises DataError."""
+    found = []
+    for name, row, seed in run.current(study).runs():
+        found_run = readings.find_run(name)
+        status = readings.status_of(found_run) if found_run else None
+        left = status is not None and status.state is State.QUEUED and not driving.is_queued(name)
+        found.append(Member(name, row.name, seed, status, left))
+    return found
+
+
+def state_of(study: Study, members: list[Member]) -> State:
+    """The state of a study; it is not finished with the search for its rates."""
+    now = state(members)
+    return State.INTERRUPTED if now is State.FINISHED and rates.missing(study) else now
+
+
+def outcomes(study: Study) -> list[Outcome]:
+    """Results of the runs here and of those that were imported."""
+    own = driving.outcomes(study)
+    return bundle.pooled(own, bundle.imported(study, folders.STUDY_ROOT))
+
+
+def curves(study: Study) -> list[Curve]:
+    """The runs of a study that have begun, with their epoch records and costs."""
+    found = []
+    for name, row, _ in study.runs():
+        begun = readings.find_run(name)
+        config = readings.config_of(begun) if begun else None
+        if config is None:
+            continue
+        images, _ = readings.split_sizes(config)
+        macs = readings.requirements(config.model, config.batch_size).costs.macs
+        found.append(Curve(row.name, history.epochs(begun), images, macs))
+    return found
+
+
+def encode(study: Study) -> str:
+    """A study as text for a link."""
+    return base64.urlsafe_b64encode(zlib.compress(study.to_json().encode(), 9)).decode()
+
+
+def decode(text: str) -> Study:
+    """The inverse of encode. Raises ConfigError for anything else."""
+    try:
+        unpacker = zlib.decompressobj()
+        packed = base64.urlsafe_b64decode(text.encode())
+        return Study.from_json(unpacker.decompress(packed, MAX_JSON_BYTES).decode())
+    except (zlib.error, binascii.Error, UnicodeError) as error:
+        raise ConfigError("plan", "the link is damaged") from error

@@ -1,0 +1,170 @@
+"""`train.py --study`: plan a study, train its runs, print table and sentences."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from engine import estimate
+from engine.config import RunConfig
+from engine.data.progress import format_duration
+from engine.device import resolve
+from engine.errors import ConfigError
+from engine.runs.run import Run, State
+from engine.studies import plan as plans
+from engine.studies import rates, report, run, study
+from engine.studies.plan import Costs, Plan
+from engine.studies.published import STUDIES
+from engine.studies.study import Study
+from engine.worker import get_worker
+from terminal.display import Signals
+
+UNITS = {"s": 1, "min": 60, "h": 3600}
+POLL_S = 0.5
+ENDED = (State.FINISHED, State.FAILED, State.STOPPED, State.PAUSED, State.DAMAGED)
+
+
+def run_study(args: argparse.Namespace, given: dict[str, Any]) -> int:
+    """Plan a study and train its runs; the exit code. Raises ConfigError and others."""
+    chosen = _read(args, given)
+    costs = Costs(_epoch_seconds(args), lambda config: run.sizes(config)[0])
+    if args.resume:
+        chosen = study.load(args.study_root, chosen.name)
+        planned = plans.plan(chosen, costs, None)
+    else:
+        planned = plans.plan(chosen, costs, chosen.seconds)
+    _print_plan(planned, args.run_root)
+    if args.plan:
+        return 0
+    if not args.resume and (args.study_root / chosen.name).exists():
+        raise ConfigError("study", f"{chosen.name!r} exists already: --resume goes on with it")
+    return _train(planned.study, args)
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds of a time such as 30min, 90s or 1.5h. Raises ConfigError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", text.strip())
+    if not match:
+        raise ConfigError("time", f"{text!r} is no time; give one such as 90s, 30min or 1.5h")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def _read(args: argparse.Namespace, given: dict[str, Any]) -> Study:
+    """The study that the arguments name, with their time, seeds and settings."""
+    if args.study in STUDIES:
+        chosen = STUDIES[args.study]
+    elif args.study.endswith(".json"):
+        chosen = study.read(Path(args.study))
+    elif args.resume:
+        return study.load(args.study_root, args.study)
+    else:
+        known = ", ".join(STUDIES)
+        raise ConfigError("study", f"{args.study!r} is none of {known}, and no .json file")
+    first = given.pop("seed", chosen.seeds[0])
+    changes: dict[str, Any] = {
+        "fair_rates": args.fair_rates or chosen.fair_rates,
+        "base": {**chosen.base, **given},
+    }
+    if args.name:
+        changes["name"] = args.name
+    if args.time:
+        changes["seconds"] = parse_seconds(args.time)
+    count = len(chosen.seeds) if args.seeds is None else args.seeds
+    if (first, count) != (chosen.seeds[0], len(chosen.seeds)):
+        changes["seeds"] = tuple(range(first, first + count))
+    return dataclasses.replace(chosen, **changes)
+
+
+def _epoch_seconds(args: argparse.Namespace):
+    """The estimate of an epoch's seconds on this machine, whose speed is measured once."""
+
+    def seconds(config: RunConfig) -> float:
+        compute = resolve(config.device, config.precision)
+        path = args.run_root / ".throughput.json"  # the file of the app
+        speed = estimate.load_speed(path, compute)
+        if speed is None:
+            print("measuring the speed of this machine", file=sys.stderr)
+            speed = estimate.measure_speed(compute)
+            estimate.store_speed(path, compute, speed)
+        costs = estimate.requirements(config.model, config.batch_size).costs
+        return estimate.epoch_seconds(config, costs, speed, *run.sizes(config))
+
+    return seconds
+
+
+def _print_plan(planned: Plan, run_root: Path) -> None:
+    chosen, width = planned.study, max(len(name) for name, _ in planned.rows)
+    print(chosen.question)
+    for cut in planned.cuts:
+        print(cut)
+    for name, seconds in planned.rows:
+        print(f"  {name:{width}}  {format_duration(seconds)}")
+    print(f"  {'all':{width}}  {format_duration(planned.seconds)}, {len(chosen.all_seeds())} seeds")
+    root = None if run_root == Path("checkpoints") else str(run_root)
+    trained = run.current(chosen)
+    if trained is not chosen:
+        print("First, to choose the learning rate of each value:")
+    for name, row, seed in trained.runs():
+        print(trained.config(row, seed).to_command(name, root))
+
+
+def _train(chosen: Study, args: argparse.Namespace) -> int:
+    """Train the runs of a study that are not finished; print what they say."""
+    worker, signals = get_worker(chosen.base.get("device", "auto")), Signals()
+    (args.study_root / chosen.name).mkdir(parents=True, exist_ok=True)
+    with signals, study.hold(args.study_root, chosen.name):
+        problems = run.ask(chosen, "resume", args.study_root, args.run_root, worker)
+        for problem in problems:
+            print(f"train.py: {problem}", file=sys.stderr)
+        chosen = study.load(args.study_root, chosen.name)
+        _follow(run.current(chosen), args.run_root, signals)
+        if rates.missing(chosen) and not signals.received:
+            run.follow(chosen.name, args.study_root, args.run_root, worker)
+            chosen = study.load(args.study_root, chosen.name)
+            _follow(run.current(chosen), args.run_root, signals)
+        worker.close()
+    print_verdict(run.current(chosen), args.run_root)
+    if signals.received:
+        print(f"interrupted; go on with the same command and --resume (study {chosen.name})")
+        return 128 + signals.received
+    states = [each.status().state for each in run.members(chosen, args.run_root)]
+    return 1 if problems or State.FAILED in states else 0
+
+
+def _follow(chosen: Study, run_root: Path, signals: Signals) -> None:
+    """Show progress until every run has ended or a signal arrives."""
+    runs = [Run(run_root / name) for name, _, _ in chosen.runs()]
+    total = len(runs)
+    with tqdm(total=total, unit="run", disable=not sys.stderr.isatty()) as bar:
+        done: set[str] = set()
+        while len(done) < total and not signals.received:
+            for each in runs:
+                if each.name in done or not each.exists():
+                    continue
+                status = each.status()
+                if status.state in ENDED:
+                    done.add(each.name)
+                    bar.update()
+                    acc = f" {100 * status.final_acc:.2f} %" if status.final_acc is not None else ""
+                    tqdm.write(f"{each.name}: {status.state}{acc} {status.message}".rstrip())
+                elif status.state is State.RUNNING:
+                    bar.set_postfix_str(f"{each.name} epoch {status.epoch}/{status.epochs}")
+            if not any(each.exists() for each in runs):
+                return
+            time.sleep(POLL_S)
+
+
+def print_verdict(chosen: Study, run_root: Path) -> None:
+    """Print the table and the sentences of a study."""
+    found = run.outcomes(chosen, run_root, lambda config: run.sizes(config)[1])
+    verdict = report.verdict_of(chosen, found)
+    print(report.table(chosen, verdict).to_string(index=False))
+    for line in (*verdict.headline, *report.explanation(chosen, verdict), *chosen.footnotes):
+        print(line)

@@ -1,0 +1,83 @@
+"""The runs of a study: paused, resumed and left by another process, in their order."""
+
+import pytest
+
+from engine import runs
+from engine import worker as worker_module
+from engine.config import RunConfig
+from engine.runs.run import Run, State
+from engine.settings import changed
+from engine.studies import run
+from engine.studies import study as studies
+from engine.studies.study import Factor, Study, Value
+
+pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
+
+
+@pytest.fixture
+def study(tiny):
+    """Three norms, one seed, one run after another."""
+    base = {setting.path: value for setting, value in changed(tiny(epochs=3), RunConfig())}
+    norms = Factor("Norm", tuple(Value(n, {"model.norm": n}) for n in ("batch", "group", "layer")))
+    return Study("norms", "Does it matter?", (norms,), base, "batch", seeds=(4,), race=False)
+
+
+@pytest.fixture
+def roots(tmp_path):
+    return tmp_path / "studies", tmp_path / "runs"
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Names of runs in the order in which they began or went on."""
+    seen, prepare = [], worker_module.prepare
+
+    def note(config, root, run, **options):
+        seen.append(run.name)
+        return prepare(config, root, run, **options)
+
+    monkeypatch.setattr(worker_module, "prepare", note)
+    return seen
+
+
+def states(study: Study, root) -> list[State]:
+    return [member.status().state for member in run.members(study, root)]
+
+
+def test_pause_holds_queued_runs_too_and_resume_goes_on_in_order(
+    study, roots, worker, at_step, wait_for, begun
+):
+    names = [name for name, _, _ in study.runs()]
+    at_step(names[0], 2, lambda: problems.extend(run.ask(study, "pause", *roots, worker)))
+    problems: list[str] = []
+    run.start(study, *roots, worker)
+    wait_for(lambda: states(study, roots[1]) == [State.PAUSED] * 3, "all runs to pause")
+    assert not worker.waiting()
+    assert run.ask(study, "resume", *roots, worker) == problems == []
+    wait_for(lambda: states(study, roots[1]) == [State.FINISHED] * 3, "all runs to finish")
+    assert begun == [names[0], *names]
+
+
+def test_stop_ends_paused_and_queued_runs(study, roots, worker, at_step, wait_for):
+    first = study.runs()[0][0]
+    at_step(first, 2, lambda: run.ask(study, "stop", *roots, worker))
+    run.start(study, *roots, worker)
+    wait_for(lambda: states(study, roots[1]) == [State.STOPPED] * 3, "all runs to stop")
+
+
+def test_a_killed_study_goes_on_in_order_and_leaves_other_runs_alone(
+    study, roots, worker, wait_for, begun, tiny
+):
+    """Files as a killed server leaves them: one run interrupted, one queued, one not created."""
+    studies.save(study, roots[0])
+    names = [name for name, _, _ in study.runs()]
+    for name, row, seed in study.runs()[:2]:
+        runs.create(roots[1], name, study.config(row, seed), study=study.name)
+    other = runs.create(roots[1], "other", tiny())
+    with Run(roots[1] / names[0]).hold("a test") as writer:
+        writer.update(state=State.RUNNING)
+    assert states(study, roots[1]) == [State.INTERRUPTED, State.QUEUED]
+    assert run.ask(study, "resume", *roots, worker) == []
+    wait_for(lambda: states(study, roots[1]) == [State.FINISHED] * 3, "all runs to finish")
+    assert begun == names
+    assert other.status().state is State.QUEUED
