@@ -2,8 +2,9 @@
 
     python scripts/export_pretrained.py RUN [--name NAME] [--run-root checkpoints] [--into FOLDER]
 
-Writes last.safetensors, config.json, status.json and README.md to checkpoints/pretrained/NAME/.
-The accuracies on the card are measured here, on the test images, with the file that is shipped.
+Writes weights, temperature, config, status, the records of the epochs and README.md to
+checkpoints/pretrained/NAME/. The figures on the card are measured here, on the test images, with
+the file that is shipped.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from torch import Tensor
 
 from engine import data, runs
 from engine.config import RunConfig, with_fields
@@ -23,7 +27,11 @@ from engine.device import resolve
 from engine.errors import CheckpointError, ConfigError, DataError, RunError
 from engine.evaluate import TestTimeAugmentation
 from engine.files import write_atomic
-from engine.predict import load_network, measure
+from engine.inspect import calibration
+from engine.inspect.confusion import Confusion, confusion
+from engine.predict import Predictor, load_network, measure
+from engine.runs import history as predictions
+from engine.runs import temperature
 from engine.runs.checkpoint import load_weights, save_weights
 from engine.runs.run import SCHEMA, Run, State, Status
 
@@ -39,27 +47,34 @@ images of ten classes: {classes}.
 | data | {data}: {train:,} training and {test:,} test images |
 | training time | {minutes:.1f} minutes on {machine} |
 | test accuracy | {plain:.2f} % |
-| with test-time augmentation | {tta:.2f} % (six views: mirrored or not, at three offsets) |
+| with test-time augmentation | {tta:.2f} % ({views}) |
+| calibration temperature | {temperature:.3f} |
+| expected calibration error | {before:.2f} %, with the temperature {after:.2f} % |
+
+| class | recall (%) | precision (%) |
+|---|---|---|
+{rows}
 
 Made by
 
 {commands}
 
-n = 1 (seed {seed}). Both accuracies are measured with the file in this folder on the test
-images; `python train.py --evaluate FILE --dataset ZIP` repeats them, with `--tta` the second.
-The weights are those after the last epoch.{selection}
+n = 1 (seed {seed}). All figures are measured with the file in this folder on the test images;
+`python train.py --evaluate FILE --dataset DATA` repeats the first accuracy, with `--tta` the
+second. The temperature was fitted on {fitted:,} of them, its effect is of the others. The weights
+are those after the last epoch.{selection}
 
 Limitations: the network always predicts one of these ten classes, whatever the picture shows; on
 images that differ from the training images (whole scenes, drawings, other crops) its probabilities
-are unreliable. It was trained on {data}, not the original files of
-CIFAR-10. It is meant for teaching, not for decisions.
+are unreliable. {origin}It is meant for teaching, not for decisions.
 
 Written by `python scripts/export_pretrained.py`.
 """
 SELECTION = (
-    "\nThe recipe was selected among a few by its accuracy on these test images, so both figures "
+    "\nThe recipe was selected among a few by its accuracy on these test images, so all figures "
     "are slightly optimistic."
 )
+JPEG = "It was trained on CIFAR-10 (JPEG), not the original files of\nCIFAR-10. "
 
 
 def shipped_config(config: RunConfig) -> RunConfig:
@@ -85,9 +100,11 @@ def export(run: Run, name: str, into: Path) -> Path:
     images = data.load(choice.dataset, Path(choice.root), fit=choice.fit, url=choice.url)
     compute = resolve()
     network = load_network(folder, compute)
-    given = (network, images.test_images, images.test_labels, compute)
-    tta = TestTimeAugmentation.like_training(network.config.augment)
-    plain, tta = measure(*given), measure(*given, tta=tta)
+    labels = images.test_labels
+    logits = Predictor(network, compute).logits(images.test_images)
+    views = TestTimeAugmentation.like_training(network.config.augment)
+    tta = measure(network, images.test_images, labels, compute, tta=views)
+    found = confusion(labels, logits.argmax(1), images.classes)
     about = Status(
         state=State.FINISHED,
         created=status.created,
@@ -97,17 +114,37 @@ def export(run: Run, name: str, into: Path) -> Path:
         epoch=status.epoch,
         epochs=status.epochs,
         seconds=status.seconds,
-        final_acc=plain.acc,
+        final_acc=found.accuracy.value,
         tta_acc=tta.acc,
         parameters=status.parameters,
         val_is_test=status.val_is_test,
         compute={key: status.compute[key] for key in MACHINE if key in status.compute},
     )
     write_atomic(folder / "status.json", json.dumps(dataclasses.asdict(about), indent=2) + "\n")
-    size = (folder / "last.safetensors").stat().st_size
-    card = card_of(name, history(run), about, images, size)
+    fit = calibrate(folder / "last.safetensors", logits, labels)
+    keep_epochs(run, folder)
+    card = card_of(folder, history(run), about, images, fit, found)
     write_atomic(folder / "README.md", card)
     return folder
+
+
+def calibrate(weights: Path, logits: Tensor, labels: Tensor) -> calibration.Fit:
+    """Fit a temperature and store it beside the weights."""
+    fit = calibration.fit_temperature(logits, labels)
+    words = f"{fit.fitted_on:,} of {len(labels):,} test images"
+    calibration.store(weights, temperature.sha256(weights), fit, words)
+    return fit
+
+
+def keep_epochs(run: Run, folder: Path) -> None:
+    """Copy the records of the epochs, and their predictions of the validation images."""
+    if folder.resolve() == run.path.resolve():
+        return
+    epochs = [record for record in run.records()[0] if record["kind"] == "epoch"]
+    lines = "".join(f"{json.dumps(record)}\n" for record in epochs)
+    write_atomic(folder / "metrics.jsonl", lines)
+    if (run.path / predictions.NAME).exists():
+        shutil.copyfile(run.path / predictions.NAME, folder / predictions.NAME)
 
 
 def history(run: Run) -> list[Run]:
@@ -117,19 +154,31 @@ def history(run: Run) -> list[Run]:
 
 
 def card_of(
-    name: str, trained: list[Run], status: Status, images: data.ImageData, size: int
+    folder: Path,
+    trained: list[Run],
+    status: Status,
+    images: data.ImageData,
+    fit: calibration.Fit,
+    found: Confusion,
 ) -> str:
     """The text of README.md. trained: the runs that led to these weights, in order."""
     config = trained[-1].config()
     what = "CIFAR-10 (JPEG)" if images.name == "cifar10-jpeg" else images.name
     machine = status.compute
     choice = config.data
-    used = split(images, holdout=choice.holdout, limit=choice.limit, seed=config.seed, device="cpu")
+    used = split(
+        images,
+        holdout=choice.holdout,
+        limit=choice.limit,
+        seed=config.seed,
+        stratified=choice.stratified,
+    )
+    rows = [f"| {r.name} | {100 * r.recall:.1f} | {100 * r.precision:.1f} |" for r in found.classes]
     return CARD.format(
-        name=name,
+        name=folder.name,
         arch=config.model.arch,
         parameters=status.parameters or 0,
-        megabytes=size / 1e6,
+        megabytes=(folder / "last.safetensors").stat().st_size / 1e6,
         classes=", ".join(images.classes),
         data=what,
         train=len(used.train_images),
@@ -141,9 +190,24 @@ def card_of(
         machine=f"{machine['device_name']}, {machine['threads']} threads, {machine['precision']}",
         plain=100 * status.final_acc,
         tta=100 * status.tta_acc,
+        views=views_of(TestTimeAugmentation.like_training(config.augment)),
+        temperature=fit.temperature,
+        fitted=fit.fitted_on,
+        before=100 * fit.ece_before,
+        after=100 * fit.ece_after,
+        rows="\n".join(rows),
         seed=config.seed,
         selection=SELECTION if status.val_is_test else "",
+        origin=JPEG if images.name == "cifar10-jpeg" else "",
     )
+
+
+def views_of(tta: TestTimeAugmentation) -> str:
+    """The views in words: "six views: mirrored or not, at three offsets"."""
+    count = {1: "one view", 2: "two views", 3: "three views", 6: "six views"}[tta.count]
+    parts = [("mirrored or not", tta.mirror), ("at three offsets", tta.shift)]
+    words = ", ".join(text for text, used in parts if used)
+    return f"{count}: {words}" if words else count
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,1 @@
+"""Modules used only by the Inspect page."""

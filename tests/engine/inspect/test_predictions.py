@@ -1,0 +1,112 @@
+"""Predictions: those of the run's validation, cached by contents, in a bounded folder."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from engine import data, runs
+from engine.config import with_fields
+from engine.device import Compute
+from engine.inspect import predictions
+from engine.inspect.predictions import compute_like, predict
+from engine.predict import load_network, own_splits
+from engine.runs import temperature
+
+CPU = Compute(torch.device("cpu"), "fp32")
+
+
+def exhaust(steps):
+    shares = []
+    while True:
+        try:
+            shares.append(next(steps))
+        except StopIteration as end:
+            return shares, end.value
+
+
+@pytest.fixture(scope="module", params=["fp32", "bf16"])
+def trained(request, tmp_path_factory, tiny, train_run):
+    config = with_fields(tiny(), {"precision": request.param, "epochs": 1})
+    run = runs.create(tmp_path_factory.mktemp("runs"), "net", config)
+    train_run(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def splits(trained, shapes_root):
+    network = load_network(trained.path, CPU)
+    return own_splits(network, data.load("shapes", shapes_root))
+
+
+def test_the_accuracy_is_that_of_the_run(trained, splits, tmp_path):
+    shares, found = exhaust(predict(trained.path, splits.val_images, tmp_path))
+    right = (found.labels == splits.val_labels).float().mean().item()
+    assert right == pytest.approx(trained.epochs()[-1]["val_acc"], abs=1e-6)
+    assert (found.precision, found.as_validated) == (trained.config().precision, True)
+    assert shares[-1] == 1.0
+
+
+def test_features_are_the_input_of_the_last_layer(trained, splits, tmp_path):
+    _, found = exhaust(predict(trained.path, splits.val_images, tmp_path, compute=CPU))
+    classifier = load_network(trained.path, CPU).model.get_classifier()
+    with torch.no_grad():
+        torch.testing.assert_close(classifier(found.features), found.logits)
+
+
+def test_the_second_time_nothing_is_computed(trained, splits, tmp_path, monkeypatch):
+    first = exhaust(predict(trained.path, splits.val_images, tmp_path))[1]
+    monkeypatch.setattr(predictions, "predict_logits", None)
+    shares, second = exhaust(predict(trained.path, splits.val_images, tmp_path))
+    assert shares == [1.0]
+    assert torch.equal(first.logits, second.logits)
+    with pytest.raises(TypeError):  # other images
+        exhaust(predict(trained.path, splits.val_images[1:], tmp_path))
+
+
+def test_a_damaged_cache_is_computed_again(trained, splits, tmp_path):
+    first = exhaust(predict(trained.path, splits.val_images, tmp_path))[1]
+    for path in tmp_path.glob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:50])
+    second = exhaust(predict(trained.path, splits.val_images, tmp_path))[1]
+    assert torch.equal(first.logits, second.logits)
+
+
+def test_the_cache_is_bounded(trained, splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions, "MAX_CACHE_BYTES", 1)
+    for count in (2, 3):
+        exhaust(predict(trained.path, splits.val_images[:count], tmp_path))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_that_cannot_be_written_costs_the_cache_alone(trained, splits, tmp_path):
+    (tmp_path / "file").touch()
+    found = exhaust(predict(trained.path, splits.val_images, tmp_path / "file"))[1]
+    assert len(found.logits) == len(splits.val_images)
+
+
+def test_it_takes_turns_with_a_training(trained, splits, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(predictions.time, "sleep", waits.append)
+    monkeypatch.setattr(predictions, "EVAL_BATCH", 20)
+    clock = iter(range(100))
+    monkeypatch.setattr(predictions.time, "perf_counter", lambda: next(clock))
+    exhaust(predict(trained.path, splits.val_images, tmp_path, busy=lambda: True))
+    assert waits == [16.0, 16.0]
+
+
+def test_on_another_processor_the_precision_is_that_of_this_machine(trained, monkeypatch):
+    compute, layers = compute_like(trained)
+    assert (compute.precision, layers) == (trained.config().precision, "training")
+    status = trained.status()
+    other = dataclasses.replace(status, compute={**status.compute, "device_name": "another"})
+    monkeypatch.setattr(trained, "status", lambda: other)
+    assert compute_like(trained)[1] == "inference"
+
+
+def test_a_temperature_holds_for_the_weights_it_names(trained):
+    weights = trained.path / "last.safetensors"
+    temperature.write(weights, temperature.sha256(weights), 1.5, {})
+    assert temperature.read(weights) == 1.5
+    temperature.write(weights, "0" * 64, 1.5, {})
+    assert temperature.read(weights) is None
