@@ -18,6 +18,7 @@ from engine.errors import (
     ConfigError,
     DataError,
     RunError,
+    StudyError,
     TrainingFailed,
 )
 from engine.presets import PRESETS
@@ -44,7 +45,8 @@ from terminal.display import (
     print_warnings,
     validated_on,
 )
-from terminal.evaluation import evaluate_run, list_architectures
+from terminal.evaluation import evaluate_run, export_run, list_architectures
+from terminal.study import run_study
 
 FAILED = 1  # exit code
 
@@ -62,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     group, code = init_process_group(), FAILED
     try:
         code = _command(args, given, group)
-    except (ConfigError, DataError, RunError, CheckpointError) as error:
+    except (ConfigError, DataError, RunError, StudyError, CheckpointError) as error:
         if group.is_main:
             print(f"train.py: {_with_flag(error)}", file=sys.stderr)
         group.release()
@@ -83,6 +85,17 @@ def _command(args: argparse.Namespace, given: dict, group: Group) -> int:
         return list_architectures()
     if args.evaluate is not None:
         return evaluate_run(args, given)
+    if args.export is not None:
+        return export_run(args, given)
+    if args.to:
+        raise ConfigError("to", "is the format of --export; give that too")
+    if args.study is not None:
+        if group.world_size > 1:
+            raise ConfigError("study", "is for one process; without torchrun it uses every GPU")
+        return run_study(args, {**_preset(args), **given})
+    for name in ("time", "seeds", "plan", "fair_rates"):
+        if getattr(args, name):
+            raise ConfigError(name.replace("_", "-"), "is for a study; give --study too")
     if args.preset and args.resume:
         raise ConfigError("preset", "is for a new run; a resumed run keeps its own choices")
     if not group.is_main:
@@ -93,6 +106,10 @@ def _command(args: argparse.Namespace, given: dict, group: Group) -> int:
     if args.resume:
         return resume(args.name, given, args.run_root, group)
     return train(args, given, group)
+
+
+def _preset(args: argparse.Namespace) -> dict:
+    return PRESETS[args.preset].values if args.preset else {}
 
 
 def _start(args: argparse.Namespace) -> RunConfig:
@@ -188,7 +205,7 @@ def run_session(run: Run, writer: RunWriter, prepared: Prepared, group: Group) -
                 writer, prepared, ask=signals.ask, on_record=display, group=group
             )
     except KeyboardInterrupt:  # the second one
-        print(f"train.py: {writer.status.message}; go on with: {again}", file=sys.stderr)
+        print(f"train.py: {writer.status.message}; resume with: {again}", file=sys.stderr)
         return 130
     finally:
         display.close()
@@ -205,7 +222,7 @@ def run_session(run: Run, writer: RunWriter, prepared: Prepared, group: Group) -
     if status.tta_acc is not None:
         print(f"final {100 * status.tta_acc:.2f} % with test-time augmentation")
     if state is not State.FINISHED:
-        print(f"{state} at step {status.step} of {status.steps}, saved; go on with: {again}")
+        print(f"{state} at step {status.step} of {status.steps}, saved; resume with: {again}")
     return 128 + signals.received if state is State.INTERRUPTED else 0
 
 

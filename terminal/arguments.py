@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from engine.config import SETTINGS
+from engine.export import FORMATS
 from engine.presets import PRESETS
 from engine.settings import Setting
 
@@ -32,7 +34,34 @@ def make_parser() -> Parser:
     parser.add_argument("--run-root", type=Path, default=Path("checkpoints"), help="folder of runs")
     parser.add_argument("--list", action="store_true", help="print the architectures and exit")
     parser.add_argument("--evaluate", metavar="RUN", help="print a run's test accuracy and exit")
+    parser.add_argument("--export", metavar="RUN", help="export a trained network and exit")
+    parser.add_argument(
+        "--to", choices=FORMATS, help="format of --export: written to RUN/export/, with a program"
+    )
+    group = parser.add_argument_group("studies")
+    group.add_argument(
+        "--study", help="train a study: the name of a built-in or started one, or a .json file"
+    )
+    group.add_argument("--time", help="time for the study, such as 30min (default: in full)")
+    group.add_argument(
+        "--seeds", type=int, help="number of seeds of the study; --seed is the first"
+    )
+    group.add_argument(
+        "--fair-rates",
+        action="store_true",
+        help="first choose the learning rate of each value, from three, on held-out images",
+    )
+    group.add_argument(
+        "--plan", action="store_true", help="print the study's plan and commands, and exit"
+    )
+    group.add_argument(
+        "--study-root", type=Path, default=default_study_root(), help="folder of studies"
+    )
     return parser
+
+
+def default_study_root() -> Path:
+    return Path(os.environ.get("PLAYGROUND_STUDY_ROOT", "studies"))
 
 
 def _add_flag(parser: Parser, setting: Setting) -> None:

@@ -1,0 +1,54 @@
+"""Export of a run's network, and its download."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import streamlit as st
+
+from engine.errors import CheckpointError, RunError
+from engine.export import FORMATS, export
+from engine.runs.run import Run
+from pages.ui.text import markdown, plain
+
+TITLES = {
+    "onnx": "ONNX, for other programs and languages",
+    "pt2": "torch.export (.pt2), for PyTorch alone",
+    "safetensors": "safetensors, the weights",
+}
+
+
+def exporting(run: Run) -> None:
+    """A popover: format, export, download. Nothing without weights."""
+    if not (run.path / "last.safetensors").is_file():
+        return
+    with st.popover("Export", key=f"export_run_{run.name}"):
+        kind = st.selectbox("Format", list(FORMATS), key="export_format", format_func=TITLES.get)
+        st.caption("With a short program that classifies a picture.")
+        if st.button("Export", key="export"):
+            try:
+                with st.spinner("Exporting…", show_time=True):
+                    export(run.path, kind)
+            except (CheckpointError, RunError) as error:
+                st.error(markdown(plain(error)))
+        folder = run.path / "export" / kind
+        if folder.is_dir():
+            st.download_button(
+                "Download as zip",
+                data=lambda: zipped(folder),
+                file_name=f"{run.name}-{kind}.zip",
+                mime="application/zip",
+                on_click="ignore",
+                key="download_export",
+            )
+
+
+def zipped(folder: Path) -> bytes:
+    """The files of a folder as a zip."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, path.name)
+    return content.getvalue()
