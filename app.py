@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import textwrap
 
 import streamlit as st
 
@@ -12,40 +13,106 @@ from engine.data import background
 from engine.device import resolve
 from engine.runs.run import State
 from engine.runs.validation import seen_clause
-from pages.ui import folders, frame, live, process, readings, refresh
-from pages.ui.text import percent, time_left
+from pages.ui import folders, frame, home, live, process, readings, refresh
+from pages.ui.scenes import SCENES
+from pages.ui.text import markdown, percent, time_left
 
 LATEST = 5
+CARDS = (  # page, label, icon, text
+    (
+        "pages/4_Augmentations.py", "See augmentations", "auto_awesome",
+        "How training crops, flips, erases and mixes images, tried on an image of yours.",
+    ),
+    (
+        "pages/3_Studies.py", "Ask a question", "science",
+        "Which architecture? Deeper or wider? Which norm? Get an answer with its uncertainty.",
+    ),
+    (
+        "pages/6_Inspect.py", "Look inside a network", "troubleshoot",
+        "Where it errs, how sure it is, and what it looks at.",
+    ),
+    (
+        "pages/1_Train.py", "Bring your own pictures", "add_photo_alternate",
+        "Train on a folder or zip of yours: choose *My own images* as the data set.",
+    ),
+)  # fmt: skip
 FETCHED = ("cifar10", "cifar100")
 
 
 def page() -> None:
     frame.start_page("CIFAR-10 playground")
-    st.write(
-        "See how a convolutional network learns to classify small images. Choose an architecture, "
-        "an activation, a norm, a width and augmentations, start the training and watch it. "
-        "Compare runs to find out which choice matters, then try a network on your own images."
+    if st.session_state.pop("open_train", False):
+        st.switch_page("pages/1_Train.py")
+    st.markdown(
+        "See how a convolutional network learns to classify small images: train one here, watch "
+        "it, and find out which choice matters."
     )
     statuses = readings.statuses()
-    left, right = st.columns([3, 2], gap="large")
-    with left:
-        latest_runs(statuses)
+    first_button(statuses)
+    cards()
+    if statuses:
+        left, right = st.columns([3, 2], gap="large")
+        with left:
+            latest_runs(statuses)
+    else:
+        right = st.container()
     with right:
-        machine()
         data_sets()
-    next_steps()
+        machine()
     refresh.rerun_on_change(refresh.states, statuses)
 
 
-def latest_runs(statuses: list) -> None:
-    st.subheader("Runs", anchor=False)
-    if not statuses:
-        st.info("Nothing has been trained yet. The first run takes about a minute.")
-        st.page_link("pages/1_Train.py", label="Train a first network")
+def first_button(statuses: list) -> None:
+    """One click to a moving curve; then, to the form."""
+    icon = ":material/play_arrow:"
+    if statuses:
+        if st.button("Train a network", key="train", type="primary", icon=icon):
+            st.switch_page("pages/1_Train.py")
         return
+    st.button(
+        "Train your first network (about a minute)",
+        key="train_first",
+        type="primary",
+        icon=icon,
+        on_click=home.start_first,
+        help="A small network on the built-in shapes, with the preset Minute.",
+    )
+
+
+def cards() -> None:
+    """What else there is to do, each with one way there."""
+    with st.container(key="cards"):
+        first, *others = st.columns(1 + len(CARDS))
+        with first, st.container(border=True, height="stretch"):
+            st.page_link(
+                "pages/5_Classify.py",
+                label="**Classify a picture**",
+                icon=":material/image_search:",
+            )
+            sample()
+        for column, (target, label, icon, text) in zip(others, CARDS, strict=True):
+            with column, st.container(border=True, height="stretch"):
+                st.page_link(target, label=f"**{label}**", icon=f":material/{icon}:")
+                st.caption(text)
+
+
+def sample() -> None:
+    """A drawn picture with the shipped network's answer to it."""
+    answer = home.sample_answer()
+    if answer is None:
+        st.caption("Try a trained network on your own pictures.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.image(SCENES[home.SCENE](), width=72, alt=f"a drawing: {home.SCENE}")
+        lines = [f"{name} {100 * share:.0f} %" for name, share in answer]
+        st.caption("  \n".join(lines))
+
+
+def latest_runs(statuses: list) -> None:
+    st.subheader("Latest runs", anchor=False)
     live_ones = [run for run, status in statuses if status.state in readings.LIVE]
     rest = [run for run, _ in statuses if run not in live_ones][:LATEST]
-    st.fragment(run_lines, run_every=live.TICK_S if live_ones else None)(live_ones + rest)
+    refresh.repeat(run_lines, live.TICK_S if live_ones else None)(live_ones + rest)
     st.page_link("pages/2_Runs.py", label=f"All {len(statuses)} runs")
 
 
@@ -55,14 +122,18 @@ def run_lines(shown: list) -> None:
         if status is None:
             continue
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.badge(status.state.value, color=live.COLOURS.get(status.state, "orange"))
+            st.badge(status.state.value, color=live.COLORS.get(status.state, "orange"))
             target = "pages/1_Train.py" if status.state in readings.LIVE else "pages/2_Runs.py"
             st.page_link(target, label=run.name, query_params={"run": run.name})
+            if curve := home.sparkline(run):
+                st.markdown(curve, width="content")
             if status.state is State.RUNNING and status.steps:
                 left = f", {time_left(status)}" if status.eta_seconds is not None else ""
                 st.caption(f"epoch {status.epoch} of {status.epochs}{left}")
             elif status.state is State.DAMAGED:
                 st.caption("one of its files cannot be read")
+            elif status.state is State.FAILED:
+                st.caption(markdown(textwrap.shorten(status.message, 160, placeholder=" …")))
             elif status.final_acc is not None:
                 on = "test" if status.val_is_test else "held-out"
                 seen = seen_clause(status.val_seen)
@@ -70,8 +141,7 @@ def run_lines(shown: list) -> None:
 
 
 def machine() -> None:
-    st.subheader("This machine", anchor=False)
-    st.write(f"Training uses the **{process.compute_text()}**.")
+    st.caption(f"Training uses the {process.compute_text()}.")
     if resolve().device.type == "cpu" and has_nvidia_gpu():
         st.warning(
             "This machine has an NVIDIA GPU, but the installed PyTorch cannot use it. Install the "
@@ -112,7 +182,7 @@ def data_sets() -> None:
                 fetching = True
                 st.button("Cancel", key=f"cancel_download_{name}", on_click=fetch.cancel)
         if fetch and fetch.running:
-            st.fragment(download_progress, run_every=1.0)(name)
+            refresh.repeat(download_progress, 1.0)(name)
         elif fetch and fetch.error and not here:
             st.warning(fetch.error)
     if absent and not fetching:
@@ -145,20 +215,6 @@ def download_progress(name: str) -> None:
         st.progress(0.0, "Starting…")
         return
     st.progress(now.fraction, now.describe())
-
-
-def next_steps() -> None:
-    st.subheader("Pages", anchor=False)
-    steps = [
-        ("pages/1_Train.py", "Train", "Choose a network and watch it learn."),
-        ("pages/2_Runs.py", "Runs", "Compare runs side by side."),
-        ("pages/4_Augmentations.py", "Augmentations", "See how training augments images."),
-        ("pages/5_Classify.py", "Classify", "Try a trained network on your images."),
-    ]
-    for column, (target, label, text) in zip(st.columns(len(steps)), steps, strict=True):
-        with column, st.container(border=True):
-            st.page_link(target, label=f"**{label}**")
-            st.caption(text)
 
 
 page()

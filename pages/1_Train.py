@@ -11,7 +11,7 @@ from engine.errors import ConfigError, DataError, DataPending
 from engine.estimate import Requirements
 from engine.models.summary import check_memory
 from engine.runs.run import Run
-from pages.ui import charts, choices, folders, frame, live, readings, refresh, tables
+from pages.ui import charts, choices, folders, frame, importing, live, readings, refresh, tables
 from pages.ui.images import contact_sheet
 from pages.ui.text import markdown, printable
 from pages.ui.train import controls
@@ -19,11 +19,6 @@ from pages.ui.train.address import remember
 from pages.ui.train.start import start_box, told
 from pages.ui.train.strip import augmentation_strip
 from pages.ui.train.watching import close, queue, watched_run
-
-# On a phone the curves appear far above Start.
-SCROLL_UP = """<script>
-document.querySelector('[data-testid="stMain"]').scrollTo({ top: 0, behavior: "smooth" });
-</script>"""
 
 
 def page() -> None:
@@ -59,7 +54,7 @@ def watching(watched: Run | None, statuses: refresh.Pairs) -> None:
         st.write("Choose a network and press **Start training** to watch it learn.")
         return
     if st.session_state.pop("just_started", False):
-        st.html(SCROLL_UP, unsafe_allow_javascript=True)
+        frame.scroll_up()
     live.panel(watched, close)
     queue(statuses)
     st.divider()
@@ -95,12 +90,19 @@ def form() -> None:
                 own = readings.own_images(dataset, config.data.fit)
         except DataPending:
             remember(config)
-            every = refresh.INTERVAL_S
-            st.fragment(await_import, run_every=every)(config.data.dataset, config.data.fit)
+            what = "Classes appear here, and a run can start,"
+            importing.await_import(config.data.dataset, config.data.fit, what)
+            with start:
+                start_box(config, ready=False)
             return
         except (ConfigError, DataError) as error:
             remember(None)
-            st.error(f"This cannot be trained. {told(error)}")
+            if choices.lacks_path():
+                st.info(
+                    "Give the path of a folder or zip with class folders to see its classes here."
+                )
+            else:
+                st.error(f"Cannot start. {told(error)}")
             start.button("Start training", key="start", type="primary", disabled=True)
             return
         remember(config)
@@ -111,16 +113,6 @@ def form() -> None:
             st.info(markdown(f"{note[0].upper()}{note[1:]}."))
     with start:
         start_box(config)
-
-
-def await_import(dataset: str, fit: str) -> None:
-    """Show the progress of reading one's own images; rerun the page once that has ended."""
-    fetch = readings.pending_import(dataset, fit)
-    if fetch is None:
-        st.rerun()
-    now = fetch.progress
-    st.progress(now.fraction if now else 0.0, now.describe() if now else "Reading the images…")
-    st.caption("Classes and Start appear here once the images have been read.")
 
 
 def overview(config: RunConfig, required: Requirements) -> None:

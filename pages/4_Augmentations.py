@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import frame
+from engine.config import with_fields
+from engine.presets import PRESETS
+from pages.ui import choices, folders, frame
 from pages.ui.augmentations import preview, steps
 from pages.ui.augmentations.controls import TRAINING, VIEW, choose, own_image
 from pages.ui.augmentations.preview import Knobs
@@ -45,6 +47,17 @@ def page() -> None:
     with grid.cell():
         steps.cutmix(pasted, names)
     steps.whole_batch(whole, names)
+    if st.button("Train with these", key="train_with_these", type="primary"):
+        train_with(knobs)
+
+
+def train_with(knobs: Knobs) -> None:
+    """Open Train with these steps on, as set here; its other settings stay."""
+    root = str(folders.DATA_ROOT)
+    start = choices.read(root) if "arch" in st.session_state else PRESETS["minute"].config()
+    changes = knobs.settings(st.session_state["aug_mixing"]) | {"augment.alternating_flip": False}
+    link = choices.encode(with_fields(start, changes))
+    st.switch_page("pages/1_Train.py", query_params={"choices": link})
 
 
 page()

@@ -7,15 +7,26 @@ import contextlib
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
+from engine import data
 from engine.config import FITS
 from engine.data import formats
 from engine.predict import MAX_BYTES
-from pages.ui import frame, readings
-from pages.ui.classify import cards, networks
+from pages.ui import frame, readings, refresh, weights
+from pages.ui.classify import cards, networks, samples
+from pages.ui.classify.editing import editing
 from pages.ui.classify.export import to_csv
-from pages.ui.classify.networks import Choice, Ready
-from pages.ui.classify.pictures import MAX_PICTURES, draw_tests, forget_uploads, read_uploads
+from pages.ui.classify.networks import Ready
+from pages.ui.classify.pictures import (
+    MAX_PICTURES,
+    File,
+    draw_tests,
+    forget_uploads,
+    read_uploads,
+    test_data,
+)
+from pages.ui.classify.why import why
 from pages.ui.text import code, markdown, plain
+from pages.ui.weights import Choice, dataset_title
 
 FEW = 20  # up to this many classes are listed without an expander
 MINE, TESTS = "Your pictures", "Random test images"
@@ -23,7 +34,7 @@ MINE, TESTS = "Your pictures", "Random test images"
 
 def page() -> None:
     frame.start_page("Classify")
-    choices = networks.choices()
+    choices = weights.choices()
     if not choices:
         nothing_yet()
         return
@@ -47,11 +58,11 @@ def nothing_yet() -> None:
     else:
         st.info("There is no trained network here yet. Training a first one takes about a minute.")
     link("pages/1_Train.py", "Watch it train" if training else "Train a network")
-    st.fragment(look_again, run_every=3.0)()
+    refresh.repeat(look_again, 3.0)()
 
 
 def look_again() -> None:
-    if networks.choices():
+    if weights.choices():
         st.rerun()
 
 
@@ -93,12 +104,18 @@ def loaded(choice: Choice) -> list[Ready]:
     """The choice with its network; an empty list, with a message, if it cannot be loaded."""
     try:
         ready = networks.load(choice)
-        st.caption(networks.facts(choice))
+        st.caption(weights.facts(choice) + calibration(ready))
     except (ValueError, OSError) as error:
         why = markdown(plain(error))
         st.error(f"{choice.title} cannot be used: {why}")
         return []
     return [ready]
+
+
+def calibration(ready: Ready) -> str:
+    if ready.temperature is None:
+        return ""
+    return f" · probabilities calibrated (temperature {ready.temperature:.2f})"
 
 
 def known_classes(chosen: list[Ready]) -> None:
@@ -130,9 +147,7 @@ def options(chosen: list[Ready]) -> tuple[int, str]:
     if form.get("fit_of_network") != first:
         form["fit_of_network"] = form["classify_fit"] = first
     with st.container(horizontal=True, gap="medium"):
-        k = st.slider(
-            "Most likely classes to show", 1, 10, 5, key="topk", width=260, persist_state="session"
-        )
+        k = st.slider("Top classes shown", 1, 10, 5, key="topk", width=260, persist_state="session")
         fit = st.segmented_control(
             "If not square",
             list(FITS),
@@ -148,28 +163,68 @@ def options(chosen: list[Ready]) -> tuple[int, str]:
 
 
 def own_pictures(chosen: list[Ready], k: int, fit: str, *, shown: bool) -> None:
+    classes = chosen[0].classes if chosen else ()
+    if shown and chosen:
+        samples.row(classes)
+        real_images(chosen[0])
     # No `type` argument: Streamlit would stop the page at a file with another extension.
     files = st.file_uploader(
         f"{formats.TITLE} pictures, up to {MAX_PICTURES} at once",
         accept_multiple_files=True,
         key="upload",
         max_upload_size=MAX_BYTES // 2**20,
+        on_change=samples.put_back,
     )
+    if shown and len(files) > MAX_PICTURES:
+        st.warning(f"Only the first {MAX_PICTURES} of {len(files)} pictures were classified.")
+    photo = camera() if shown else []
+    uploads = [File(each.file_id, each.name, each.getvalue) for each in files[:MAX_PICTURES]]
+    files = samples.chosen(classes) + photo + uploads
     if not files:
         forget_uploads()
     if not shown or not files:
         return
-    if len(files) > MAX_PICTURES:
-        st.warning(f"Only the first {MAX_PICTURES} of {len(files)} pictures were classified.")
-        files = files[:MAX_PICTURES]
     bar = st.empty()
     pictures, refused = read_uploads(
         files, lambda done, total: bar.progress(done / total, "Reading the pictures…")
     )
     bar.empty()
-    for name, why in refused:
-        st.error(f"{code(name)} was not classified: {markdown(why)}.")
+    for name, reason in refused:
+        st.error(f"{code(name)} was not classified: {markdown(reason)}.")
     results(chosen, pictures, refused, k, fit)
+
+
+def real_images(ready: Ready) -> None:
+    """Lead to test images of the data set, if they are here."""
+    with contextlib.suppress(ValueError, OSError):  # reported where they are drawn
+        if dataset := test_data(ready.choice, ready.classes):
+            title = markdown(dataset_title(data.name_of(dataset)))
+            st.button(
+                f"Or random test images of {title}",
+                key="to_tests",
+                type="tertiary",
+                on_click=open_tests,
+            )
+
+
+def open_tests() -> None:
+    st.session_state["source"] = TESTS
+
+
+def camera() -> list[File]:
+    """A photo that was taken now; the camera stays off until it is asked for."""
+    box = st.expander("Take a photo", key="camera", on_change="rerun")
+    if not box.open:
+        return []
+    with box:
+        photo = st.camera_input(
+            "Photo",
+            key="photo",
+            label_visibility="collapsed",
+            width=480,
+            on_change=samples.put_back,
+        )
+    return [File(photo.file_id, "Photo", photo.getvalue)] if photo else []
 
 
 def test_images(chosen: list[Ready], k: int) -> None:
@@ -178,7 +233,7 @@ def test_images(chosen: list[Ready], k: int) -> None:
     st.session_state.setdefault("draw", 0)
     st.button("New images", key="new_images", on_click=draw_again)
     try:
-        pictures = draw_tests(chosen[0].choice, st.session_state["draw"])
+        pictures = draw_tests(chosen[0].choice, chosen[0].classes, st.session_state["draw"])
     except (ValueError, OSError) as error:
         st.info(markdown(plain(error)))
         return
@@ -197,8 +252,14 @@ def results(chosen: list[Ready], pictures: list, refused: list, k: int, fit: str
     rows = [(picture, [each[i] for each in said]) for i, picture in enumerate(pictures)]
     if rows:
         figures(chosen, rows)
-        st.html(cards.cards(rows, fit))
-        explain()
+        with st.container(key="compared" if len(chosen) > 1 else "answers"):
+            for picture, answers in rows:
+                with st.container(key=f"card_{picture.key}", gap="xsmall"):
+                    st.html(cards.card(picture, answers, fit))
+                    why(chosen, picture, answers, fit)
+                    if picture.thumb:  # not a test image, which is the input itself
+                        editing(picture)
+        explain(chosen)
     st.download_button(
         "Download as CSV",
         data=lambda: to_csv(rows, refused, fit),
@@ -229,7 +290,13 @@ def figures(chosen: list[Ready], rows: list) -> None:
     st.markdown("  \n".join(lines))
 
 
-def explain() -> None:
+def explain(chosen: list[Ready]) -> None:
+    if any(ready.temperature for ready in chosen):
+        st.caption(
+            "**Calibrated** probabilities are of logits divided by a temperature. It was fitted to "
+            "images with known labels: of the answers given with 80 %, about 80 % should be right. "
+            "That need not hold for other kinds of pictures."
+        )
     st.caption(
         f"**May be none of these classes** marks pictures whose most likely class has a "
         f"probability below {100 * cards.UNSURE:.0f} %. A network distributes 100 % over its "

@@ -1,4 +1,4 @@
-"""Output of train.py without training: the architectures, and the accuracy of a run."""
+"""What train.py does without training: architectures, the accuracy of a run, its export."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from engine.config import RunConfig, with_fields
 from engine.device import resolve
 from engine.errors import CheckpointError, ConfigError, RunError
 from engine.evaluate import TestTimeAugmentation
+from engine.export import FORMATS, export
 from engine.models import ARCHITECTURES
 from engine.models.summary import count_parameters
 from engine.predict import load_network, measure
@@ -25,22 +26,38 @@ def list_architectures() -> int:
 EVALUATED = {"device", "precision", "tta", "data.dataset", "data.root", "data.url", "data.fit"}
 
 
-def _check_evaluation(args: argparse.Namespace, given: dict) -> None:
-    """Raise ConfigError for arguments that have no effect on an evaluation."""
+def _check(args: argparse.Namespace, given: dict, used: set[str], flag: str) -> None:
+    """Raise ConfigError for arguments that have no effect with `flag`."""
     others = {"name": args.name, "preset": args.preset, "resume": args.resume}
     names = [name for name, value in others.items() if value]
-    names += [path for path in given if path not in EVALUATED]
+    names += [path for path in given if path not in used]
     if names:
-        raise ConfigError(names[0], "has no effect with --evaluate; leave it out")
+        raise ConfigError(names[0], f"has no effect with {flag}; leave it out")
+
+
+def _weights(name: str, run_root: Path) -> Path:
+    """The run or weights file of that name, in run_root or as a path. Raises RunError."""
+    candidates = (run_root / name, Path(name))
+    path = next((p for p in candidates if name and _exists(p)), None)
+    if path is None:
+        raise RunError(f"there is no run or weights file {name!r} in {run_root}")
+    return path
+
+
+def export_run(args: argparse.Namespace, given: dict) -> int:
+    """Write a run's network to its folder `export`, in the format --to."""
+    _check(args, given, set(), "--export")
+    if not args.to:
+        raise ConfigError("to", f"choose the format of --export: {', '.join(FORMATS)}")
+    folder = export(_weights(args.export, args.run_root), args.to)
+    print(f"exported to {folder}; try: python {folder / 'use.py'} PICTURE")
+    return 0
 
 
 def evaluate_run(args: argparse.Namespace, given: dict) -> int:
     """Print a checkpoint's accuracy on the test images of its own or another data set."""
-    candidates = (args.run_root / args.evaluate, Path(args.evaluate))
-    path = next((p for p in candidates if args.evaluate and _exists(p)), None)
-    if path is None:
-        raise RunError(f"there is no run or weights file {args.evaluate!r} in {args.run_root}")
-    _check_evaluation(args, given)
+    path = _weights(args.evaluate, args.run_root)
+    _check(args, given, EVALUATED, "--evaluate")
     checked = with_fields(RunConfig(), given)
     compute = resolve(checked.device, checked.precision)
     network = load_network(path, compute)

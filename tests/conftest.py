@@ -224,7 +224,7 @@ def worker():
 def at_step(monkeypatch):
     """at_step("a", 2, action) calls action in the training thread after run a's second step."""
     actions, thread = {}, threading.local()
-    train, step = session.run_training, loop.train_step
+    train, step = session.train, loop.train_step
 
     def note_name(writer, *args, **options):
         thread.name = writer.run.name
@@ -235,7 +235,7 @@ def at_step(monkeypatch):
         actions.pop((thread.name, metrics.step), lambda: None)()
         return metrics
 
-    monkeypatch.setattr(session, "run_training", note_name)
+    monkeypatch.setattr(session, "train", note_name)
     monkeypatch.setattr(loop, "train_step", step_and_act)
     return lambda name, number, action: actions.__setitem__((name, number), action)
 

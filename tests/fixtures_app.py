@@ -24,6 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def app(tmp_path, shapes_root, monkeypatch):
     """app("pages/1_Train.py", run="a") opens a page: an AppTest that has run once."""
     monkeypatch.setattr(folders, "RUN_ROOT", tmp_path / "runs")
+    monkeypatch.setattr(folders, "STUDY_ROOT", tmp_path / "studies")
     monkeypatch.setattr(folders, "DATA_ROOT", shapes_root)
     # The probe would compete with the test for the cores, and its figure does not matter here.
     monkeypatch.setattr(process, "measure_speed", lambda config: None)

@@ -14,6 +14,8 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    "--use-fake-device-for-media-stream",  # a camera that shows a test picture …
+    "--use-fake-ui-for-media-stream",  # … and is allowed without asking
 ]
 READY = "[data-testid=stApp][data-test-script-state=notRunning]"
 # Opened at a page's own address, Streamlit's client asks for its health there first, then at the

@@ -36,6 +36,7 @@ class Server:
     def start(self) -> None:
         environment = os.environ | {
             "PLAYGROUND_RUN_ROOT": str(self.runs),
+            "PLAYGROUND_STUDY_ROOT": str(self.runs.with_name("studies")),
             "PLAYGROUND_DATA_ROOT": str(self.data),
             "OMP_NUM_THREADS": "1",  # the browser needs the other core
             # A closed port: no test may reach the network, nor wait for an answer from it.

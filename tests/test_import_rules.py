@@ -37,10 +37,19 @@ PURE = (
     "pages.ui.charts",
     "pages.ui.folders",
     "pages.ui.images",
+    "pages.ui.pictures",
+    "pages.ui.rendering",
     "pages.ui.text",
     "pages.ui.augmentations.charts",
     "pages.ui.augmentations.preview",
     "pages.ui.classify.cards",
+    "pages.ui.classify.edits",
+    "pages.ui.scenes",
+    "pages.ui.inspect.charts",
+    "pages.ui.studies.charts",
+    "pages.ui.studies.export",
+    "pages.ui.studies.progress",
+    "engine.studies.report",
 )
 
 

@@ -220,7 +220,7 @@ def test_a_stop_from_elsewhere_ends_it_and_a_resume_finishes_it(
     at_step("a", 4, lambda: run.request("stop"))
     assert train.main(tiny_args(tmp_path, "--name", "a")) == 0
     assert run.status().state is State.STOPPED
-    assert "stopped at step 4 of 6, saved; go on with: python train.py" in capsys.readouterr().out
+    assert "stopped at step 4 of 6, saved; resume with: python train.py" in capsys.readouterr().out
     assert train.main(in_runs_of(run, "--resume", "--name", "a")) == 0
     assert run.status().state is State.FINISHED
     shown = scalars(run)
@@ -282,7 +282,9 @@ def test_the_config_on_disk_is_what_was_asked(trained, command_config, tiny_args
     asked = command_config(tiny_args(trained.path.parent))
     stored = json.loads((trained.path / "config.json").read_text())
     assert stored["dataset_info"]["name"] == "shapes"
-    assert trained.config() == with_fields(asked, {"model.num_classes": 10})
+    assert trained.config() == with_fields(
+        asked, {"model.num_classes": 10, "data.stratified": True}
+    )
 
 
 def test_what_a_preset_turns_on_can_be_turned_off():

@@ -17,7 +17,7 @@ from engine import schedules
 from engine.config import OptimConfig, ScheduleConfig
 
 MAX_DOTS = 2_000  # per chart
-THEME_COLOURS = 8  # with more series, colors would repeat
+THEME_COLORS = 8  # with more series, colors would repeat
 LEGEND_ROW = 18  # pixels
 LEGEND_CHARS = 110  # per row of the legend; more would be cut off
 MAX_POINTS = 600  # per series; more would not be visible, and slow to draw
@@ -33,7 +33,7 @@ def curve_spec(measure: str, by: str, log: bool = False) -> dict[str, Any]:
     base = base.encode(
         x=alt.X("x:Q", title=by.capitalize(), axis=alt.Axis(tickMinStep=1, format="~s")),
         y=_y(measure, log),
-        color=alt.Color("series:N", scale=alt.Scale(domain=SPLITS), legend=_legend()),
+        color=alt.Color("series:N", scale=alt.Scale(domain=SPLITS), legend=legend()),
         tooltip=_tooltips(measure, by),
     )
     # By step, only validation shows points: it is measured once per epoch, and a single value draws
@@ -42,7 +42,7 @@ def curve_spec(measure: str, by: str, log: bool = False) -> dict[str, Any]:
     points = base.mark_point(size=18, filled=True).encode(
         opacity=alt.when(shown).then(alt.value(1)).otherwise(alt.value(0))
     )
-    return _spec(alt.layer(base.mark_line(strokeWidth=2), points))
+    return spec_of(alt.layer(base.mark_line(strokeWidth=2), points))
 
 
 @functools.cache
@@ -54,7 +54,7 @@ def line_spec(measure: str, by: str = "epoch", log: bool = False) -> dict[str, A
         y=_y(measure, log),
         tooltip=_tooltips(measure, by)[1:],
     )
-    return _spec(chart, height=180)
+    return spec_of(chart, height=180)
 
 
 def overlay_spec(
@@ -77,16 +77,16 @@ def build_overlay(
     """The cached part of overlay_spec. banded, dotted: with bands, with points."""
     empty = {"x": [0.0], "value": [0.0], "low": [0.0], "high": [0.0]}
     base = alt.Chart(pd.DataFrame({**empty, "series": [""], "split": ["train"]}))
-    many = {"scheme": "tableau20"} if len(names) > THEME_COLOURS else {}
+    many = {"scheme": "tableau20"} if len(names) > THEME_COLORS else {}
     columns = max(1, min(6, LEGEND_CHARS // (max(map(len, names)) + 6)))
-    scale, legend = alt.Scale(domain=list(names), **many), _legend(columns=columns)
-    color = alt.Color("series:N", scale=scale, legend=legend)
+    scale, key = alt.Scale(domain=list(names), **many), legend(columns=columns)
+    color = alt.Color("series:N", scale=scale, legend=key)
     x = alt.X("x:Q", title="Epoch", axis=alt.Axis(tickMinStep=1, format="~s"))
     band = base.mark_area(opacity=0.18).encode(
         x=x, y=alt.Y("low:Q", title=AXES[measure]), y2="high:Q", color=color, detail="split:N"
     )
     dash = alt.StrokeDash(
-        "split:N", scale=alt.Scale(domain=SPLITS[::-1], range=DASHES), legend=_legend()
+        "split:N", scale=alt.Scale(domain=SPLITS[::-1], range=DASHES), legend=legend()
     )
     lines = base.mark_line(strokeWidth=2).encode(
         x=x,
@@ -100,7 +100,7 @@ def build_overlay(
         x=x, y=_y(measure, log), color=color
     )
     height = 340 + LEGEND_ROW * math.ceil(len(names) / columns)
-    return _spec(alt.layer(*[band] * banded, *[points] * dotted, lines), height)
+    return spec_of(alt.layer(*[band] * banded, *[points] * dotted, lines), height)
 
 
 def run_rows(
@@ -200,11 +200,11 @@ def _tooltips(measure: str, by: str, series: str = "series") -> list[alt.Tooltip
     ]
 
 
-def _legend(**more: Any) -> alt.Legend:
+def legend(**more: Any) -> alt.Legend:
     return alt.Legend(title=None, orient="top", labelLimit=260, symbolOpacity=1, **more)
 
 
-def _spec(chart: alt.Chart | alt.LayerChart, height: int = 280) -> dict[str, Any]:
+def spec_of(chart: alt.Chart | alt.LayerChart, height: int = 280) -> dict[str, Any]:
     """The chart's spec without example data, whose generated names differ between builds."""
     spec = chart.properties(height=height, width="container").to_dict()
     for name in ("data", "datasets", "config", "$schema"):

@@ -12,7 +12,7 @@ from engine.config import SETTINGS, RunConfig, with_fields
 from engine.errors import ConfigError, DataError, DataMissing
 from engine.models import ARCHITECTURES
 from engine.presets import PRESETS
-from engine.settings import changed, get_field
+from engine.settings import Role, changed, get_field
 
 OWN_IMAGES = "own"  # the data set choice that asks for a path
 AUGMENTATIONS = {  # key: label of the switches, which share one row of pills
@@ -29,6 +29,12 @@ EXCEPTIONS = {
 }
 PLAIN = [s for s in SETTINGS.values() if s.flag and s.path not in EXCEPTIONS]
 LINKED = [s.path for s in SETTINGS.values() if s.flag and not s.movable]
+# Settings that a study may vary, by dotted path.
+VARIED = {
+    path: s
+    for path, s in SETTINGS.items()
+    if s.role is Role.FACTOR and s.flag and path not in ("pretrained", "schedule.milestones")
+}
 
 
 def fill(config: RunConfig) -> None:
@@ -70,6 +76,12 @@ def read(root: str) -> RunConfig:
             values[setting.path] = setting.default
     values["schedule.milestones"] = _milestones(values["schedule.milestones"])
     return with_fields(RunConfig(), values)
+
+
+def lacks_path() -> bool:
+    """Whether the form asks for the path of the user's own images and has none yet."""
+    form = st.session_state
+    return form["dataset"] == OWN_IMAGES and not form["dataset_path"].strip()
 
 
 def prepare_form(first: str, shared: str | None) -> None:

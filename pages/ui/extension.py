@@ -5,9 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from engine import advice
+from engine.config import RunConfig
+from engine.data import batches
 from engine.errors import ConfigError, RunError
 from engine.runs.extend import describe_schedule, extension
 from engine.runs.run import Run
+from pages.ui import readings
 from pages.ui.text import markdown
 
 
@@ -18,6 +21,7 @@ def extend_form(run: Run) -> None:
     )
     try:
         config = extension(run, epochs)
+        images = train_images(run, config)
     except (ConfigError, RunError) as error:
         st.error(markdown(str(error)))
         return
@@ -26,5 +30,15 @@ def extend_form(run: Run) -> None:
         f"Starts a new run from the last weights of this one. Learning rate: "
         f"{describe_schedule(config)}, over {epochs} {word}."
     )
-    for warning in advice.warnings(config):
+    for warning in advice.warnings(config, images):
         st.warning(warning[0].upper() + warning[1:])
+
+
+def train_images(run: Run, config: RunConfig) -> int | None:
+    """Number of training images per epoch; None where an older run does not tell."""
+    prints = (readings.dataset_info(run) or {}).get("fingerprint") or {}
+    counts = [prints.get(split, {}).get("count") for split in ("train", "test")]
+    if not all(counts):
+        return None
+    choice = config.data
+    return batches.split_sizes(*counts, holdout=choice.holdout, limit=choice.limit)[0]

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.ui import process
+from pages.ui import process, refresh
 
 ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from a font server
-# The sidebar labels a page with its file name; label the first one "Home".
-HOME_LABEL = """<style>
-[data-testid="stSidebarNavItems"] > li:first-child p { font-size: 0; }
-[data-testid="stSidebarNavItems"] > li:first-child p::after {
-  content: "Home"; font-size: 0.875rem; line-height: 2;
-}
-</style>"""
+STYLE = f"<style>{Path(__file__).with_name('style.css').read_text(encoding='utf-8')}</style>"
+# For screen readers, which would read the file's name: "app".
+NAME_HOME = """<script>
+document.querySelector('[data-testid="stSidebarNavItems"] a')?.setAttribute("aria-label", "Home");
+</script>"""
+# What a button starts may appear far above it, above all on a phone.
+SCROLL_UP = """<script>
+document.querySelector('[data-testid="stMain"]').scrollTo({ top: 0, behavior: "smooth" });
+</script>"""
 
 _frozen_modules = 0  # number of imported modules at the last gc.freeze()
 
@@ -31,7 +33,9 @@ def start_page(title: str) -> None:
     st.set_page_config(page_title=f"{title} · CIFAR-10 playground", page_icon=ICON, layout="wide")
     _once_per_process()
     freeze_imports()
-    st.html(HOME_LABEL)
+    st.html(STYLE)
+    st.html(NAME_HOME, unsafe_allow_javascript=True)
+    refresh.watch_visibility()
     st.title(title)
 
 
@@ -41,6 +45,11 @@ def entered() -> bool:
     Only then is its address newer than what the page shows.
     """
     return st.session_state.pop("entered", False)
+
+
+def scroll_up() -> None:
+    """Scroll the page to its top."""
+    st.html(SCROLL_UP, unsafe_allow_javascript=True)
 
 
 @st.cache_resource

@@ -10,23 +10,26 @@ import streamlit as st
 
 from engine import data
 from engine.config import RunConfig
+from engine.data.progress import format_duration
 from engine.errors import ConfigError, RunError
 from engine.predict import CLEAN_IMAGES
 from engine.runs.diagnose import diagnose
 from engine.runs.extend import extension
 from engine.runs.folder import suggest_name
-from engine.runs.run import RESUMABLE, Run, State, Status
+from engine.runs.metrics import Records
+from engine.runs.run import HELD, RESUMABLE, Run, State, Status
 from engine.runs.validation import seen_clause
-from pages.ui import charts, folders, process, readings
+from pages.ui import charts, folders, history, process, readings, refresh
 from pages.ui.extension import extend_form
-from pages.ui.text import duration, markdown, percent, plain, time_left
+from pages.ui.text import markdown, percent, plain, time_left
 
-COLOURS = {
+COLORS = {
     State.RUNNING: "blue",
     State.FINISHED: "green",
     State.FAILED: "red",
     State.DAMAGED: "red",
     State.QUEUED: "gray",
+    State.WAITING: "violet",
 }
 TICK_S, LONG_TICK_S = 2.0, 10.0  # between two looks at a run
 LONG_S = 300  # remaining time from which a run is looked at less often
@@ -50,7 +53,7 @@ def panel(run: Run, close: Callable[[], None] | None = None) -> None:
     by, smoothing, log = chart_options()
     seen = (status.state, tick_of(status))
     with st.container(key="live"):
-        st.fragment(live, run_every=seen[1])(str(run.path), seen, by, smoothing, log)
+        refresh.repeat(live, seen[1])(str(run.path), seen, by, smoothing, log)
     clean_accuracy(run)
 
 
@@ -85,41 +88,54 @@ def live(path: str, seen: tuple[State, float | None], by: str, smoothing: float,
         return
     if is_outdated(seen, status):
         st.rerun()
-    records = readings.records(run)
-    epochs = [r for r in records if r["kind"] == "epoch"]
+    steps, epochs = history.compute(run, by_kind)
     progress(run, status)
-    figures(status, records)
+    figures(status, steps, epochs)
     info = readings.dataset_info(run)
     for sentence in diagnose(status, epochs, len(info["classes"]) if info else 10):
         st.warning(markdown(sentence))
     with st.container(key="curves"):  # keeps its place when a warning appears above
-        curves(records, by, smoothing, log)
+        if steps or epochs:
+            curves(run, by if epochs else "step", smoothing, log)
+        else:
+            waiting = status.state in readings.LIVE
+            st.caption(
+                "The first point appears after the first batch."
+                if waiting
+                else "The run ended before the first batch."
+            )
+
+
+def by_kind(records: Records) -> tuple[Records, Records]:
+    """(step records, epoch records)."""
+    steps = [r for r in records if r["kind"] == "step"]
+    return steps, [r for r in records if r["kind"] == "epoch"]
 
 
 def progress(run: Run, status: Status) -> None:
-    asked = run.requested() if status.state is State.RUNNING else None
+    asked = run.requested() if status.state in HELD else None
     share = status.step / status.steps if status.steps else 0.0
     if asked:
         word = {"stop": "Stopping", "pause": "Pausing"}[asked]
         text = f"{word}: finishing this batch, about {max(1, round(status.batch_seconds))} s"
     elif status.state is State.RUNNING:
         elapsed = status.seconds + max(0.0, time.time() - status.updated)
-        text = f"{status.phase or 'starting'} · {duration(elapsed)} so far"
+        text = f"{status.phase or 'starting'} · {format_duration(elapsed)} so far"
         if status.steps:
             text = f"Epoch {status.epoch} of {status.epochs} · {text}"
         if status.eta_seconds is not None:
             text += f" · {time_left(status)}"
             text += f" · {status.images_per_s:,.0f} images/s"
+    elif status.state is State.WAITING:
+        text = f"Waiting for its turn after {format_duration(status.seconds)}"
     elif status.state is State.QUEUED:
         text = "Waiting in the queue"
     else:
-        text = f"{status.state.capitalize()} after {duration(status.seconds)}"
+        text = f"{status.state.capitalize()} after {format_duration(status.seconds)}"
     st.progress(min(1.0, share), text)
 
 
-def figures(status: Status, records: list[dict]) -> None:
-    epochs = [r for r in records if r["kind"] == "epoch"]
-    steps = [r for r in records if r["kind"] == "step"]
+def figures(status: Status, steps: Records, epochs: Records) -> None:
     on = "test" if status.val_is_test else "held-out"
     best = f"Best, epoch {status.best_epoch}" if status.best_epoch else "Best"
     chosen = "Chosen on the test images, so it is optimistic." if status.val_is_test else None
@@ -174,21 +190,16 @@ def clean_accuracy(run: Run) -> None:
             )
 
 
-def curves(records: list[dict], by: str, smoothing: float, log: bool) -> None:
-    if not records:
-        st.caption("The first point appears after the first batch.")
-        return
-    if by == "epoch" and not any(r["kind"] == "epoch" for r in records):
-        by = "step"  # nothing to show by epoch yet
+def curves(run: Run, by: str, smoothing: float, log: bool) -> None:
     left, right = st.columns(2)
     for column, measure in ((left, "accuracy"), (right, "loss")):
-        rows = charts.run_rows(records, measure, by, smoothing)
+        rows = history.compute(run, charts.run_rows, measure, by, smoothing)
         with column, st.container(key=f"live_{measure}"):
             spec = charts.curve_spec(measure, by, log and measure == "loss")
             st.vega_lite_chart(rows, spec, alt=f"{measure} of this run, train and validation")
     with st.expander("Learning rate", key="learning_rate"):
         st.vega_lite_chart(
-            charts.value_rows(records, "step", "lr"),
+            history.compute(run, charts.value_rows, "step", "lr"),
             charts.line_spec("lr", "step"),
             alt="learning rate by step",
         )
@@ -222,31 +233,60 @@ def chart_options() -> tuple[str, float, bool]:
 
 def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
     """The run's name, its state, and the buttons that fit the state."""
-    running, damaged = status.state is State.RUNNING, status.state is State.DAMAGED
+    running, damaged = status.state in HELD, status.state is State.DAMAGED
     usable = readings.config_of(run) is not None
     resumable = status.state in RESUMABLE or (damaged and usable)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.subheader(run.name, anchor=False)
-        st.badge(status.state.value, color=COLOURS.get(status.state, "orange"))
+        st.badge(status.state.value, color=COLORS.get(status.state, "orange"))
         if running:
             st.button("Pause", key="pause", on_click=ask, args=(run, "pause"))
             st.button("Stop training", key="stop", on_click=ask, args=(run, "stop"))
         elif resumable:
-            st.button("Resume", key="resume", type="primary", on_click=ask, args=(run, "resume"))
+            # After a failure, the same settings usually fail again.
+            kind = "secondary" if status.state is State.FAILED else "primary"
+            st.button("Resume", key="resume", type=kind, on_click=ask, args=(run, "resume"))
             if status.state is State.PAUSED:
                 st.button("Stop training", key="stop", on_click=ask, args=(run, "stop"))
         elif status.state is State.QUEUED:
             st.button("Cancel", key="cancel", on_click=ask, args=(run, "cancel"))
         if not running and usable and (run.path / "last.safetensors").is_file():
-            with st.popover("Extend", key=f"extend_run_{run.name}"):
+            with st.popover("Train further (new run)", key=f"extend_run_{run.name}"):
                 extend_form(run)
                 st.button(
-                    "Extend", key="extend", type="primary", on_click=ask, args=(run, "extend")
+                    "Train further",
+                    key="extend",
+                    type="primary",
+                    on_click=ask,
+                    args=(run, "extend"),
                 )
         if close and status.state not in readings.LIVE:
-            st.button("Close", key="close", on_click=close)
+            st.button("Hide", key="close", on_click=close)
     if problem := st.session_state.pop("live_problem", None):
         st.error(problem)
+    if status.state is State.FINISHED and (run.path / "last.safetensors").is_file():
+        what_next(run, status)
+
+
+def what_next(run: Run, status: Status) -> None:
+    """What came out, and where to go with a trained network."""
+    info = readings.dataset_info(run)
+    if info and status.final_acc is not None:
+        st.caption(
+            f"{percent(status.final_acc)} after the last epoch; a guess would be "
+            f"{percent(1 / len(info['classes']))}. Another seed gives a somewhat different figure."
+        )
+    with st.container(horizontal=True):
+        st.page_link(
+            "pages/6_Inspect.py",
+            label="See its errors",
+            icon=":material/troubleshoot:",
+            query_params={"network": f"{run.name} · last"},
+        )
+        if st.button("Classify a picture", key="classify_with", icon=":material/image_search:"):
+            st.session_state["checkpoint"] = f"{run.name}/last"
+            st.switch_page("pages/5_Classify.py")
+        st.page_link("pages/2_Runs.py", label="Compare with other runs", icon=":material/compare:")
 
 
 def ask(run: Run, what: str) -> None:

@@ -17,17 +17,17 @@ from engine.data import ImageData, background, batches
 from engine.device import resolve
 from engine.errors import DataError, DataPending, RunError
 from engine.estimate import Requirements
-from engine.runs.run import Run, State, Status
+from engine.runs.run import HELD, Run, State, Status
 from engine.training import initial
 from pages.ui import folders
 
 SAMPLES = 8
 PATIENCE_S = 10.0  # for which a page waits for the import of one's own images …
 PENDING_S = 0.2  # … and when drawn again while it goes on
-LIVE = (State.QUEUED, State.RUNNING)
+LIVE = (State.QUEUED, *HELD)
 UNWATCHED = (
-    "this folder is large: files that are added to or removed from its subfolders are noticed when "
-    "a run starts, not on this page"
+    "this folder is large: files that are added, removed or changed are noticed when a run starts, "
+    "not on this page"
 )
 
 
@@ -89,37 +89,6 @@ def _about(run: Run) -> tuple[RunConfig | None, dict[str, Any] | None]:
 @functools.lru_cache(maxsize=4_000)
 def _config(path: Path, changed: int) -> tuple[RunConfig, dict[str, Any] | None]:
     return Run(path).config(), Run(path).dataset_info()
-
-
-def records(run: Run) -> list[dict[str, Any]]:
-    """All of a run's records, read again only when the file changed."""
-    version = _version(run)
-    return _records(str(run.path), *version) if version else []
-
-
-def epochs(run: Run) -> list[dict[str, Any]]:
-    """A run's epoch records, read again only when the file changed."""
-    version = _version(run)
-    return _epochs(str(run.path), *version) if version else []
-
-
-def _version(run: Run) -> tuple[int, int] | None:
-    """Modification time (ns) and size of a run's records; None before the first."""
-    try:
-        stat = (run.path / "metrics.jsonl").stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _records(path: str, changed: int, size: int) -> list[dict[str, Any]]:
-    return Run(Path(path)).records()[0]
-
-
-@st.cache_data(max_entries=256, show_spinner=False)
-def _epochs(path: str, changed: int, size: int) -> list[dict[str, Any]]:
-    return Run(Path(path)).epochs()
 
 
 def images(dataset: str, fit: str = "crop") -> ImageData:

@@ -1,4 +1,4 @@
-"""Text formatting for the pages: durations, percentages, and sanitized untrusted text."""
+"""Text formatting for the pages: time left, percentages, and sanitized untrusted text."""
 
 from __future__ import annotations
 
@@ -7,26 +7,15 @@ import re
 from pathlib import Path
 
 from engine.config import RunConfig
+from engine.data.progress import format_duration
 from engine.runs.run import Status
 from pages.ui import folders
-
-
-def duration(seconds: float) -> str:
-    """Format seconds, for example as "40 s", "12 min", "3.5 h" or "3.0 days"."""
-    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
-        if seconds >= 1.5 * size:
-            return (
-                f"{seconds / size:.1f} {unit}"
-                if seconds < 10 * size
-                else f"{seconds / size:.0f} {unit}"
-            )
-    return f"{seconds:.0f} s"
 
 
 def time_left(status: Status) -> str:
     """Time left, such as "12 min left", with "about" until settled. Requires status.eta_seconds."""
     about = "" if status.eta_settled else "about "
-    return f"{about}{duration(status.eta_seconds)} left"
+    return f"{about}{format_duration(status.eta_seconds)} left"
 
 
 def percent(fraction: float | None) -> str:

@@ -49,9 +49,23 @@ def status(server, name: str):
     return Run(server.runs / name).status()
 
 
+def test_from_the_first_visit_to_a_moving_curve_in_one_click(tab, server, wait_for, photograph):
+    page = tab("/")
+    page.get_by_role("button", name="Train your first network").click()
+    page.wait_for_url("**/Train*")
+    page.wait_for_selector(CURVE)
+    run = Run(server.runs / "my-first-network")
+    first = wait_for(lambda: len(run.records()[0]))
+    wait_for(lambda: len(run.records()[0]) > first + 2)
+    photograph(page, "first-network")
+    page.locator(".st-key-stop button").click()
+    wait_for(lambda: run.status().state is State.STOPPED)
+    runs.delete(run)
+
+
 def test_first_visit_start_watch_stop(start, tab, server, wait_for, photograph):
     home = tab("/")
-    assert home.get_by_text("Nothing has been trained yet").is_visible()
+    assert home.get_by_role("button", name="Train your first network").is_visible()
     photograph(home, "home-first")
     page = start("journey")
     page.wait_for_selector(CURVE)
@@ -159,6 +173,43 @@ def test_good_and_bad_uploads_side_by_side(tab, photograph):
     assert page.locator("article.card .bar").count() == 5
     assert page.get_by_text("not a PNG").is_visible()
     photograph(page, "classify-uploads")
+
+
+def test_classify_a_sample_picture(tab, settle, photograph):
+    page = tab("/Classify")
+    page.locator(".st-key-sample_ship button").click()
+    page.wait_for_selector("article.card")
+    settle(page)
+    assert page.locator("article.card .verdict").inner_text().startswith("ship")
+    page.get_by_text("Why?").click()
+    page.get_by_text("Grad-CAM").wait_for()
+    assert page.locator("[data-testid=stExpander] img").count() == 1
+    photograph(page, "classify-sample")
+
+
+def test_take_a_photo_and_crop_it(tab, settle, photograph):
+    page = tab("/Classify")
+    assert page.locator("video").count() == 0
+    page.get_by_text("Take a photo").click()
+    page.wait_for_function("document.querySelector('video')?.readyState >= 2")  # has a picture
+    settle(page)
+    page.get_by_role("button", name="Take Photo").click()
+    page.wait_for_selector("article.card")
+    settle(page)
+    page.get_by_text("Rotate and crop").click()
+    page.get_by_text("Crop to a square").click()
+    page.get_by_text("cropped to").wait_for()
+    settle(page)
+    side = page.get_by_role("spinbutton", name="Side")
+    side.fill("100")
+    side.press("Enter")
+    page.get_by_text("cropped to 100×100 pixels").wait_for()
+    settle(page)
+    assert page.locator("article.card img").count() == 3
+    page.get_by_role("button", name="Rotate by 90°").click()
+    page.get_by_text("rotated by 90°, cropped to 100×100").wait_for()
+    settle(page)
+    photograph(page, "classify-photo")
 
 
 def test_a_long_training_asks_first(tab, server, settle):

@@ -385,3 +385,30 @@ def test_the_page_loads_the_data_once(app, monkeypatch):
     at = app(PAGE)
     monkeypatch.setattr(readings.data, "load", lambda *args: pytest.fail("loads again"))
     pictures(at.run())
+
+
+def test_train_with_these_carries_every_knob_to_the_form(app):
+    at = app(PAGE)
+    at.slider(key="aug_padding").set_value(6)
+    at.slider(key="aug_flip").set_value(0.25)
+    at.slider(key="aug_erase").set_value(0.75)
+    at.slider(key="aug_area").set_value((0.1, 0.2))
+    at.slider(key="aug_ratio").set_value((0.5, 2.0))
+    at.slider(key="alpha").set_value(0.4)
+    at.segmented_control(key="aug_mixing").set_value("both").run()
+    at.button(key="train_with_these").click().run()
+    assert not at.exception
+    assert at.title[0].value == "Train"
+    form = at.session_state
+    assert (form["crop_padding"], form["flip_p"], form["erase_p"]) == (6, 0.25, 0.75)
+    assert (form["erase_area_min"], form["erase_area_max"]) == (0.1, 0.2)
+    assert (form["erase_ratio_min"], form["erase_ratio_max"]) == (0.5, 2.0)
+    assert form["mixup_alpha"] == 0.4
+    assert form["augment"] == ["crop", "flip", "erasing", "mixup", "cutmix"]
+
+
+@pytest.mark.parametrize("mixing", preview.MIXING)
+def test_a_run_with_these_settings_trains_with_the_pipeline_of_the_page(shapes, mixing):
+    knobs = Knobs(3, 0.2, 0.9, (0.1, 0.3), (0.5, 2.0), 0.7, 0.8)
+    config = with_fields(RunConfig(), knobs.settings(mixing))
+    assert make_pipeline(config, shapes) == knobs.pipeline(shapes, mixing)

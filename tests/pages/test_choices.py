@@ -20,7 +20,10 @@ from engine.recipe import OPTIMIZERS, SCHEDULES
 from pages.ui import choices
 
 PAGE = "pages/1_Train.py"
-NOT_IN_THE_FORM = {"data.root", "data.url", "device", "model.num_classes", "first_epoch"}
+NOT_IN_THE_FORM = {
+    *("data.root", "data.url", "device"),
+    *("model.num_classes", "first_epoch", "data.stratified"),  # filled in by `prepare`
+}
 
 
 def small(high: float, low: float = 0.0) -> st.SearchStrategy[float]:
@@ -43,6 +46,9 @@ def configs(draw) -> RunConfig:
         "data.dataset": draw(st.sampled_from(list(DATASETS))),
         "data.holdout": draw(st.integers(0, 10_000_000)),
         "data.limit": draw(st.none() | st.integers(1, 10_000_000)),
+        "augment.flip_p": draw(small(1, 0.01)),
+        "augment.erase_p": draw(small(1, 0.01)),
+        "augment.erase_area_max": draw(small(1, 0.33)),
         "augment.mixup_alpha": draw(small(100, 0.001)),
         "augment.cutmix_alpha": draw(small(100, 0.001)),
         "optim.optimizer": optimizer,

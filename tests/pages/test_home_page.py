@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 
+from engine.config import with_fields
 from engine.data import background
-from pages.ui import folders
+from engine.presets import PRESETS
+from engine.runs.run import State
+from pages.ui import folders, home, process
 
 
 def texts(at) -> str:
@@ -13,13 +17,66 @@ def texts(at) -> str:
     return "\n".join(part.value for part in parts)
 
 
-def test_first_visit_says_what_to_do_next(app):
+def test_a_first_visit_offers_one_click_that_trains(app, monkeypatch):
+    submitted = []
+
+    class Worker:
+        current, idle = None, True
+
+        def submit(self, config, name, root):
+            submitted.append((config, name))
+
+    monkeypatch.setattr(process, "worker", Worker)
     at = app()
     assert not at.exception
-    assert "Nothing has been trained yet" in texts(at)
     assert "Shapes" in texts(at)
-    links = [link.proto.label for link in at.get("page_link")]
-    assert "Train a first network" in links
+    button = at.button(key="train_first")
+    assert button.label == "Train your first network (about a minute)"
+    button.click().run()
+    ((config, name),) = submitted
+    values = PRESETS["minute"].config()
+    assert with_fields(config, {"data.root": values.data.root}) == values
+    assert name == "my-first-network"
+    assert at.session_state["watching"] == name
+
+
+def test_with_runs_the_button_leads_to_the_form(app, finished):
+    finished("a")
+    at = app()
+    assert "train_first" not in [button.key for button in at.button]
+    at.button(key="train").click().run()
+    assert not at.exception
+    assert at.title[0].value == "Train"
+
+
+def test_a_sample_is_answered_by_the_shipped_network(app):
+    answer = home.sample_answer()
+    assert answer[0][0] == "ship"
+    assert f"ship {100 * answer[0][1]:.0f} %" in texts(app())
+
+
+def test_without_the_shipped_network_the_card_stays(app, monkeypatch, tmp_path):
+    monkeypatch.setattr(folders, "SHIPPED", tmp_path)
+    home.sample_answer.clear()
+    at = app()
+    home.sample_answer.clear()
+    assert not at.exception
+    assert "your own pictures" in texts(at)
+
+
+def test_a_sparkline_rises_with_the_accuracy(finished):
+    line = home.sparkline(finished("a", acc=(0.1, 0.2, 0.3)))
+    assert "from 10 % to 30 %" in line
+    svg = base64.b64decode(line.partition("base64,")[2][:-1]).decode()
+    points = [float(p.split(",")[1]) for p in svg.partition('points="')[2].split('"')[0].split()]
+    assert points == sorted(points, reverse=True) and points[0] > points[-1]
+
+
+def test_a_failed_run_says_why(app, finished):
+    run = finished("a")
+    with run.hold("a test") as writer:
+        writer.update(state=State.FAILED, message="out of memory\nmore")
+    assert "out of memory" in texts(app())
 
 
 def test_lists_the_latest_runs_with_what_their_accuracy_was_measured_on(app, finished):
@@ -58,7 +115,7 @@ def test_a_download_shows_its_progress_and_can_be_cancelled(app, monkeypatch, wa
     wait_for(lambda: fetch.progress)
     at.run()
     shown = at.get("progress")[0].proto.text
-    assert shown == "downloading cifar10: 50 of 170 MB, 1.0 MB/s, 2:00 left"
+    assert shown == "downloading cifar10: 50 of 170 MB, 1.0 MB/s, 2.0 min left"
     at.button(key="cancel_download_cifar10").click().run()
     fetch.join(10)
     at.run()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 import pytest
 import streamlit as st
 
 from engine import runs
 from engine.errors import RunError
+from engine.models import build_model
+from engine.runs.checkpoint import CheckpointStore, describe_model
 from engine.runs.run import Run, State
 from pages.ui import folders, tables
+from pages.ui.runs.exporting import zipped
 
 PAGE = "pages/2_Runs.py"
 
@@ -226,3 +232,47 @@ def test_a_selection_outlives_the_filter_and_is_told(app, finished):
     assert set(at.session_state["chosen_runs"]) == {"plain", "vgg"}
     at.button(key="deselect").click().run()
     assert at.session_state["chosen_runs"] == ["vgg"]
+
+
+def test_a_run_is_exported_and_downloaded(app, finished):
+    run = finished("a")
+    config = run.config()
+    model = build_model(**config.model.arguments)
+    CheckpointStore(run.path, describe_model(config.model)).save(1, model.state_dict(), {})
+    at = app(PAGE, run="a")
+    at.selectbox(key="export_format").set_value("safetensors")
+    at.button(key="export").click().run()
+    assert not at.exception and not at.error
+    folder = run.path / "export" / "safetensors"
+    with zipfile.ZipFile(io.BytesIO(zipped(folder))) as archive:
+        assert archive.namelist() == ["model.safetensors", "use.py"]
+    assert "Download as zip" in [button.label for button in at.get("download_button")]
+
+
+def test_an_export_that_fails_says_why(app, finished):
+    run = finished("a")
+    (run.path / "last.safetensors").write_bytes(b"damaged")
+    at = app(PAGE, run="a")
+    at.button(key="export").click().run()
+    assert not at.exception
+    assert "last.safetensors" in at.error[0].value.replace("\\", "")
+
+
+def test_a_run_without_weights_offers_no_export(app, finished):
+    finished("a")
+    at = app(PAGE, run="a")
+    assert "export" not in [button.key for button in at.button]
+
+
+def test_one_training_each_is_not_called_a_difference(app, finished):
+    for name, seed, lr in (("a", 0, 0.1), ("b", 0, 0.01)):
+        finished(name, seed=seed, **{"optim.lr": lr})
+    at = app(PAGE)
+    at.session_state["chosen_runs"] = ["a", "b"]
+    finished("c", seed=1)  # the table is made anew, with the chosen rows ticked
+    at.run()
+    assert any("One training each" in caption.value for caption in at.caption)
+    at.session_state["chosen_runs"] = ["a", "b", "c"]
+    finished("d")
+    at.run()
+    assert not any("One training each" in caption.value for caption in at.caption)

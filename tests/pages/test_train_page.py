@@ -14,7 +14,7 @@ from engine.config import RunConfig, with_fields
 from engine.models import ARCHITECTURES
 from engine.presets import PRESETS
 from engine.runs.run import Run, State
-from pages.ui import choices, folders, live, process, readings
+from pages.ui import choices, folders, history, live, process, readings
 
 PAGE = "pages/1_Train.py"
 
@@ -61,7 +61,7 @@ def test_start_trains_to_the_end_and_the_curves_appear(app, wait_for):
     at.run()
     assert len(at.get("vega_lite_chart")) >= 3
     assert "tiny" in [s.value for s in at.subheader]
-    epochs = [r for r in readings.records(Run(folders.RUN_ROOT / "tiny")) if r["kind"] == "epoch"]
+    epochs = [r for r in history.records(Run(folders.RUN_ROOT / "tiny")) if r["kind"] == "epoch"]
     assert len(epochs) == 2
 
 
@@ -114,7 +114,7 @@ def test_a_bad_name_makes_no_run(app):
     at = fill_tiny(app(PAGE))
     at.text_input(key="run_name").set_value("../x").run()
     at.button(key="start").click().run()
-    assert "cannot name a run" in at.error[0].value
+    assert "names can use" in at.error[0].value
     assert not runs.list_runs(folders.RUN_ROOT)
 
 
@@ -220,7 +220,7 @@ def test_a_folder_that_is_no_data_set_is_told_and_the_form_stays(app, tmp_path):
     at.session_state["dataset_path"] = str(tmp_path / "empty")
     at.run()
     assert not at.exception
-    assert any("cannot be trained" in error.value for error in at.error)
+    assert any("Cannot start" in error.value for error in at.error)
     assert at.button(key="start").disabled
 
 
@@ -280,6 +280,24 @@ def test_own_images_are_counted_for_the_estimate(app, tmp_path):
     assert readings.split_sizes(own) == (9, 3), "images were added"
 
 
+def test_a_picture_that_is_overwritten_in_place_is_shown_as_it_is_now(app, tmp_path):
+    for split in ("train", "test"):
+        for label, color in (("cat", 10), ("dog", 20)):
+            path = tmp_path / "own" / split / label / "1.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32), (color, 0, split == "test")).save(path)
+    dataset = str(tmp_path / "own")
+    at = app(PAGE, choices=json.dumps({"data.dataset": dataset}))
+    assert readings.own_images(dataset, "crop").samples[0].max() == 10
+    path = tmp_path / "own" / "train" / "cat" / "1.png"
+    Image.new("RGB", (32, 32), (77, 0, 0)).save(path)
+    readings.version.clear()  # of some seconds ago
+    at.run()
+    assert not at.exception
+    assert readings.own_images(dataset, "crop").samples[0].max() == 77
+    assert readings.images(dataset).train_images[0].max() == 77
+
+
 def test_a_mirror_typed_on_home_is_used_by_the_run_that_downloads(app):
     at = app(PAGE, choices=json.dumps({"epochs": 3}))  # CIFAR-10, which is not there
     at.session_state["mirror_cifar100"] = "https://other.example/cifar-100.tar.gz"
@@ -334,3 +352,23 @@ def test_the_page_says_that_a_network_is_being_compiled(app, finished):
         writer.update(state=State.RUNNING, phase="compiling", steps=10, epoch=1, epochs=2)
         shown = app(PAGE).get("progress")[0].proto.text
     assert shown.startswith("Epoch 1 of 2 · compiling")
+
+
+def test_a_finished_run_leads_on(app, finished):
+    run = finished("a")
+    (run.path / "last.safetensors").write_bytes(b"weights")
+    at = app(PAGE, run="a")
+    assert not at.exception
+    assert "a guess would be 10.00 %" in "\n".join(caption.value for caption in at.caption)
+    assert {"See its errors", "Compare with other runs"} <= {
+        link.proto.label for link in at.get("page_link")
+    }
+    at.button(key="classify_with").click().run()
+    assert at.title[0].value == "Classify"
+
+
+def test_own_images_without_a_path_ask_for_one(app):
+    at = app(PAGE)
+    at.selectbox(key="dataset").set_value("own").run()
+    assert not at.error
+    assert "Give the path" in at.info[-1].value

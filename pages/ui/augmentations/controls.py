@@ -9,7 +9,7 @@ from engine import data, predict
 from engine.config import FITS, SETTINGS
 from engine.data import ImageData, formats
 from engine.errors import DataError, DataPending
-from pages.ui import folders, readings
+from pages.ui import folders, importing, readings
 from pages.ui.augmentations.preview import Knobs
 from pages.ui.choices import OWN_IMAGES
 from pages.ui.text import plain
@@ -41,11 +41,12 @@ def choose() -> ImageData | None:
             width=230,
             persist_state="session",
         )
+        shown = source("shapes" if name == missing else name)
+        fit = st.session_state.get(SETTINGS["data.fit"].key, "crop")  # of the Train page
         try:
-            fit = st.session_state.get(SETTINGS["data.fit"].key, "crop")  # of the Train page
-            chosen = readings.images(source("shapes" if name == missing else name), fit)
-        except DataPending as error:
-            st.info(f"{plain(error)} Look again in a moment.")
+            chosen = readings.images(shown, fit)
+        except DataPending:
+            importing.await_import(shown, fit, "The steps appear here")
             return None
         except DataError as error:
             st.error(f"These images cannot be read: {plain(error)}")

@@ -59,6 +59,25 @@ class Knobs:
             cutmix=CutMix(self.cutmix_alpha) if mixing in ("cutmix", "both") else None,
         )
 
+    def settings(self, mixing: str) -> dict[str, Any]:
+        """The settings of a run that trains with these steps, by dotted path."""
+        return {
+            "augment.crop": self.padding > 0,
+            "augment.crop_padding": max(1, self.padding),
+            "augment.flip": True,
+            "augment.flip_p": self.flip_p,
+            "augment.erasing": True,
+            "augment.erase_p": self.erase_p,
+            "augment.erase_area_min": self.erase_scale[0],
+            "augment.erase_area_max": self.erase_scale[1],
+            "augment.erase_ratio_min": self.erase_ratio[0],
+            "augment.erase_ratio_max": self.erase_ratio[1],
+            "augment.mixup": mixing in ("mixup", "both"),
+            "augment.mixup_alpha": self.mixup_alpha,
+            "augment.cutmix": mixing in ("cutmix", "both"),
+            "augment.cutmix_alpha": self.cutmix_alpha,
+        }
+
 
 @dataclass(frozen=True)
 class Trace:

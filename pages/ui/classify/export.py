@@ -24,6 +24,7 @@ def to_csv(results: list[tuple[Picture, list[Answer]]], refused: list, fit: str)
             for rank, (label, probability) in enumerate(answer.top, start=1):
                 row[f"class {rank}{mark}"] = label
                 row[f"probability {rank}{mark}"] = round(probability, 6)
+            row[f"could also be{mark}"] = "; ".join(label for label, _ in answer.alternatives)
             row[f"may be none{mark}"] = "yes" if answer.unsure else "no"
         if comparable(said):
             row["agree"] = "yes" if agree(said) else "no"

@@ -1,87 +1,22 @@
-"""Weights files available for classification; their networks, cached, and predictions."""
+"""Networks for classification, cached, and their predictions."""
 
 from __future__ import annotations
 
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
-from engine import data
-from engine.errors import RunError
 from engine.predict import Predictor, top_k
-from engine.runs.run import Run, State, Status
-from engine.runs.validation import seen_clause
-from pages.ui import folders, readings
-from pages.ui.classify.cards import Answer, Picture
-from pages.ui.text import markdown, percent
-
-KINDS = {"best": "best.safetensors", "last": "last.safetensors"}
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A weights file that can be chosen."""
-
-    name: str  # the run's, with "pretrained/" before a shipped one's
-    run: Run
-    kind: str  # a key of KINDS
-    status: Status
-    changed: tuple[int, int]  # modification time (ns) and size of the file: its version
-
-    @property
-    def weights(self) -> Path:
-        return self.run.path / KINDS[self.kind]
-
-    @property
-    def title(self) -> str:
-        return f"{self.name} · {self.kind}"
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the run is shipped or finished."""
-        return self.name.startswith("pretrained/") or self.status.state is State.FINISHED
-
-    @property
-    def label(self) -> str:
-        """The title, with a note if the epoch was chosen by its test accuracy."""
-        chosen = self.kind == "best" and self.status.val_is_test
-        return f"{self.title} (chosen on test data)" if chosen else self.title
-
-
-def choices() -> dict[str, Choice]:
-    """Weights files by "run/kind": of shipped and finished runs, then of others, newest first."""
-    shipped = sorted(readings.list_runs(folders.SHIPPED), key=lambda run: run.name)
-    found = {}
-    for prefix, listed in (("pretrained/", shipped), ("", readings.list_runs(folders.RUN_ROOT))):
-        for run in listed:
-            for kind in KINDS:
-                name = f"{prefix}{run.name}"
-                if choice := _choice(name, run, kind):
-                    found[f"{name}/{kind}"] = choice
-    # Stable sort. A run stopped in its first epoch would be a poor default.
-    return dict(sorted(found.items(), key=lambda item: not item[1].is_complete))
-
-
-def _choice(name: str, run: Run, kind: str) -> Choice | None:
-    try:
-        about = (run.path / KINDS[kind]).stat()
-    except OSError:
-        return None
-    if not stat.S_ISREG(about.st_mode):
-        return None
-    try:
-        status = run.status()
-    except RunError:  # the weights suffice
-        status = Status()
-    return Choice(name, run, kind, status, (about.st_mtime_ns, about.st_size))
+from engine.runs import temperature
+from pages.ui.classify.cards import Answer, Picture, could_be
+from pages.ui.weights import Choice
 
 
 @st.cache_resource(max_entries=4, show_spinner="Loading the network…")
-def predictor(weights: str, changed: tuple[int, int]) -> Predictor:
-    """The network in a file, loaded again if the file has changed."""
+def predictor(weights: str, changed: tuple[int, int], calibrated: tuple | None) -> Predictor:
+    """The network in a file, loaded again if it or its temperature has changed."""
     return Predictor.load(Path(weights))
 
 
@@ -96,55 +31,36 @@ class Ready:
     def classes(self) -> tuple[str, ...]:
         return self.predictor.classes
 
+    @property
+    def temperature(self) -> float | None:
+        """Of the probabilities; None if they are not calibrated."""
+        return self.predictor.temperature
+
     def answers(self, pictures: list[Picture], fit: str, k: int) -> list[Answer]:
-        """The network's k most likely classes for each picture."""
+        """The network's k most likely classes for each picture, calibrated if it can be."""
         if not pictures:
             return []
         batch = np.stack([picture.inputs[fit] for picture in pictures])
-        version = (str(self.choice.weights), self.choice.changed)
-        rows = top_k(_probabilities(version, batch, self.predictor), self.classes, k)
-        return [Answer(self.choice.title, row, self.classes) for row in rows]
+        version = (str(self.choice.weights), self.choice.changed, self.temperature)
+        probabilities = _probabilities(version, batch, self.predictor)
+        rows = top_k(probabilities, self.classes, len(self.classes))
+        return [
+            Answer(self.choice.title, row[:k], self.classes, tuple(could_be(row))) for row in rows
+        ]
 
 
 def load(choice: Choice) -> Ready:
     """Load a network. Raises ValueError or OSError if the file is missing or does not fit."""
-    return Ready(choice, predictor(str(choice.weights), choice.changed))
+    try:
+        about = temperature.path_of(choice.weights).stat()
+        calibrated = (about.st_mtime_ns, about.st_size)
+    except OSError:
+        calibrated = None
+    return Ready(choice, predictor(str(choice.weights), choice.changed, calibrated))
 
 
 # The key covers every pixel: of large arrays, Streamlit hashes only a random sample.
 @st.cache_data(max_entries=64, show_spinner=False, hash_funcs={np.ndarray: np.ndarray.tobytes})
 def _probabilities(version: tuple, batch: np.ndarray, _predictor: Predictor) -> np.ndarray:
-    """float32 [N, classes] of uint8 [N, 3, 32, 32]. version: of the predictor's weights."""
-    return _predictor.probabilities(batch)
-
-
-def facts(choice: Choice) -> str:
-    """One line about a network: architecture, data set, accuracy."""
-    config, status = readings.config_of(choice.run), choice.status
-    info = readings.dataset_info(choice.run)
-    parts = [config.model.arch] if config else []
-    if info:
-        # Older runs recorded a folder named cifar10 as CIFAR-10.
-        name = data.name_of(config.data.dataset) if config else str(info.get("name"))
-        parts.append(f"trained on {markdown(dataset_title(name))}")
-    images = "test" if status.val_is_test else "held-out"
-    if choice.kind == "best" and status.best_acc is not None:
-        accuracy = f"{percent(status.best_acc)} on {images} images after epoch "
-        accuracy += f"{status.best_epoch}"
-        if status.val_is_test:
-            accuracy += ", chosen by this figure, so it is optimistic"
-        parts.append(accuracy)
-    elif choice.kind == "last" and status.final_acc is not None:
-        parts.append(f"{percent(status.final_acc)} on {images} images after the last full epoch")
-    if clause := seen_clause(status.val_seen):
-        parts.append(f"measured on {images} images{clause}")
-    if status.state is State.RUNNING:
-        parts.append(f"training now (epoch {status.epoch} of {status.epochs})")
-    return " · ".join(parts)
-
-
-def dataset_title(name: str) -> str:
-    """A data set's title; CIFAR-10 (JPEG) has its own, since accuracies on it are lower."""
-    if name.lower() == "cifar10-jpeg":
-        return "CIFAR-10 (JPEG)"
-    return data.DATASETS[name].title if name in data.DATASETS else name
+    """float32 [N, classes] of uint8 [N, 3, 32, 32]. version: of the predictor."""
+    return _predictor.probabilities(batch, calibrated=True)

@@ -9,7 +9,7 @@ from engine.config import SETTINGS, RunConfig
 from engine.runs import compare
 from engine.runs.run import Run, State, Status
 from engine.settings import Role
-from pages.ui import charts, readings
+from pages.ui import charts, history, readings
 
 MAX_OVERLAID = 20
 
@@ -24,7 +24,7 @@ def comparison(selected: list[Run]) -> None:
     infos = {run.name: readings.dataset_info(run) for run in selected if run.name in configs}
     differences(configs, infos)
     measure, splits, together, log = chart_options()
-    epochs = {run.name: readings.epochs(run) for run in selected if run.name in configs}
+    epochs = {run.name: history.epochs(run) for run in selected if run.name in configs}
     begun = {name: config for name, config in configs.items() if epochs[name]}
     groups = compare.seed_groups(begun, infos) if together else [[name] for name in begun]
     labels = {group_label(group): group for group in groups}
@@ -34,7 +34,7 @@ def comparison(selected: list[Run]) -> None:
         splits,
     )
     if rows.empty:
-        st.info("None of these runs has finished an epoch yet.")
+        st.info("Nothing to draw: no selected run has finished an epoch.")
         return
     with st.container(key="compare_chart"):
         spec = charts.overlay_spec(rows, measure, tuple(labels), log)
@@ -115,3 +115,8 @@ def summary(
         rows.append(row)
     if rows:
         st.dataframe(pd.DataFrame(rows).fillna(""), hide_index=True, width="content")
+    if len(rows) > 1 and all(row["n"] == 1 for row in rows):
+        st.caption(
+            "One training each: the difference may be chance. Inspect, *Two networks*, tests these "
+            "two networks on the same images; a study repeats the trainings with several seeds."
+        )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import streamlit as st
 
 from engine import runs
+from engine.data.progress import format_duration
 from engine.errors import ConfigError, RunError
-from engine.runs.run import Run, State, Status
+from engine.runs.run import HELD, Run, State, Status
 from pages.ui import choices, live, process, readings
-from pages.ui.text import command, duration, markdown, percent
+from pages.ui.runs.exporting import exporting
+from pages.ui.text import command, markdown, percent
 
 
 def details(names: list[str], chosen: list[str]) -> None:
     """One run in full: the one selected in the table, or chosen here."""
-    st.subheader("One run", anchor=False)
+    st.subheader("Run details", anchor=False)
     if len(chosen) != 1:
         st.session_state["opened_from_table"] = None
     elif st.session_state.get("opened_from_table") != chosen[0]:
@@ -54,18 +56,19 @@ def actions(run: Run, status: Status) -> None:
         if config and st.button("Use these settings in Train", key="clone"):
             st.switch_page("pages/1_Train.py", query_params={"choices": choices.encode(config)})
         downloads(run)
-        if status.state is State.RUNNING:
+        exporting(run)
+        if status.state in HELD:
             st.caption("A run can be renamed or deleted once it has ended.")
             return
         with st.popover("Rename", key=f"rename_run_{run.name}"):
             key = f"new_name_{run.name}"
             st.text_input("New name", value=run.name, key=key, max_chars=80)
             st.button("Rename", key="rename", on_click=rename, args=(run, key))
-        with st.popover("Delete", key=f"delete_{run.name}"):  # closed for the next run
+        with st.popover("Delete", key=f"delete_run_{run.name}"):  # closed for the next run
             st.write(
                 f"**{run.name}**: {percent(status.final_acc)} after "
-                f"{duration(status.seconds)} of training. Deleted weights and records cannot be "
-                "restored."
+                f"{format_duration(status.seconds)} of training. Deleted weights and records "
+                "cannot be restored."
             )
             st.button("Delete permanently", key="delete_for_good", on_click=delete, args=(run,))
     if problem := st.session_state.pop("run_problem", None):

@@ -8,21 +8,27 @@ import streamlit as st
 
 from engine import data
 from engine.config import RunConfig
+from engine.data.progress import format_duration
 from engine.errors import ConfigError, DataError, RunError
 from engine.runs.folder import suggest_name
 from engine.runs.run import State
+from engine.settings import get_field
 from pages.ui import choices, folders, live, process, readings, refresh
-from pages.ui.text import command, duration, markdown, plain
+from pages.ui.choices import VARIED
+from pages.ui.text import command, markdown, plain
 from pages.ui.train.controls import keep
 
 AWAIT_S = 2.0  # from one look for the machine's speed to the next
 LONG_S = 3600.0  # a run that takes longer asks first
 
 
-def start_box(config: RunConfig) -> None:
-    """What the run will take, its name, the button, and the run as a command and as a link."""
+def start_box(config: RunConfig, ready: bool = True) -> None:
+    """What the run will take, its name, the button, and the run as a command and as a link.
+
+    ready: whether its images have been read. Until then it cannot start, but it can be named.
+    """
     with st.container(key="estimate"):
-        total = estimate_line(config)
+        total = estimate_line(config) if ready else None
     form, suggested = st.session_state, suggest_name(folders.RUN_ROOT, config)
     if not form.get("run_name"):  # emptied, or not kept while the box was off screen
         form["name_edited"] = False
@@ -30,13 +36,38 @@ def start_box(config: RunConfig) -> None:
         form["name_before"], form["run_name"] = form.get("run_name"), suggested
     st.text_input("Name", key="run_name", on_change=name_edited, max_chars=80, **keep())
     with st.container(key="start_run"):
-        start_button(config, suggested, total)
+        if ready:
+            start_button(config, suggested, total)
+        else:
+            st.button("Start training", key="start", type="primary", disabled=True)
     name = st.session_state["run_name"]
     with st.expander("Copy as command, or as a link", key="command_and_link"):
         st.code(command(config, name), language="bash", wrap_lines=True)
         address = urlsplit(st.context.url or "http://localhost:8501/Train")
         link = f"{address.scheme}://{address.netloc}{address.path}?choices={quote(choices.encode(config))}"
         st.code(link, language=None, wrap_lines=True)
+    try_several(config)
+
+
+def try_several(config: RunConfig) -> None:
+    """Ask for a setting to vary; the choice opens one's own study of it, based on the form."""
+    used = [
+        p
+        for p, s in VARIED.items()
+        if not s.when or get_field(config, s.when.path) in s.when.values
+    ]
+    path = st.selectbox(
+        "Try several values of",
+        used,
+        index=None,
+        key="vary_setting",
+        format_func=lambda path: VARIED[path].label,
+        placeholder="Choose a setting",
+        help="Opens a study: this form's network, trained once with each value and seed.",
+    )
+    if path:
+        address = {"vary": path, "choices": choices.encode(config)}
+        st.switch_page("pages/3_Studies.py", query_params=address)
 
 
 def start_button(config: RunConfig, suggested: str, total: float | None) -> None:
@@ -52,7 +83,7 @@ def start_button(config: RunConfig, suggested: str, total: float | None) -> None
     if total and total > LONG_S:
         with st.popover(label, key="start", type="primary"):  # one key: it stays open
             st.write(
-                f"This takes about **{duration(total)}** on this machine. "
+                f"This takes about **{format_duration(total)}** on this machine. "
                 "It can be paused and resumed."
             )
             st.button("Start anyway", key="start_anyway", on_click=start, args=(config, suggested))
@@ -61,7 +92,7 @@ def start_button(config: RunConfig, suggested: str, total: float | None) -> None
     if busy:
         st.caption("Another run is training; this one starts after it.")
         if is_ending():
-            st.fragment(await_idle, run_every=AWAIT_S)()
+            refresh.repeat(await_idle, AWAIT_S)()
     if problem := st.session_state.pop("start_problem", None):
         st.error(problem)
 
@@ -85,13 +116,13 @@ def estimate_line(config: RunConfig) -> float | None:
     if seconds is None:
         process.measure_speed(config)
         every = AWAIT_S if process.worker().current is None else refresh.WATCHING_S
-        st.fragment(await_speed, run_every=every)(config)
+        refresh.repeat(await_speed, every)(config)
         return None
     total = seconds * config.epochs
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     st.write(
-        f"About **{duration(total)}** on this machine: {epochs} of "
-        f"{duration(seconds)}. {process.compute_text(config.precision)}"
+        f"About **{format_duration(total)}** on this machine: {epochs} of "
+        f"{format_duration(seconds)}. {process.compute_text(config.precision)}"
     )
     return total
 

@@ -24,7 +24,7 @@ def watched_run(statuses: list[tuple[Run, Status]]) -> Run | None:
     status = readings.status_of(chosen) if chosen else None
     if status and (form.get("pinned") == chosen.name or status.state in readings.LIVE):
         return chosen
-    for wanted in (State.RUNNING, State.QUEUED):
+    for wanted in (State.RUNNING, State.WAITING, State.QUEUED):
         for run, status in statuses:
             if status.state is wanted:
                 form["watching"] = run.name
@@ -61,10 +61,12 @@ def queue(statuses: list[tuple[Run, Status]]) -> None:
         return
     turns = {path: turn for turn, path in enumerate(mine)}
     others.sort(key=lambda pair: (pair[1].state is not State.RUNNING, turns.get(pair[0].path, -1)))
-    with st.expander(f"Queue: {len(waiting)} waiting", expanded=True, key="waiting"):
+    with st.expander(
+        f"Queue: {len(waiting)} waiting" if waiting else "Queue", expanded=True, key="waiting"
+    ):
         for run, status in others:
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.badge(status.state.value, color=live.COLOURS.get(status.state, "orange"))
+                st.badge(status.state.value, color=live.COLORS.get(status.state, "orange"))
                 st.button(
                     run.name,
                     key=f"watch_{run.name}",

@@ -1,0 +1,56 @@
+"""Access: no serious violation of WCAG on any page, in both themes, by axe-core."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+PAGES = ("", "Train", "Runs", "Studies", "Augmentations", "Classify", "Inspect")
+# Contrast of the labels of charts, which axe does not measure: (fill, background) in rgb.
+LABELS = """() => {
+  const app = document.querySelector("[data-testid=stApp]");
+  const background = getComputedStyle(app).backgroundColor;
+  return [...document.querySelectorAll(".role-axis-label text, .role-axis-title text")]
+    .map(text => [getComputedStyle(text).fill, background]);
+}"""
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of "rgb(…)", by WCAG 2.2."""
+    channels = [float(part) / 255 for part in color[color.index("(") + 1 : -1].split(",")[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(share * value for share, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(a: str, b: str) -> float:
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_contrast_is_that_of_wcag():
+    assert contrast("rgb(255, 255, 255)", "rgb(0, 0, 0)") == pytest.approx(21)
+    assert contrast("rgb(119, 119, 119)", "rgb(255, 255, 255)") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.mark.slow  # some seconds for each page
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("address", PAGES, ids=lambda address: address or "Home")
+def test_no_serious_violation(tab, settle, address, dark):
+    page = tab(f"/{address}", dark=dark)
+    settle(page)
+    found = Axe().run(page).response["violations"]
+    serious = [
+        (violation["id"], node["html"][:200], node["failureSummary"])
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]
+    assert not serious
+    for pair in page.evaluate(LABELS):
+        assert contrast(*pair) >= 4.5, pair
+
+
+def test_the_first_page_is_named_home(tab):
+    page = tab("/Train")
+    expect(page.get_by_test_id("stSidebarNav").get_by_role("link", name="Home")).to_be_visible()
