@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,10 @@ from engine.errors import ConfigError
 
 HUGE = 1e300  # a whole number in JSON may exceed the range of floats
 MAX_TEXT = 4096  # characters
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
+RESERVED = {"pretrained", "con", "prn", "aux", "nul"} | {
+    f"{port}{digit}" for port in ("com", "lpt") for digit in range(1, 10)
+}
 
 
 def number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> None:
@@ -57,3 +62,17 @@ def text(name: str, value: Any, limit: int = MAX_TEXT) -> None:
     """Require a str of 1 to `limit` characters that is not blank and contains no NUL."""
     if not isinstance(value, str) or not value.strip() or "\0" in value or len(value) > limit:
         raise ConfigError(name, f"give a text of 1 to {limit} characters")
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError unless `name` can be a folder on every platform."""
+    if not NAME.fullmatch(name) or name.endswith("."):
+        usable = re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("._+-")[:80]
+        such = f", such as {usable!r}" if NAME.fullmatch(usable) else ""
+        raise ConfigError(
+            "name",
+            f"{name[:90]!r}: names can use 1 to 80 letters a–z, digits and . _ + - (no "
+            f"spaces){such}",
+        )
+    if name.split(".", maxsplit=1)[0].lower() in RESERVED:
+        raise ConfigError("name", f"{name!r} is reserved; choose another")

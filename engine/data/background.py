@@ -1,25 +1,32 @@
-"""Loading data sets on background threads, one for each data set."""
+"""Downloads and imports on background threads; data sets are loaded once, whoever asks."""
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from engine import data
 from engine.data.progress import Progress
 from engine.errors import Cancelled
 
 
-class Fetch:
-    """A download or import on a daemon thread, with its `progress`, `error` and `running`."""
+class Task:
+    """A call on a daemon thread, with its `progress`, `result`, `error` and `running`.
 
-    def __init__(self, dataset: str, root: Path, url: str | None = None, fit: str = "crop"):
+    call: given the keyword arguments progress and cancelled, see engine.data.load. kept: what a
+    cancelled call has kept, for its message.
+    """
+
+    def __init__(self, call: Callable[..., Any], name: str, kept: str = "nothing was kept"):
         self.progress: Progress | None = None
+        self.result: Any = None  # of the call, once it has ended
         self.error = ""  # one line, set if it fails
         self._cancel = threading.Event()
-        self._thread = threading.Thread(
-            target=self._load, args=(dataset, root, url, fit), name=f"fetch-{dataset}", daemon=True
-        )
+        self._call, self._kept = call, kept
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     @property
@@ -27,27 +34,37 @@ class Fetch:
         return self._thread.is_alive()
 
     def cancel(self) -> None:
-        """Request cancellation; the part of a file that was downloaded is kept."""
+        """Request cancellation."""
         self._cancel.set()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until it has ended, or for `timeout` seconds."""
         self._thread.join(timeout)
 
-    def _load(self, dataset: str, root: Path, url: str | None, fit: str) -> None:
+    def _run(self) -> None:
         try:
-            data.load(
-                dataset,
-                root,
-                url=url,
-                fit=fit,
+            self.result = self._call(
                 progress=lambda now: setattr(self, "progress", now),
                 cancelled=self._cancel.is_set,
             )
         except Cancelled:
-            self.error = "Cancelled; what was downloaded is kept for the next try."
+            self.error = f"Cancelled; {self._kept}."
         except (OSError, ValueError) as error:
             self.error = str(error)
+
+
+class Fetch(Task):
+    """A download or import of a data set."""
+
+    def __init__(self, dataset: str, root: Path, url: str | None = None, fit: str = "crop"):
+        kept = "what was downloaded is kept for the next try"
+        super().__init__(
+            functools.partial(_load, dataset, root, url, fit), f"fetch-{dataset}", kept
+        )
+
+
+def _load(dataset: str, root: Path, url: str | None, fit: str, **watch: Any) -> None:
+    data.load(dataset, root, url=url, fit=fit, **watch)  # without the result: it is cached
 
 
 _fetches: dict[tuple[str, Path, str], Fetch] = {}

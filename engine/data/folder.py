@@ -13,6 +13,7 @@ import errno
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -42,36 +43,70 @@ def load(path: Path, root: Path, watch: Watch, fit: str) -> ImageData:
     if path.is_dir():
         listing = list_folder(path, watch)
         key = f"folder-{version}-{_listing_hash(path, listing.files)}"
-        return cached(root, key, lambda: _import_folder(path, listing, watch, fit), watch)
+        source = FolderImages(path, listing)
+        return cached(root, key, lambda: decode(source, path.name, watch, fit), watch)
     key = f"zip-{version}-{_file_hash(path, watch)}"
     return cached(root, key, lambda: _import_zip(path, watch, fit), watch)
 
 
-def _import_folder(path: Path, listing: Listing, watch: Watch, fit: str) -> ImageData:
-    total = 0
+class FolderImages:
+    """The files of a folder, as ZipImages gives those of a zip: listed, and read within limits."""
 
-    def read(name: str) -> bytes:
-        nonlocal total
+    def __init__(self, path: Path, listing: Listing):
+        self.files, self.folders, self.ignored = listing.files, listing.folders, listing.ignored
+        self.guessed: list[str] = []
+        self._path = path
+        self._total = 0
+
+    def read(self, name: str) -> bytes:
+        """The content of a file. Raises DataError for one that cannot be read, or too much."""
+        label = self._path.name
         try:
-            content = read_regular(path / name, zips.MAX_IMAGE_BYTES)
+            content = read_regular(self._path / name, zips.MAX_IMAGE_BYTES)
         except OSError as error:
             limit = f"is larger than {zips.MAX_IMAGE_BYTES >> 20} MB"
             why = limit if error.errno == errno.EFBIG else f"cannot be read ({error.strerror})"
-            raise DataError(f"{path.name}: {name!r} {why}") from error
-        total += len(content)
-        if total > zips.MAX_TOTAL_BYTES:
-            raise DataError(f"{path.name}: more than {zips.MAX_TOTAL_BYTES >> 30} GB of images")
+            raise DataError(f"{label}: {name!r} {why}") from error
+        self._total += len(content)
+        if self._total > zips.MAX_TOTAL_BYTES:
+            raise DataError(f"{label}: more than {zips.MAX_TOTAL_BYTES >> 30} GB of images")
         return content
 
-    plan = layout.plan(listing.files, listing.folders, path.name)
-    return _decode_all(path.name, plan, read, watch, fit).with_notes(_ignored(listing.ignored))
+
+class Source(Protocol):
+    """Files of a user: relative paths with "/", and what is left out or was guessed of them."""
+
+    files: list[str]
+    folders: list[str]
+    ignored: list[str]  # clutter
+    guessed: list[str]  # names in a legacy encoding
+
+    def read(self, name: str) -> bytes: ...
+
+
+class BadImages(DataError):
+    """Images that cannot be used: their names, each with the reason."""
+
+    def __init__(self, label: str, bad: dict[str, str], total: int):
+        lines = [f"{name}: {reason}" for name, reason in bad.items()]
+        more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
+        super().__init__(
+            f"{label}: {len(bad):,} of {total:,} images cannot be used, remove or replace "
+            f"them: {'; '.join(lines[:NAMED])}{more}"
+        )
+        self.bad = bad
 
 
 def _import_zip(path: Path, watch: Watch, fit: str) -> ImageData:
     with zips.ZipImages(path) as archive:
-        plan = layout.plan(archive.files, archive.folders, path.name)
-        data = _decode_all(path.name, plan, archive.read, watch, fit)
-        return data.with_notes(_ignored(archive.ignored) + _guessed(archive.guessed))
+        return decode(archive, path.name, watch, fit)
+
+
+def decode(source: Source, label: str, watch: Watch, fit: str) -> ImageData:
+    """Plan the splits and decode every image. Raises DataError, Cancelled; BadImages at the end."""
+    plan = layout.plan(source.files, source.folders, label)
+    data = _decode_all(label, plan, source.read, watch, fit)
+    return data.with_notes(_ignored(source.ignored) + _guessed(source.guessed))
 
 
 def _ignored(names: list[str]) -> list[str]:
@@ -93,11 +128,11 @@ def _guessed(names: list[str]) -> list[str]:
 def _decode_all(
     label: str, plan: Layout, read: Callable[[str], bytes], watch: Watch, fit: str
 ) -> ImageData:
-    """Decode every image. Raises one DataError that counts all images that fail."""
+    """Decode every image. Raises BadImages with all that fail."""
     samples, findings = plan.train + plan.test, Findings(fit)
     pixels = torch.empty(len(samples), 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
     rows = pixels.numpy()
-    bad: list[str] = []
+    bad: dict[str, str] = {}
     for index, (name, _) in enumerate(samples):
         watch.tick(f"importing {label}", index, len(samples), "images")
         content = read(name)
@@ -106,14 +141,10 @@ def _decode_all(
             rows[index] = images.to_pixels(image, fit)
             findings.add(name, image)
         except DataError as error:
-            bad.append(f"{name}: {error}")
+            bad[name] = str(error)
     watch.tick(f"importing {label}", len(samples), len(samples), "images")
     if bad:
-        more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
-        raise DataError(
-            f"{label}: {len(bad):,} of {len(samples):,} images cannot be used, remove or replace "
-            f"them: {'; '.join(bad[:NAMED])}{more}"
-        )
+        raise BadImages(label, bad, len(samples))
     labels = torch.tensor([label for _, label in samples])
     count = len(plan.train)
     mean, std = channel_statistics(pixels[:count])

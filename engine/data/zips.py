@@ -6,6 +6,7 @@ import re
 import stat
 import zipfile
 import zlib
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -63,11 +64,12 @@ class ZipImages:
 
     Names are decoded by `decode_name`; `guessed` are those in a legacy encoding. The constructor
     raises DataError, which names the entry or the limit, for paths that leave the archive, links,
-    encrypted or overlapping entries, nested archives and zip bombs.
+    encrypted or overlapping entries, nested archives and zip bombs. label: name of an upload, for
+    messages.
     """
 
-    def __init__(self, path: Path):
-        self._label = path.name
+    def __init__(self, zip_file: Path | BytesIO, label: str = ""):
+        self._label = label or zip_file.name
         self._unpacked = 0
         self.files: list[str] = []
         self.folders: list[str] = []
@@ -75,13 +77,14 @@ class ZipImages:
         self._entries: dict[str, zipfile.ZipInfo] = {}  # of all files
         clutter: set[str] = set()
         try:
-            self._file = _BoundedReader(io.FileIO(path))
+            raw = zip_file if isinstance(zip_file, BytesIO) else io.FileIO(zip_file)
         except OSError as error:
-            raise DataError(f"{path.name}: cannot be opened ({error.strerror})") from error
+            raise DataError(f"{self._label}: cannot be opened ({error.strerror})") from error
+        self._file = _BoundedReader(raw)
         try:
             self._zip = self._open()
             infos = self._zip.infolist()
-            self._check_size(infos, path.stat().st_size)
+            self._check_size(infos, self._file.seek(0, os.SEEK_END))
             for info in infos:
                 self._add(info, clutter)
             self._check_overlap(infos)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import shutil
 import time
 from pathlib import Path
@@ -13,29 +12,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from engine import files
+from engine.checks import check_name
 from engine.config import RunConfig
 from engine.errors import ConfigError, RunError
 from engine.files import replace, write_atomic
 from engine.runs.run import Run, State, Status, config_json
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
-RESERVED = {"pretrained", "con", "prn", "aux", "nul"} | {
-    f"{port}{digit}" for port in ("com", "lpt") for digit in range(1, 10)
-}
-
-
-def check_name(name: str) -> None:
-    """Raise ConfigError unless `name` can be a folder on every platform."""
-    if not NAME.fullmatch(name) or name.endswith("."):
-        usable = re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("._+-")[:80]
-        such = f", such as {usable!r}" if NAME.fullmatch(usable) else ""
-        raise ConfigError(
-            "name",
-            f"{name[:90]!r}: names can use 1 to 80 letters a–z, digits and . _ + - (no "
-            f"spaces){such}",
-        )
-    if name.split(".", maxsplit=1)[0].lower() in RESERVED:
-        raise ConfigError("name", f"{name!r} is reserved; choose another")
 
 
 def check_free(root: Path, name: str) -> None:
