@@ -29,6 +29,16 @@ class Row:
     n: int  # repeats
     spread: tuple[float, float]  # range of the ratio; of the value without a baseline
 
+    def text(self) -> str:
+        """The figure as it is printed."""
+        low, high = self.spread
+        if self.ratio is None:
+            return f"{self.value:,.4g} {self.unit} ({low:,.4g} to {high:,.4g}, n = {self.n})"
+        return (
+            f"{self.value:,.4g} {self.unit} against {self.baseline:,.4g}: {self.ratio:.2f} times "
+            f"({low:.2f} to {high:.2f}, n = {self.n})"
+        )
+
 
 def compare(name: str, unit: str, values: Sequence[float], baselines: Sequence[float]) -> Row:
     """Row of a figure and its baseline, measured alternately: one of each per repeat."""
@@ -83,7 +93,7 @@ def parser(description: str, *, repeats: bool = True) -> argparse.ArgumentParser
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     if repeats:
-        made.add_argument("--repeats", type=int, default=3, help="repeats (default 3)")
+        made.add_argument("--repeats", type=int, default=3, help="repeats (default %(default)s)")
     return made
 
 
@@ -101,13 +111,14 @@ def publish(rows: Iterable[Row], file: Path | None) -> int:
 
 
 def show(row: Row) -> None:
-    low, high = row.spread
-    if row.ratio is None:
-        text = f"{row.value:,.4g} {row.unit} ({low:,.4g} to {high:,.4g}, n = {row.n})"
-    else:
-        text = f"{row.value:,.4g} {row.unit} against {row.baseline:,.4g}: {row.ratio:.2f} times "
-        text += f"({low:.2f} to {high:.2f}, n = {row.n})"
-    print(f"{row.name}: {text}", flush=True)
+    print(f"{row.name}: {row.text()}", flush=True)
+
+
+def kind() -> str:
+    """The instruction set that decides which layers are fast here, as a file name."""
+    about = torch.cpu.get_capabilities()
+    names = {"amx_bf16": "amx", "avx512_bf16": "avx512_bf16", "avx512_f": "avx512", "avx2": "avx2"}
+    return next((name for key, name in names.items() if about.get(key)), "other")
 
 
 def introduce() -> None:

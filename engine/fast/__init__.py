@@ -13,7 +13,7 @@ from engine.fast import registry
 from engine.fast.fusion.layers import compile_for
 from engine.fast.registry import NAMES, table, without
 
-__all__ = ["NAMES", "accelerate", "table", "without"]
+__all__ = ["NAMES", "accelerate", "table", "used", "without"]
 
 
 def accelerate(
@@ -34,3 +34,9 @@ def accelerate(
         rows = [row for row in rows if not row.fusion]
     registry.swap(model, rows, target)
     return model
+
+
+def used(compute: Compute) -> list[str]:
+    """Names of the replacements that `accelerate` makes for training on `compute`."""
+    target = registry.target_of(compute)
+    return [row.name for row in registry.applicable(target, fusion=True)] if target else []

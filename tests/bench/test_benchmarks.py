@@ -6,7 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from bench import accuracy, augment, inference, inspection, report, study, throughput, time_left, ui
+from bench import (
+    accuracy,
+    augment,
+    gains,
+    inference,
+    inspection,
+    report,
+    study,
+    throughput,
+    time_left,
+    ui,
+)
 from engine import turns
 from engine.runs.run import Run
 
@@ -15,8 +26,12 @@ TINY = ["--repeats", "2"]
 RUNS = {
     "throughput": (
         throughput,
-        ["--arch", "speedrun", "--batch-size", "4", "--activations", "elu", "--norms", "group"],
         [
+            *("--arch", "speedrun", "--batch-size", "4", "--activations", "elu"),
+            *("--norms", "group", "--precision", "fp32"),
+        ],
+        [
+            *("fp32 matrix product", "fp32 3×3 convolution"),
             *("speedrun, in a thread", "speedrun elu, in a thread"),
             *("speedrun group norm, in a thread", "speedrun"),
             *("speedrun elu", "speedrun group norm"),
@@ -33,7 +48,12 @@ RUNS = {
             *("--arch", "speedrun", "--batch-size", "4", "--main-only"),
             *("--without", "norm_act", "--without", "im2col"),
         ],
-        ["speedrun"],
+        None,
+    ),
+    "gains": (
+        gains,
+        ["--batch-size", "2", "--only", "in_place", "--precision", "fp32"],
+        ["in_place: resnet18", "in_place: vgg16"],
     ),
     "augment": (
         augment,
@@ -66,9 +86,17 @@ RUNS = {
 }
 
 
+FIELDS = {"name", "value", "baseline", "ratio", "unit", "n", "spread"}
+SKILLED = {"skilled", "vs_skilled", "vs_skilled_spread", "share_of_limit"}
+
+
 def check(rows, told):
     for row in rows:
-        assert set(row) == {"name", "value", "baseline", "ratio", "unit", "n", "spread"}
+        assert set(row) in (FIELDS, FIELDS | SKILLED)
+        if "skilled" in row:
+            low, high = row["vs_skilled_spread"]
+            assert 0 < low <= row["vs_skilled"] <= high
+            assert row["skilled"] > 0 and row["share_of_limit"] > 0
         low, high = row["spread"]
         assert low <= (row["value"] if row["ratio"] is None else row["ratio"]) <= high
         assert (row["baseline"] is None) == (row["ratio"] is None)
@@ -91,6 +119,19 @@ def test_it_runs_and_writes_its_rows(name, tmp_path, capsys, request):
     check(content["rows"], told)
     if names:
         assert [row["name"] for row in content["rows"]] == names
+
+
+def test_the_skilled_step_is_the_plain_one_but_for_rounding():
+    weights = []
+    for precision in (throughput.PLAIN, throughput.SKILLED):
+        step = throughput.Step(throughput.config_of(4, "resnet10"), precision)
+        before = [p.detach().clone() for p in step.network.parameters()]
+        step()
+        after = step.network.parameters()
+        moved = zip(after, before, strict=True)
+        weights.append(torch.cat([(a - b).detach().flatten() for a, b in moved]))
+    assert torch.nn.functional.cosine_similarity(*weights, dim=0) > 0.99
+    assert 0.98 < weights[0].norm() / weights[1].norm() < 1.02
 
 
 def test_a_replacement_is_left_out_of_the_step(monkeypatch):
