@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.config import RunConfig, with_fields
+from engine.settings import changed
 
 
 @dataclass(frozen=True)
@@ -83,3 +84,8 @@ PRESETS = {
         {"epochs": 250},
     ),
 }
+
+
+def nearest(config: RunConfig) -> str:
+    """The preset from which a config differs in the fewest settings; the first of equally near."""
+    return min(PRESETS, key=lambda name: sum(1 for _ in changed(config, PRESETS[name].config())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from engine import advice, data
 from engine.config import RunConfig
@@ -14,10 +15,9 @@ from engine.runs.run import Run
 from pages.ui import charts, choices, folders, frame, importing, live, readings, refresh, tables
 from pages.ui.images import contact_sheet
 from pages.ui.text import markdown, printable
-from pages.ui.train import controls
+from pages.ui.train import controls, groups
 from pages.ui.train.address import remember
-from pages.ui.train.start import start_box, told
-from pages.ui.train.strip import augmentation_strip
+from pages.ui.train.start import more_ways, skip_link, start_box, told, unready
 from pages.ui.train.watching import close, queue, watched_run
 
 
@@ -26,9 +26,11 @@ def page() -> None:
     on_cpu = resolve().device.type == "cpu"
     address = st.query_params.to_dict()
     address = address if frame.entered() else {}
+    groups.restore(address.get("open", ""))
+    skip_link()
     # Keyed, and made first on every run: whatever appears above the form, the browser keeps the
     # form's fields as they are, with half-typed text and the focus.
-    above, inputs = st.container(key="above_form"), st.container(key="form")
+    above, inputs = keyed("above_form"), keyed("form")
     with above:
         choices.prepare_form("minute" if on_cpu else "study", address.get("choices"))
     if asked := address.get("run"):
@@ -62,20 +64,20 @@ def watching(watched: Run | None, statuses: refresh.Pairs) -> None:
 
 
 def form() -> None:
-    controls.preset_input(choices.matching_preset(str(folders.DATA_ROOT)))
+    filled = choices.valid(str(folders.DATA_ROOT))
+    controls.preset_input(filled)
     left, right = st.columns([3, 2], gap="large")
     with left:
-        with st.container(border=True):
-            controls.data_inputs()
-        with st.container(border=True):
-            controls.model_inputs()
-        with st.container(border=True):
-            controls.augment_inputs()
-            augmentation_strip()
-        with st.container(border=True):
-            controls.recipe_inputs()
+        for inputs in (
+            controls.data_inputs,
+            controls.model_inputs,
+            controls.augment_inputs,
+            controls.recipe_inputs,
+        ):
+            with st.container(border=True):
+                inputs(filled)
     with right:
-        meaning, start = st.container(key="overview"), st.container(key="start_box")
+        start, meaning, more = map(keyed, ("start_box", "overview", "more_ways"))
     with meaning:
         try:
             config = choices.read(str(folders.DATA_ROOT))
@@ -94,6 +96,8 @@ def form() -> None:
             importing.await_import(config.data.dataset, config.data.fit, what)
             with start:
                 start_box(config, ready=False)
+            with more:
+                more_ways(config)
             return
         except (ConfigError, DataError) as error:
             remember(None)
@@ -103,7 +107,8 @@ def form() -> None:
                 )
             else:
                 st.error(f"Cannot start. {told(error)}")
-            start.button("Start training", key="start", type="primary", disabled=True)
+            with start:
+                unready()
             return
         remember(config)
         overview(config, required)
@@ -113,6 +118,12 @@ def form() -> None:
             st.info(markdown(f"{note[0].upper()}{note[1:]}."))
     with start:
         start_box(config)
+    with more:
+        more_ways(config)
+
+
+def keyed(key: str) -> DeltaGenerator:
+    return st.container(key=key)
 
 
 def overview(config: RunConfig, required: Requirements) -> None:

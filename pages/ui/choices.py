@@ -11,7 +11,7 @@ from engine import data
 from engine.config import SETTINGS, RunConfig, with_fields
 from engine.errors import ConfigError, DataError, DataMissing
 from engine.models import ARCHITECTURES
-from engine.presets import PRESETS
+from engine.presets import PRESETS, nearest
 from engine.settings import Role, changed, get_field
 
 OWN_IMAGES = "own"  # the data set choice that asks for a path
@@ -50,6 +50,7 @@ def fill(config: RunConfig) -> None:
     form["dataset_path"] = "" if named else config.data.dataset
     form["augment"] = [name for name in AUGMENTATIONS if getattr(config.augment, name)]
     form["milestones"] = ", ".join(map(str, config.schedule.milestones))
+    form["base_preset"] = nearest(config)
 
 
 def read(root: str) -> RunConfig:
@@ -96,13 +97,23 @@ def prepare_form(first: str, shared: str | None) -> None:
         fill(PRESETS[first].config())
 
 
-def matching_preset(root: str) -> str | None:
-    """The preset that the form shows unchanged, if any."""
+def base_preset() -> str:
+    """The preset that the form was filled from, or the nearest to what it was filled with."""
+    return st.session_state["base_preset"]
+
+
+def valid(root: str) -> RunConfig | None:
+    """The config of the form, or None if a setting is invalid."""
     try:
-        shown = encode(read(root))
+        return read(root)
     except ConfigError:
         return None
-    return next((name for name, p in PRESETS.items() if encode(p.config()) == shown), None)
+
+
+def matching_preset(config: RunConfig | None) -> str | None:
+    """The preset with the settings of a config, if any."""
+    link = encode(config) if config else None
+    return next((name for name, p in PRESETS.items() if encode(p.config()) == link), None)
 
 
 def encode(config: RunConfig) -> str:

@@ -36,7 +36,7 @@ def start_page(title: str) -> None:
     st.html(STYLE)
     st.html(NAME_HOME, unsafe_allow_javascript=True)
     refresh.watch_visibility()
-    st.title(title)
+    st.title(title, anchor=False)
 
 
 def entered() -> bool:

@@ -6,6 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+STOPS = 15  # presses of Tab from the start of a page's content to its button, at most
 PAGES = ("", "Train", "Runs", "Studies", "Augmentations", "Classify", "Inspect")
 # Contrast of the labels of charts, which axe does not measure: (fill, background) in rgb.
 LABELS = """() => {
@@ -54,3 +55,42 @@ def test_no_serious_violation(tab, settle, address, dark):
 def test_the_first_page_is_named_home(tab):
     page = tab("/Train")
     expect(page.get_by_test_id("stSidebarNav").get_by_role("link", name="Home")).to_be_visible()
+
+
+def focused(page, place: str) -> bool:
+    return page.locator(place).evaluate("element => element === document.activeElement")
+
+
+def in_sight(page, place: str) -> bool:
+    """Whether the middle of an element is visible, and nothing covers it."""
+    return page.locator(place).evaluate(
+        """element => {
+          const box = element.getBoundingClientRect();
+          const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+          return element.contains(top);
+        }"""
+    )
+
+
+def test_start_is_near_and_stays_in_sight(tab, settle, known_speed, photograph):
+    button, skip = ".st-key-start_bar button", ".skip_to_start"
+    page = tab("/Train")
+    page.get_by_test_id("stMain").focus()
+    page.keyboard.press("Tab")
+    assert focused(page, skip) and in_sight(page, skip)
+    presses = 1
+    while not focused(page, button):
+        page.keyboard.press("Tab")
+        presses += 1
+        assert presses <= STOPS
+    page.locator(skip).focus()
+    page.keyboard.press("Enter")
+    assert focused(page, button)
+    for width in (1400, 390):
+        page.set_viewport_size({"width": width, "height": 700})
+        for place in ("preset", "epochs"):
+            page.locator(f".st-key-{place}").scroll_into_view_if_needed()
+            assert in_sight(page, button), (width, place)
+    page.locator("summary").get_by_text("Copy as command").scroll_into_view_if_needed()
+    assert in_sight(page, ".st-key-command_and_link summary"), "not below the bar"
+    photograph(page, "train-phone")

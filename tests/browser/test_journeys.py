@@ -24,7 +24,7 @@ def start(tab, settle, server, known_speed):
 
     def go(name: str, **changes: str):
         page = tab("/Train")
-        page.get_by_text("Validation and subset").click()
+        unfold(page, settle, "Validation and subset", "Learning rate, optimizer, seed")
         for key, value in (LONG | changes).items():
             page.locator(f".st-key-{key} input").fill(value)
             page.locator(f".st-key-{key} input").press("Enter")
@@ -43,6 +43,13 @@ def start(tab, settle, server, known_speed):
     while any(r.status().state is State.RUNNING for r in runs.list_runs(server.runs)):
         assert time.monotonic() < deadline, "a run did not stop"
         time.sleep(0.1)
+
+
+def unfold(page, settle, *groups: str) -> None:
+    """Open groups of the Train form."""
+    for group in groups:
+        page.locator("summary").get_by_text(group).click()
+        settle(page)
 
 
 def status(server, name: str):
@@ -98,6 +105,7 @@ def test_reload_second_tab_and_coming_back_see_the_same_run(start, tab, server, 
 def test_a_reload_loses_neither_the_choices_nor_an_ended_run(tab, server, settle):
     write_run(server.runs, "ended", 3, lr=0.1)
     page = tab("/Train?run=ended")
+    unfold(page, settle, "Probabilities and strengths", "Learning rate, optimizer, seed")
     for key, value in (("epochs", "7"), ("batch_size", "48")):
         page.locator(f".st-key-{key} input").fill(value)
         page.locator(f".st-key-{key} input").press("Enter")

@@ -59,7 +59,9 @@ def test_home_to_a_running_study_in_four_clicks(tab, server, settle, wait_for, k
 
 def test_ones_own_study_from_the_train_form(tab, server, settle, wait_for, known_speed, photograph):
     page = tab("/Train")
-    page.get_by_text("Validation and subset").click()
+    for group in ("Validation and subset", "Activation, norm, width", "Learning rate, optimizer"):
+        page.locator("summary").get_by_text(group).click()
+        settle(page)
     for key, value in SMALL.items():
         page.locator(f".st-key-{key} input").fill(value)
         page.locator(f".st-key-{key} input").press("Enter")

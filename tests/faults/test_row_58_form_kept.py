@@ -15,7 +15,10 @@ from engine.runs.run import State
 from engine.worker import Worker
 from tests.fixtures_server import REPOSITORY
 
-EXPANDERS = ("Validation and subset", "Optimizer, seed, precision", "Copy as command, or as a link")
+EXPANDERS = (
+    *("Validation and subset", "Probabilities and strengths", "Learning rate, optimizer, seed"),
+    "Copy as command, or as a link",
+)
 NAME, SEED = ".st-key-run_name input", ".st-key-seed input"
 
 

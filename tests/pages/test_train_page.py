@@ -372,3 +372,24 @@ def test_own_images_without_a_path_ask_for_one(app):
     at.selectbox(key="dataset").set_value("own").run()
     assert not at.error
     assert "Give the path" in at.info[-1].value
+
+
+def test_groups_stay_as_they_were_left_and_tell_what_is_changed_in_them(app):
+    def captions() -> list[str]:
+        return [c.value for c in at.caption if c.value.startswith("Changed: ")]
+
+    at = app(PAGE, open="network_settings,nothing")
+    assert at.session_state["network_settings"] and not at.session_state["recipe_settings"]
+    assert captions() == []
+    at.session_state["network_settings"], at.session_state["recipe_settings"] = False, True
+    at.number_input(key="momentum").set_value(0.8).run()
+    at.number_input(key="seed").set_value(3).run()
+    assert captions() == ["Changed: Momentum 0.8, Seed 3"]
+    assert any("2 settings differ from Minute" in caption.value for caption in at.caption)
+    at.query_params.clear()
+    at.switch_page("pages/2_Runs.py").run()
+    at.switch_page(PAGE).run()
+    assert at.session_state["recipe_settings"] and not at.session_state["network_settings"]
+    assert captions() == ["Changed: Momentum 0.8, Seed 3"]
+    preset(at).set_value("minute").run()
+    assert captions() == []

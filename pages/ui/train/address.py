@@ -1,4 +1,4 @@
-"""Settings and the watched run in the page's address, so that a reload keeps them."""
+"""Settings, open groups and the watched run in the page's address, so that a reload keeps them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import streamlit as st
 
 from engine.config import RunConfig
 from pages.ui import choices
+from pages.ui.train import groups
 
 # Not st.query_params, which adds an entry to the browser's history for every change. The %s takes
 # percent-encoded text only. Another page's address is left alone.
@@ -22,9 +23,10 @@ if (location.pathname.endsWith("/Train")) {
 
 
 def remember(config: RunConfig | None) -> None:
-    """Write the watched run, and a config that can be trained, into the address."""
+    """Write watched run, open groups, and a config that can be trained into the address."""
     name, pinned = st.session_state.get("watching"), st.session_state.get("pinned")
     words = {"run": name if name == pinned else "", "watched": name if name != pinned else ""}
+    words["open"] = ",".join(groups.opened())
     if config:
         words["choices"] = choices.encode(config)
     words = {key: word or "" for key, word in words.items()}

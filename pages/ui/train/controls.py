@@ -7,12 +7,16 @@ from typing import Any
 import streamlit as st
 
 from engine import data
-from engine.config import SETTINGS
+from engine.config import SETTINGS, RunConfig
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
 from engine.presets import PRESETS
 from engine.recipe import OPTIMIZERS, usual_lr
 from engine.settings import Setting
+from pages.ui import choices
 from pages.ui.choices import AUGMENTATIONS, OWN_IMAGES, fill
+from pages.ui.train import groups
+from pages.ui.train.groups import folded
+from pages.ui.train.strip import augmentation_strip
 
 
 def keep(**extra: Any) -> dict[str, Any]:
@@ -66,12 +70,13 @@ def _help(setting: Setting) -> str:
     return f"{text} Empty: {setting.none}." if setting.optional else text
 
 
-def preset_input(shown: str | None) -> None:
-    """Preset selection. shown: the preset that the form matches, or None.
+def preset_input(config: RunConfig | None) -> None:
+    """Preset selection, which shows the preset that the form matches, if any.
 
     The key changes whenever `shown` does. A selection that the browser sends late then belongs to
     an old key and is ignored; otherwise it would undo the latest change of the form.
     """
+    shown = choices.matching_preset(config)
     number, before = st.session_state.get("preset_control", (0, ""))
     if shown != before:
         number += 1
@@ -87,8 +92,13 @@ def preset_input(shown: str | None) -> None:
             format_func=lambda name: PRESETS[name].title,
             on_change=_apply_preset,
             args=(number,),
-            help=" ".join(f"**{p.title}**: {p.description}" for p in PRESETS.values()),
         )
+        base = PRESETS[choices.base_preset()]
+        if shown or not (count := len(groups.changes(config))):
+            st.caption(base.description)
+        else:
+            differ = "1 setting differs" if count == 1 else f"{count} settings differ"
+            st.caption(f"{differ} from {base.title}. Choose {base.title} again to undo that.")
 
 
 def _apply_preset(number: int) -> None:
@@ -103,7 +113,7 @@ def own_layers() -> None:
     st.session_state["activation"], st.session_state["norm"] = own.activation, own.norm
 
 
-def data_inputs() -> None:
+def data_inputs(config: RunConfig | None) -> None:
     titles = {name: spec.title for name, spec in data.DATASETS.items()}
     titles[OWN_IMAGES] = "My own images"
     st.selectbox("Data set", list(titles), key="dataset", format_func=titles.get, **keep())
@@ -118,24 +128,26 @@ def data_inputs() -> None:
         control("data.fit")
     else:
         st.caption(f"{data.DATASETS[st.session_state['dataset']].description}.")
-    with st.expander("Validation and subset", key="subset_settings"):
+    with folded("subset_settings", config):
         control("data.holdout")
         control("data.limit")
 
 
-def model_inputs() -> None:
+def model_inputs(config: RunConfig | None) -> None:
     st.selectbox("Architecture", list(ARCHITECTURES), key="arch", on_change=own_layers, **keep())
     architecture = ARCHITECTURES[st.session_state["arch"]]
-    st.caption(f"{architecture.description}. {architecture.paper}")
-    left, middle, right = st.columns(3)
-    with left:
-        st.selectbox("Activation", list(ACTIVATIONS), key="activation", **keep())
-    with middle:
-        st.selectbox("Norm", list(NORMS), key="norm", **keep())
-    with right:
-        control("model.width")
-    if not architecture.whitening:
-        control("model.whitening")
+    st.caption(f"{architecture.description}.")
+    with folded("network_settings", config):
+        left, middle, right = st.columns(3)
+        with left:
+            st.selectbox("Activation", list(ACTIVATIONS), key="activation", **keep())
+        with middle:
+            st.selectbox("Norm", list(NORMS), key="norm", **keep())
+        with right:
+            control("model.width")
+        if not architecture.whitening:
+            control("model.whitening")
+        control("pretrained")
 
 
 def _follow_optimizer() -> None:
@@ -145,25 +157,50 @@ def _follow_optimizer() -> None:
         form["lr"] = usual_lr(form["optimizer"])
 
 
-def augment_inputs() -> None:
+def augment_inputs(config: RunConfig | None) -> None:
     st.pills(
         "Augmentations",
         list(AUGMENTATIONS),
         selection_mode="multi",
         key="augment",
         format_func=AUGMENTATIONS.get,
+        help="Random changes to the training images, drawn anew in every epoch, so that the "
+        "network sees more than it is given. Usual: Random crop and Flip. "
+        "Page Augmentations shows each of them at work.",
         **keep(),
     )
-    for setting in SETTINGS.values():
-        if not setting.path.startswith("augment.") or not setting.when:
-            continue
-        if setting.when.path.rpartition(".")[2] in st.session_state["augment"]:
-            control(setting.path)
+    with st.container(key="augment_strip"):
+        augmentation_strip()
+    with folded("augment_settings", config):
+        used = [path for path in groups.GROUPS["augment_settings"].paths if _is_switched_on(path)]
+        for path in used:
+            control(path)
+        if not used:
+            st.caption("No augmentation is on.")
 
 
-def recipe_inputs() -> None:
-    """Epochs, batch size, learning rate and its schedule; the rest in an expander."""
-    controls("epochs", "batch_size", "optim.lr")
+def _is_switched_on(path: str) -> bool:
+    return SETTINGS[path].when.path.rpartition(".")[2] in st.session_state["augment"]
+
+
+def recipe_inputs(config: RunConfig | None) -> None:
+    """The number of epochs; what a beginner can leave alone in an expander."""
+    control("epochs")
+    with folded("recipe_settings", config):
+        controls("batch_size", "optim.lr", "schedule.warmup")
+        _schedule_inputs()
+        control("optim.optimizer", on_change=_follow_optimizer)
+        controls("optim.momentum", "optim.weight_decay", "optim.label_smoothing")
+        control("optim.nesterov")
+        controls("optim.head_lr", "optim.bias_lr", "optim.ema")
+        control("seed")
+        control("precision")
+        control("progressive")
+        control("tta")
+        control("compile")
+
+
+def _schedule_inputs() -> None:
     control("schedule.kind")
     if st.session_state["kind"] == "multi_step":
         left, right = st.columns(2)
@@ -180,15 +217,3 @@ def recipe_inputs() -> None:
             control("schedule.gamma")
     if st.session_state["kind"] == "cosine_annealing":
         control("schedule.t_max")
-    control("progressive")
-    control("tta")
-    with st.expander("Optimizer, seed, precision", key="optimizer_settings"):
-        control("optim.optimizer", on_change=_follow_optimizer)
-        control("precision")
-        controls("optim.momentum", "optim.weight_decay")
-        controls("optim.label_smoothing", "schedule.warmup")
-        control("optim.nesterov")
-        controls("optim.head_lr", "optim.bias_lr", "optim.ema")
-        control("seed")
-        control("compile")
-        control("pretrained")

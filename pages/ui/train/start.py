@@ -1,4 +1,4 @@
-"""The box that starts a run: its expected time, its name, and the button."""
+"""The box that starts a run: its expected time, the button, and its name."""
 
 from __future__ import annotations
 
@@ -18,28 +18,76 @@ from pages.ui.choices import VARIED
 from pages.ui.text import command, markdown, plain
 from pages.ui.train.controls import keep
 
+SKIP = """<a class="skip_to_start" href="#start">Skip to Start training</a>
+<script>
+document.querySelector(".skip_to_start").onclick = event => {
+  event.preventDefault();
+  document.querySelector(".st-key-start_bar button")?.focus();
+};
+</script>"""
 AWAIT_S = 2.0  # from one look for the machine's speed to the next
 LONG_S = 3600.0  # a run that takes longer asks first
 
 
+def skip_link() -> None:
+    """A link, visible while it has the focus, from the start of the form to Start."""
+    st.html(SKIP, unsafe_allow_javascript=True)
+
+
 def start_box(config: RunConfig, ready: bool = True) -> None:
-    """What the run will take, its name, the button, and the run as a command and as a link.
+    """What the run will take and the button, which stay in sight; below them its name.
 
     ready: whether its images have been read. Until then it cannot start, but it can be named.
     """
-    with st.container(key="estimate"):
-        total = estimate_line(config) if ready else None
     form, suggested = st.session_state, suggest_name(folders.RUN_ROOT, config)
     if not form.get("run_name"):  # emptied, or not kept while the box was off screen
         form["name_edited"] = False
     if not form.get("name_edited") and form.get("run_name") != suggested:
         form["name_before"], form["run_name"] = form.get("run_name"), suggested
+    if ready:
+        start_bar(config, suggested)
+    else:
+        unready()
     st.text_input("Name", key="run_name", on_change=name_edited, max_chars=80, **keep())
-    with st.container(key="start_run"):
-        if ready:
-            start_button(config, suggested, total)
-        else:
-            st.button("Start training", key="start", type="primary", disabled=True)
+
+
+def unready() -> None:
+    """The button before a run can start."""
+    with st.container(key="start_bar"):
+        st.button("Start training", key="start", type="primary", disabled=True, width="stretch")
+
+
+def start_bar(config: RunConfig, suggested: str) -> None:
+    """The expected time and the button, which the style sheet keeps in sight; notes about them."""
+    with st.container(key="start_bar"):
+        with st.container(key="estimate"):
+            seconds = process.epoch_seconds(config)
+            total = seconds * config.epochs if seconds is not None else None
+            if total is None:
+                await_estimate(config)
+            else:
+                st.write(f"About **{format_duration(total)}** on this machine")
+        start_button(config, suggested, total)
+        if problem := st.session_state.pop("start_problem", None):
+            st.error(problem)
+    with st.container(key="start_notes"):
+        if seconds is not None:
+            epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
+            where = process.compute_text(config.precision)
+            st.caption(f"{epochs} of {format_duration(seconds)} · {where}")
+        if not process.worker().idle:
+            st.caption("Another run is training; this one starts after it.")
+            if is_ending():
+                refresh.repeat(await_idle, AWAIT_S)()
+        dataset = config.data.dataset
+        if dataset in data.DATASETS and not data.is_available(dataset, folders.DATA_ROOT):
+            title = data.DATASETS[dataset].title
+            st.info(f"{title} is not downloaded yet: the run will download it first.")
+            st.page_link("app.py", label="Download it on Home")
+
+
+def more_ways(config: RunConfig) -> None:
+    """The run as a command and as a link, and the way to a study of several runs."""
     name = st.session_state["run_name"]
     with st.expander("Copy as command, or as a link", key="command_and_link"):
         st.code(command(config, name), language="bash", wrap_lines=True)
@@ -71,30 +119,20 @@ def try_several(config: RunConfig) -> None:
 
 
 def start_button(config: RunConfig, suggested: str, total: float | None) -> None:
-    """The button, which asks first if the run is expected to take long, and notes about it."""
-    dataset = config.data.dataset
-    if dataset in data.DATASETS and not data.is_available(dataset, folders.DATA_ROOT):
-        st.info(
-            f"{data.DATASETS[dataset].title} is not downloaded yet: the run will download it first."
-        )
-        st.page_link("app.py", label="Download it on Home")
+    """The button, which asks first if the run is expected to take long."""
     busy = not process.worker().idle
     label, key = ("Add to queue", "queue") if busy else ("Start training", "start")
     if total and total > LONG_S:
-        with st.popover(label, key="start", type="primary"):  # one key: it stays open
+        # One key: it stays open.
+        with st.popover(label, key="start", type="primary", width="stretch"):
             st.write(
                 f"This takes about **{format_duration(total)}** on this machine. "
                 "It can be paused and resumed."
             )
             st.button("Start anyway", key="start_anyway", on_click=start, args=(config, suggested))
     else:
-        st.button(label, key=key, type="primary", on_click=start, args=(config, suggested))
-    if busy:
-        st.caption("Another run is training; this one starts after it.")
-        if is_ending():
-            refresh.repeat(await_idle, AWAIT_S)()
-    if problem := st.session_state.pop("start_problem", None):
-        st.error(problem)
+        how = {"type": "primary", "width": "stretch"}
+        st.button(label, key=key, on_click=start, args=(config, suggested), **how)
 
 
 def is_ending() -> bool:
@@ -110,21 +148,11 @@ def await_idle() -> None:
         st.rerun()
 
 
-def estimate_line(config: RunConfig) -> float | None:
-    """Show how long it will take, and return that in seconds; None while unknown."""
-    seconds = process.epoch_seconds(config)
-    if seconds is None:
-        process.measure_speed(config)
-        every = AWAIT_S if process.worker().current is None else refresh.WATCHING_S
-        refresh.repeat(await_speed, every)(config)
-        return None
-    total = seconds * config.epochs
-    epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
-    st.write(
-        f"About **{format_duration(total)}** on this machine: {epochs} of "
-        f"{format_duration(seconds)}. {process.compute_text(config.precision)}"
-    )
-    return total
+def await_estimate(config: RunConfig) -> None:
+    """Measure this machine's speed, and say that the time is not known yet."""
+    process.measure_speed(config)
+    every = AWAIT_S if process.worker().current is None else refresh.WATCHING_S
+    refresh.repeat(await_speed, every)(config)
 
 
 def await_speed(config: RunConfig) -> None:
