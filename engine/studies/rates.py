@@ -69,7 +69,9 @@ def fair(study: Study, searched: Study, outcomes: Sequence[Outcome]) -> Study:
             if (name := f"{value.name}{CROSS}{rate.name}") in found
         ]
         if not options:
-            raise StudyError(f"{value.name} has no finished run in {searched.name}; resume that")
+            raise StudyError(
+                f"{value.name} has no finished run in {searched.name}; see on Runs why they ended"
+            )
         best = max(options, key=lambda option: option[0])[1]
         values.append(dataclasses.replace(value, settings={**value.settings, **best}))
     return dataclasses.replace(study, factors=(Factor(factor.name, tuple(values)),))

@@ -171,6 +171,19 @@ def test_a_study_whose_server_died_after_the_search_can_be_resumed(app, small, r
     assert all(runs.find_run(folders.RUN_ROOT, name) for name, _, _ in found.runs())
 
 
+def test_a_search_in_which_all_runs_of_a_value_failed_is_told(app, small, runs_root):
+    base = {path: value for path, value in small.base.items() if path != "data.holdout"}
+    study = dataclasses.replace(small, base=base, fair_rates=True)
+    studies.save(study, folders.STUDY_ROOT)
+    searched = run.current(study)
+    for name, row, _ in searched.runs():
+        state = State.FAILED if row.name.startswith("group") else State.FINISHED
+        record(searched, name, [0.5], state)
+    at = app(PAGE, study="norms")
+    assert not at.exception
+    assert "group has no finished run in norms-rates" in at.error[0].value
+
+
 def test_a_finished_study_says_what_is_known(app, measured):
     at = app(PAGE, study="norms")
     assert not at.exception

@@ -9,7 +9,7 @@ import zlib
 import streamlit as st
 
 from engine.config import MAX_JSON_BYTES
-from engine.errors import ConfigError
+from engine.errors import ConfigError, StudyError
 from engine.runs.run import State
 from engine.studies import bundle, rates, run
 from engine.studies.results import Outcome
@@ -45,6 +45,19 @@ def state_of(study: Study, members: list[Member]) -> State:
     """The state of a study; it is not finished with the search for its rates."""
     now = state(members)
     return State.INTERRUPTED if now is State.FINISHED and rates.missing(study) else now
+
+
+def rates_problem(study: Study, members: list[Member]) -> str | None:
+    """Why the search for a study's rates ended without one for each value; None if it did not."""
+    states = {member.status.state if member.status else None for member in members}
+    if not states <= set(run.ENDED):
+        return None
+    searched = run.current(study)
+    try:
+        rates.fair(study, searched, driving.outcomes(searched))
+    except StudyError as error:
+        return str(error)
+    return None
 
 
 def outcomes(study: Study) -> list[Outcome]:

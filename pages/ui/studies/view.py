@@ -102,6 +102,8 @@ def live_part(name: str, seen: State, by: str, drawn_at: float) -> None:
     headline(verdict)
     if rates.missing(study):
         st.caption("First, the learning rate of each value is chosen, on held-out images.")
+        if problem := opened.rates_problem(study, members):
+            st.error(markdown(f"The study cannot start: {problem}."))
     if seen is not State.FINISHED:
         left = seconds_left(members)
         text = counts(members)
