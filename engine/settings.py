@@ -216,3 +216,12 @@ def changed(values: Any, defaults: Any) -> Iterator[tuple[Setting, Any]]:
     for path, declared in settings_of(type(values)).items():
         if (value := get_field(values, path)) != get_field(defaults, path):
             yield declared, value
+
+
+def number_text(value: float) -> str:
+    """A number as people write it: 0.1, 0.001, 1e-5; three digits."""
+    text = f"{value:.3g}"
+    if "e" not in text:
+        return text
+    digits, exponent = text.split("e")
+    return f"{value:.0f}" if int(exponent) > 0 else f"{digits}e{int(exponent)}"

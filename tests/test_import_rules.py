@@ -34,6 +34,7 @@ FORBIDDEN = {
 }
 # Modules of the pages that are tested without Streamlit; they import none that is not listed here.
 PURE = (
+    "pages.ui.axes",
     "pages.ui.charts",
     "pages.ui.folders",
     "pages.ui.images",
@@ -46,6 +47,7 @@ PURE = (
     "pages.ui.classify.edits",
     "pages.ui.scenes",
     "pages.ui.inspect.charts",
+    "pages.ui.runs.charts",
     "pages.ui.studies.charts",
     "pages.ui.studies.export",
     "pages.ui.studies.progress",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
+from pathlib import PurePath
 from typing import Any
 
 from engine.config import SETTINGS, RunConfig
 from engine.models import ARCHITECTURES
-from engine.settings import Role, get_field, is_used
+from engine.settings import Role, Setting, get_field, is_used, number_text
 
 SHOWN = 200  # characters of class names in a message
+TOLD = 3  # settings in a label of a run; with more, its name is shorter
 Info = dict[str, Any] | None  # of a data set, from Run.dataset_info
 
 
@@ -108,6 +111,54 @@ def seed_groups(
         else:
             groups.append([name])
     return groups
+
+
+def distinguish(
+    configs: dict[str, RunConfig], infos: dict[str, Info] | None = None
+) -> dict[str, str]:
+    """A label for each run that says in what it differs from the others: "mish · width 0.5".
+
+    Their names where nothing differs, or more than TOLD settings. No two labels are alike: runs
+    that their settings do not tell apart have their seed, or else their name, in the label as well.
+    infos: of the data set of each run; see `differing`.
+    """
+    infos = infos or {}
+    paths = differing(list(configs.values()), [infos.get(name) for name in configs])
+    if not 0 < len(paths) <= TOLD:
+        return {name: name for name in configs}
+    labels = {name: _label(config, paths) for name, config in configs.items()}
+    for last in (lambda name: f"seed {configs[name].seed}", str):
+        counts = Counter(labels.values())
+        labels = {
+            name: label if label and counts[label] == 1 else f"{label} · {last(name)}".strip(" ·")
+            for name, label in labels.items()
+        }
+    return labels
+
+
+def _label(config: RunConfig, paths: list[str]) -> str:
+    used = [setting for path in paths if is_used(config, setting := SETTINGS[path])]
+    return " · ".join(_told(setting, config) for setting in used)
+
+
+def _told(setting: Setting, config: RunConfig) -> str:
+    """The value of a setting in a few words."""
+    value, word = _value(config, setting.path), setting.label.lower()
+    if setting.path in ("model.activation", "model.norm") and value is None:
+        return getattr(ARCHITECTURES[config.model.arch], setting.key)
+    if setting.kind is bool:
+        return word if value else f"no {word}"
+    if setting.path == "data.dataset":
+        return PurePath(value).name
+    if setting.path == "pretrained":
+        return f"from {PurePath(value).name}" if value else "from scratch"
+    if setting.choices:
+        return setting.titles.get(value, value)
+    if isinstance(value, str):
+        return f"{word} {value}"
+    if isinstance(value, tuple):
+        return f"{word} {', '.join(map(str, value))}"
+    return f"{word} {setting.none or 'none' if value is None else number_text(value)}"
 
 
 def _same_data(a: tuple[RunConfig, Info], b: tuple[RunConfig, Info]) -> bool:

@@ -15,149 +15,111 @@ import pandas as pd
 
 from engine import schedules
 from engine.config import OptimConfig, ScheduleConfig
+from pages.ui import axes
 
-MAX_DOTS = 2_000  # per chart
-THEME_COLORS = 8  # with more series, colors would repeat
-LEGEND_ROW = 18  # pixels
-LEGEND_CHARS = 110  # per row of the legend; more would be cut off
+THEME_COLORS = 8  # distinct ones; with more series, further colors of PALETTE
 MAX_POINTS = 600  # per series; more would not be visible, and slow to draw
-SPLITS = ["train", "validation"]
-AXES = {"accuracy": "Accuracy", "loss": "Loss", "lr": "Learning rate"}
-DASHES = [[1, 0], [5, 4]]
+RATE_HEIGHT = 150  # pixels, with its axis
+TRAIN = "training images"
+# The colors of the light theme in .streamlit/config.toml, for charts outside the page.
+PALETTE = (
+    *("#2563eb", "#ea580c", "#059669", "#9333ea", "#dc2626", "#0891b2", "#ca8a04", "#db2777"),
+    *("#1e3a8a", "#7c2d12", "#14532d", "#581c87", "#7f1d1d", "#155e75", "#854d0e", "#831843"),
+    *("#4d7c0f", "#475569", "#6366f1", "#0f766e"),
+)
+# Points show their value under the pointer. The invisible stroke makes them easy to hit; a line
+# would show the value of its first point.
+POINT = {"filled": True, "stroke": "transparent", "strokeWidth": 12}
+
+
+def validation(is_test: bool) -> str:
+    """The images that a run was validated on, as series of charts and in texts."""
+    return "test images" if is_test else "held-out images"
 
 
 @functools.cache
-def curve_spec(measure: str, by: str, log: bool = False) -> dict[str, Any]:
-    """Train and validation curves of one run. Rows: x, value, series (one of SPLITS)."""
-    base = alt.Chart(pd.DataFrame({"x": [0.0], "value": [0.0], "series": ["train"]}))
-    base = base.encode(
-        x=alt.X("x:Q", title=by.capitalize(), axis=alt.Axis(tickMinStep=1, format="~s")),
-        y=_y(measure, log),
-        color=alt.Color("series:N", scale=alt.Scale(domain=SPLITS), legend=legend()),
-        tooltip=_tooltips(measure, by),
+def curve_spec(
+    measure: str, by: str, log: bool = False, *, on: str = "test images", best: bool = False
+) -> dict[str, Any]:
+    """Train and validation curves of one run. Rows: x, value, series, best.
+
+    by: a key of axes.X_AXES. on: the validation images. best: mark the row whose `best` is true.
+    """
+    empty = {"x": [0.0], "value": [0.0], "series": [TRAIN], "best": [False]}
+    base = alt.Chart(pd.DataFrame(empty)).encode(
+        x=axes.x(by),
+        y=axes.y(measure, log),
+        color=alt.Color("series:N", scale=alt.Scale(domain=[TRAIN, on]), legend=legend()),
     )
+    told = [alt.Tooltip("series:N", title="Measured on"), *axes.tooltips(measure, by)]
     # By step, only validation shows points: it is measured once per epoch, and a single value draws
     # no line. The others are transparent, not filtered out: an empty layer makes Vega log warnings.
-    shown = "true" if by == "epoch" else "datum.series === 'validation'"
-    points = base.mark_point(size=18, filled=True).encode(
-        opacity=alt.when(shown).then(alt.value(1)).otherwise(alt.value(0))
+    shown = "true" if by == "epoch" else f"datum.series === '{on}'"
+    points = base.mark_point(size=18, **POINT).encode(
+        opacity=alt.when(shown).then(alt.value(1)).otherwise(alt.value(0)), tooltip=told
     )
-    return spec_of(alt.layer(base.mark_line(strokeWidth=2), points))
+    layers = [base.mark_line(strokeWidth=2), points]
+    if best:
+        top = base.transform_filter("datum.best")
+        layers.append(top.mark_point(size=120, filled=False, strokeWidth=2))
+        layers.append(top.mark_text(text="best", dy=-13, fontSize=12))
+    return spec_of(alt.layer(*layers))
 
 
 @functools.cache
-def line_spec(measure: str, by: str = "epoch", log: bool = False) -> dict[str, Any]:
+def line_spec(measure: str, by: str = "epoch", height: int = 180) -> dict[str, Any]:
     """One line without a legend, such as the learning rate. Rows: x, value."""
     base = alt.Chart(pd.DataFrame({"x": [0.0], "value": [0.0]}))
-    chart = base.mark_line(strokeWidth=2).encode(
-        x=alt.X("x:Q", title=by.capitalize(), axis=alt.Axis(format="~s")),
-        y=_y(measure, log),
-        tooltip=_tooltips(measure, by)[1:],
+    base = base.encode(x=axes.x(by), y=axes.y(measure))
+    points = base.mark_point(size=18, **POINT).encode(
+        opacity=alt.value(0), tooltip=axes.tooltips(measure, by)
     )
-    return spec_of(chart, height=180)
-
-
-def overlay_spec(
-    rows: pd.DataFrame, measure: str, names: tuple[str, ...], log: bool = False
-) -> dict[str, Any]:
-    """Curves of several runs or groups, for rows from overlay_rows.
-
-    With bands if the rows have any. With points if there are few, as thousands slow down the
-    browser, or if a curve has a single epoch, which a line would not show.
-    """
-    lone = not rows.duplicated(["series", "split"], keep=False).all()
-    dotted = lone or len(rows) <= MAX_DOTS
-    return build_overlay(measure, names, log, "low" in rows, dotted)
-
-
-@functools.lru_cache(maxsize=64)
-def build_overlay(
-    measure: str, names: tuple[str, ...], log: bool, banded: bool, dotted: bool
-) -> dict[str, Any]:
-    """The cached part of overlay_spec. banded, dotted: with bands, with points."""
-    empty = {"x": [0.0], "value": [0.0], "low": [0.0], "high": [0.0]}
-    base = alt.Chart(pd.DataFrame({**empty, "series": [""], "split": ["train"]}))
-    many = {"scheme": "tableau20"} if len(names) > THEME_COLORS else {}
-    columns = max(1, min(6, LEGEND_CHARS // (max(map(len, names)) + 6)))
-    scale, key = alt.Scale(domain=list(names), **many), legend(columns=columns)
-    color = alt.Color("series:N", scale=scale, legend=key)
-    x = alt.X("x:Q", title="Epoch", axis=alt.Axis(tickMinStep=1, format="~s"))
-    band = base.mark_area(opacity=0.18).encode(
-        x=x, y=alt.Y("low:Q", title=AXES[measure]), y2="high:Q", color=color, detail="split:N"
-    )
-    dash = alt.StrokeDash(
-        "split:N", scale=alt.Scale(domain=SPLITS[::-1], range=DASHES), legend=legend()
-    )
-    lines = base.mark_line(strokeWidth=2).encode(
-        x=x,
-        y=_y(measure, log),
-        color=color,
-        strokeDash=dash,
-        tooltip=[alt.Tooltip("series:N", title="Run"), *_tooltips(measure, "epoch", "split")],
-    )
-    # No dash encoding here, or its legend would show points as well.
-    points = base.mark_point(size=24, filled=True, opacity=1).encode(
-        x=x, y=_y(measure, log), color=color
-    )
-    height = 340 + LEGEND_ROW * math.ceil(len(names) / columns)
-    return spec_of(alt.layer(*[band] * banded, *[points] * dotted, lines), height)
+    return spec_of(alt.layer(base.mark_line(strokeWidth=2), points), height)
 
 
 def run_rows(
-    records: list[dict[str, Any]], measure: str, by: str, smoothing: float = 0.0
+    records: list[dict[str, Any]],
+    measure: str,
+    by: str,
+    smoothing: float = 0.0,
+    on: str = "test images",
+    batch: int = 1,
+    macs: float = 0.0,
 ) -> pd.DataFrame:
-    """Rows for curve_spec from a run's records, by "epoch" or by "step".
+    """Rows for curve_spec from a run's records; batch and macs as for axes.locator.
 
-    Only the noisy train curve is smoothed; validation is shown as measured.
+    By epoch, the train curve is the mean of each epoch, else it has every recorded step. Only the
+    train curve is smoothed; validation is shown as measured.
     """
     key = {"accuracy": "acc", "loss": "loss"}[measure]
+    place = axes.locator(records, by, batch, macs)
     epochs = [r for r in records if r["kind"] == "epoch"]
-    x = "epoch" if by == "epoch" else "step"
-    validation = [(r[x], r[f"val_{key}"]) for r in epochs]
+    tested = thin([(place(r), r[f"val_{key}"]) for r in epochs])
     if by == "epoch":
-        train = [(r["epoch"], r[f"train_{key}"]) for r in epochs]
+        train = [(place(r), r[f"train_{key}"]) for r in epochs]
     else:
-        train = [(r["step"], r[key]) for r in records if r["kind"] == "step"]
-    rows = []
-    for series, points in zip(SPLITS, (smooth(train, smoothing), validation), strict=True):
-        rows += [(x, value, series) for x, value in thin(points)]
-    return pd.DataFrame(rows, columns=["x", "value", "series"])
+        train = [(place(r), r[key]) for r in records if r["kind"] == "step"]
+    rows = [(*point, TRAIN, False) for point in thin(smooth(train, smoothing))]
+    if epochs:
+        # The first of equals, whose weights are kept.
+        best = max(epochs, key=lambda r: r["val_acc"])
+        top = (place(best), best[f"val_{key}"])
+        rows += [(*point, on, point == top) for point in sorted({*tested, top})]
+    return pd.DataFrame(rows, columns=["x", "value", "series", "best"])
 
 
-def value_rows(records: list[dict[str, Any]], kind: str, field: str) -> pd.DataFrame:
-    """Rows for line_spec: `field` of each "step" or "epoch" record (`kind`) against its number."""
-    points = [(r[kind], r[field]) for r in records if r["kind"] == kind]
+def rate_rows(
+    records: list[dict[str, Any]], by: str, batch: int = 1, macs: float = 0.0
+) -> pd.DataFrame:
+    """Rows for line_spec: the learning rate of each recorded step, or at the end of each epoch."""
+    place, kind = axes.locator(records, by, batch, macs), "epoch" if by == "epoch" else "step"
+    points = [(place(r), r["lr"]) for r in records if r["kind"] == kind]
     return pd.DataFrame(thin(points), columns=["x", "value"])
 
 
 def curve_rows(schedule: ScheduleConfig, optim: OptimConfig, epochs: int) -> pd.DataFrame:
     """Rows for line_spec of the learning rate that a run would follow."""
     return pd.DataFrame(schedules.curve(schedule, optim, epochs), columns=["x", "value"])
-
-
-def overlay_rows(
-    groups: dict[str, list[list[dict[str, Any]]]], measure: str, splits: tuple[str, ...]
-) -> pd.DataFrame:
-    """Rows for overlay_spec: x, value, low, high, series, split.
-
-    groups: label -> the epoch records of each of its runs. For several runs, value is the mean, and
-    low and high are one standard deviation (n - 1) below and above it, over the epochs common to
-    all; runs without a finished epoch are ignored. For single runs low and high are empty; these
-    columns are omitted if there are only single runs.
-    """
-    key = {"accuracy": "acc", "loss": "loss"}[measure]
-    rows = []
-    for label, runs in groups.items():
-        for split in splits:
-            field = f"{'train' if split == 'train' else 'val'}_{key}"
-            curves = [{r["epoch"]: r[field] for r in records} for records in runs if records]
-            shared = sorted(set.intersection(*map(set, curves))) if curves else []
-            table = pd.DataFrame({i: [c[e] for e in shared] for i, c in enumerate(curves)})
-            mean, spread = table.mean(axis=1), table.std(axis=1)
-            points = zip(shared, mean, mean - spread, mean + spread, strict=True)
-            rows += [(*point, label, split) for point in points]
-    table = pd.DataFrame(rows, columns=["x", "value", "low", "high", "series", "split"])
-    return table if table["low"].notna().any() else table.drop(columns=["low", "high"])
 
 
 def smooth(points: list[tuple[float, float]], amount: float) -> list[tuple[float, float]]:
@@ -183,21 +145,6 @@ def thin(points: list[tuple], limit: int = MAX_POINTS) -> list[tuple]:
         extremes = {min(bucket, key=lambda p: p[1]), max(bucket, key=lambda p: p[1])}
         kept += sorted(extremes)
     return kept
-
-
-def _y(measure: str, log: bool) -> alt.Y:
-    scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
-    form = ".4~p" if measure == "accuracy" else "~g"
-    return alt.Y("value:Q", title=AXES[measure], scale=scale, axis=alt.Axis(format=form))
-
-
-def _tooltips(measure: str, by: str, series: str = "series") -> list[alt.Tooltip]:
-    form = ".2%" if measure == "accuracy" else ".4g"
-    return [
-        alt.Tooltip(f"{series}:N", title="Images"),
-        alt.Tooltip("x:Q", title=by.capitalize()),
-        alt.Tooltip("value:Q", title=AXES[measure], format=form),
-    ]
 
 
 def legend(**more: Any) -> alt.Legend:

@@ -19,7 +19,8 @@ from engine.runs.folder import suggest_name
 from engine.runs.metrics import Records
 from engine.runs.run import HELD, RESUMABLE, Run, State, Status
 from engine.runs.validation import seen_clause
-from pages.ui import charts, folders, history, process, readings, refresh
+from engine.settings import number_text
+from pages.ui import charts, curves, folders, history, process, readings, refresh
 from pages.ui.extension import extend_form
 from pages.ui.text import markdown, percent, plain, time_left
 
@@ -36,8 +37,7 @@ LONG_S = 300  # remaining time from which a run is looked at less often
 RECENT_STEPS = 20  # of which the shown train accuracy is the mean
 TRAIN_NOTE = (
     f"Mean of the last {RECENT_STEPS} recorded steps, on the augmented images that the network is "
-    "trained on. These are harder than clean ones, so train accuracy can be below validation "
-    "accuracy."
+    "trained on. These are harder than clean ones, so this accuracy can be below the other."
 )
 
 
@@ -50,10 +50,10 @@ def panel(run: Run, close: Callable[[], None] | None = None) -> None:
     buttons(run, status, close)
     for sentence in run.problems():
         st.warning(markdown(sentence))
-    by, smoothing, log = chart_options()
+    chosen = curves.options(run, status)
     seen = (status.state, tick_of(status))
     with st.container(key="live"):
-        refresh.repeat(live, seen[1])(str(run.path), seen, by, smoothing, log)
+        refresh.repeat(live, seen[1])(str(run.path), seen, chosen)
     clean_accuracy(run)
 
 
@@ -79,7 +79,7 @@ def is_outdated(seen: tuple[State, float | None], status: Status) -> bool:
     return status.eta_seconds > LONG_S if tick == TICK_S else status.eta_seconds < LONG_S / 2
 
 
-def live(path: str, seen: tuple[State, float | None], by: str, smoothing: float, log: bool) -> None:
+def live(path: str, seen: tuple[State, float | None], chosen: curves.Options) -> None:
     """Progress, figures and curves from the run's files; a fragment rerun while the run is live."""
     run = Run(Path(path))
     status = readings.status_of(run)
@@ -96,7 +96,7 @@ def live(path: str, seen: tuple[State, float | None], by: str, smoothing: float,
         st.warning(markdown(sentence))
     with st.container(key="curves"):  # keeps its place when a warning appears above
         if steps or epochs:
-            curves(run, by if epochs else "step", smoothing, log)
+            curves.curves(run, chosen)
         else:
             waiting = status.state in readings.LIVE
             st.caption(
@@ -136,21 +136,21 @@ def progress(run: Run, status: Status) -> None:
 
 
 def figures(status: Status, steps: Records, epochs: Records) -> None:
-    on = "test" if status.val_is_test else "held-out"
+    on = charts.validation(status.val_is_test)
     best = f"Best, epoch {status.best_epoch}" if status.best_epoch else "Best"
     chosen = "Chosen on the test images, so it is optimistic." if status.val_is_test else None
     now, highest, train, rate = st.columns(4)
-    now.metric(f"Accuracy on {on} images", percent(epochs[-1]["val_acc"] if epochs else None))
+    now.metric(f"Accuracy on {on}", percent(epochs[-1]["val_acc"] if epochs else None))
     highest.metric(best, percent(status.best_acc), help=chosen)
     recent = [r["acc"] for r in steps[-RECENT_STEPS:]]
     train.metric(
-        "Train accuracy",
+        "Accuracy on training images",
         percent(sum(recent) / len(recent) if recent else None),
         help=TRAIN_NOTE,
     )
-    rate.metric("Learning rate", f"{steps[-1]['lr']:.3g}" if steps else "–")
+    rate.metric("Learning rate", number_text(steps[-1]["lr"]) if steps else "–")
     if clause := seen_clause(status.val_seen):
-        st.caption(f"Measured on {on} images{clause}: the accuracy is optimistic.")
+        st.caption(f"Measured on {on}{clause}: the accuracy is optimistic.")
     if status.tta_acc is not None:
         st.caption(f"With test-time augmentation, after the last epoch: {percent(status.tta_acc)}")
 
@@ -160,19 +160,19 @@ def clean_accuracy(run: Run) -> None:
     config, weights = readings.config_of(run), run.path / "last.safetensors"
     if config is None or not weights.is_file():
         return
-    with st.expander("Why do train and validation accuracy differ?", key="why_they_differ"):
+    with st.expander("Why do the two accuracies differ?", key="why_they_differ"):
         kinds = ("crop", "flip", "erasing", "mixup", "cutmix")
         used = [name for name in kinds if getattr(config.augment, name)]
         st.write(
-            "Train accuracy is measured during the epoch, while the network is still learning, on "
-            f"augmented images ({', '.join(used)}). Validation accuracy is measured after the "
-            "epoch, on clean images."
+            "That on training images is measured during the epoch, while the network is still "
+            f"learning, on augmented images ({', '.join(used)}). The other is measured after the "
+            "epoch, on images without augmentation."
             if used
-            else "Train accuracy is measured during the epoch, while the network is still "
-            "learning; validation accuracy is measured after it."
+            else "That on training images is measured during the epoch, while the network is "
+            "still learning; the other after it."
         )
         if not data.is_available(config.data.dataset, folders.DATA_ROOT):
-            st.caption("Clean train accuracy can be measured once the data set is available.")
+            st.caption("Both can be compared without augmentation once the data set is downloaded.")
             return
         version, form = (str(run.path), weights.stat().st_mtime_ns), st.session_state
         asked = st.button("Measure on clean training images", key="clean")
@@ -182,53 +182,12 @@ def clean_accuracy(run: Run) -> None:
                 accuracy = readings.clean_train_accuracy(run, config.data)
             except (ValueError, OSError, RuntimeError) as error:
                 form["measured"] = None
-                st.warning(f"Clean train accuracy cannot be measured: {markdown(plain(error))}")
+                st.warning(f"This accuracy cannot be measured: {markdown(plain(error))}")
                 return
             st.write(
                 f"**{percent(accuracy)}** on up to {CLEAN_IMAGES:,} clean training "
                 "images, with the last saved weights."
             )
-
-
-def curves(run: Run, by: str, smoothing: float, log: bool) -> None:
-    left, right = st.columns(2)
-    for column, measure in ((left, "accuracy"), (right, "loss")):
-        rows = history.compute(run, charts.run_rows, measure, by, smoothing)
-        with column, st.container(key=f"live_{measure}"):
-            spec = charts.curve_spec(measure, by, log and measure == "loss")
-            st.vega_lite_chart(rows, spec, alt=f"{measure} of this run, train and validation")
-    with st.expander("Learning rate", key="learning_rate"):
-        st.vega_lite_chart(
-            history.compute(run, charts.value_rows, "step", "lr"),
-            charts.line_spec("lr", "step"),
-            alt="learning rate by step",
-        )
-
-
-def chart_options() -> tuple[str, float, bool]:
-    """(x axis, smoothing, log loss); outside the fragment, so that a tick cannot reset them."""
-    with st.container(key="chart_options", horizontal=True, vertical_alignment="bottom"):
-        by = st.segmented_control(
-            "Curves by",
-            ["epoch", "step"],
-            default="step",
-            key="curves_by",
-            required=True,
-            format_func=str.capitalize,
-            persist_state="session",
-        )
-        smoothing = st.slider(
-            "Smoothing",
-            0.0,
-            0.98,
-            0.0,
-            key="smoothing",
-            width=180,
-            help="Of the train curves; validation is drawn as measured.",
-            persist_state="session",
-        )
-        log = st.toggle("Logarithmic loss", key="log_loss", persist_state="session")
-    return by, smoothing, log
 
 
 def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:

@@ -1,4 +1,4 @@
-"""Charts outside the page, as SVG and PNG. Pure."""
+"""Charts outside the page, as SVG and PNG for a report. Pure."""
 
 from __future__ import annotations
 
@@ -7,18 +7,39 @@ from typing import Any
 import pandas as pd
 import vl_convert
 
+from pages.ui.charts import PALETTE
+
 PNG_SCALE = 2.0  # pixels per unit of the chart
+INK, QUIET = "#172033", "#475569"
+AXIS = {"labelFontSize": 12, "titleFontSize": 13, "labelColor": INK, "titleColor": INK}
+LOOK = {
+    "font": "Helvetica, Arial, sans-serif",
+    "range": {"category": list(PALETTE)},
+    "axis": {**AXIS, "titleFontWeight": "normal", "gridColor": "#e5e9f0", "domainColor": QUIET},
+    "legend": {"labelFontSize": 13, "labelColor": INK},
+    "title": {"fontSize": 17, "color": INK, "subtitleFontSize": 13, "subtitleColor": QUIET},
+    "view": {"stroke": None},
+}
 
 
-def standalone(spec: dict[str, Any], rows: pd.DataFrame, title: str) -> dict[str, Any]:
+def standalone(
+    spec: dict[str, Any], rows: pd.DataFrame, title: str, subtitle: str = ""
+) -> dict[str, Any]:
     """A spec with its data, for rendering outside the page, on a white background."""
     values = rows.astype(object).where(rows.notna(), None).to_dict("records")
     return {
         **spec,
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "config": LOOK,
         "data": {"values": values},
-        "title": {"text": title, "anchor": "start"},
+        "title": {
+            "text": title,
+            "anchor": "start",
+            "offset": 12,
+            **({"subtitle": subtitle} if subtitle else {}),
+        },
         "width": 760,
+        "padding": 16,
         "background": "white",
     }
 

@@ -5,38 +5,42 @@ from __future__ import annotations
 import json
 import math
 import os
-import statistics
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import schedules
 from engine.config import OptimConfig, ScheduleConfig
-from pages.ui import charts
+from pages.ui import axes, charts, rendering
+from pages.ui.runs import charts as several
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NAMES = ("a", "b and seeds (n = 3)", "<script>")
+LABELS = (("a", 3), ("b (n = 3)", 0), ("<script>", 19))  # and their colors
 ALL_SPECS = """
-from pages.ui import charts
-specs = [charts.curve_spec(m, by, log) for m in ("accuracy", "loss") for by in ("epoch", "step")
-         for log in (False, True)]
-specs += [charts.line_spec("lr"), charts.line_spec("lr", "step")]
-both = {"a": [[{"epoch": 1, "val_acc": 0.5}]] * 2}  # a band, and a lone epoch
-rows = charts.overlay_rows(both, "accuracy", ("validation",))
-specs += [charts.overlay_spec(rows, m, NAMES, log) for m in ("accuracy", "loss") for log in (0, 1)]
+from pages.ui import axes, charts
+from pages.ui.runs import charts as several
+specs = [charts.curve_spec(m, by, True, best=True) for m, by in (
+    ("accuracy", "step"), ("loss", "epoch"), ("loss", "macs"))]
+specs += [charts.line_spec("lr"), charts.line_spec("lr", "seconds")]
+specs += [several.build_overlay(m, LABELS, ("test images", charts.TRAIN), "images", False,
+                                banded=True, dotted=True, best=True) for m in ("accuracy", "lr")]
+specs += [several.cost_spec("macs", LABELS, "test images", True)]
 """
 
 
 def all_specs() -> str:
     """Every kind of spec, built anew, as the browser would be sent it."""
-    for build in (charts.curve_spec, charts.line_spec, charts.build_overlay):
+    for build in (charts.curve_spec, charts.line_spec, several.build_overlay, several.cost_spec):
         build.cache_clear()
-    names = {"NAMES": NAMES}
+    names = {"LABELS": LABELS}
     exec(ALL_SPECS, names)
     return json.dumps(names["specs"])
 
@@ -57,7 +61,7 @@ def test_specs_are_the_same_to_the_byte_from_one_build_to_the_next():
 
 
 def test_specs_are_the_same_in_another_process_with_another_hash_seed():
-    code = f"import json\nNAMES = {NAMES!r}\n{ALL_SPECS}\nprint(json.dumps(specs))"
+    code = f"import json\nLABELS = {LABELS!r}\n{ALL_SPECS}\nprint(json.dumps(specs))"
     environment = os.environ | {"PYTHONHASHSEED": "4711"}
     child = subprocess.run(
         [sys.executable, "-c", code],
@@ -76,7 +80,14 @@ def test_specs_hold_no_rows_no_counted_names_and_a_fixed_order_of_colours():
             assert not {"data", "datasets", "name", "params", "$schema"} & set(part)
         for part in every(spec):
             if "color" in part:
-                assert part["color"]["scale"]["domain"] in (charts.SPLITS, list(NAMES))
+                domain = part["color"]["scale"]["domain"]
+                assert domain in ([charts.TRAIN, "test images"], several.domain(list(LABELS)))
+
+
+def test_files_have_the_colors_of_the_page():
+    theme = tomllib.loads((REPOSITORY / ".streamlit" / "config.toml").read_text())["theme"]
+    assert theme["light"]["chartCategoricalColors"] == list(charts.PALETTE)
+    assert len(set(theme["dark"]["chartCategoricalColors"])) == len(charts.PALETTE)
 
 
 def test_one_run_has_the_same_spec_whatever_its_rows():
@@ -102,22 +113,57 @@ def step(number: int, acc: float = 0.1) -> dict:
 
 def test_by_epoch_both_curves_come_from_the_epochs():
     rows = charts.run_rows([step(1), epoch(1, 0.5, 0.4), epoch(2, 0.6, 0.7)], "accuracy", "epoch")
-    assert list(rows.columns) == ["x", "value", "series"]
+    assert list(rows.columns) == ["x", "value", "series", "best"]
     assert rows.values.tolist() == [
-        [1, 0.4, "train"],
-        [2, 0.7, "train"],
-        [1, 0.5, "validation"],
-        [2, 0.6, "validation"],
+        [1, 0.4, "training images", False],
+        [2, 0.7, "training images", False],
+        [1, 0.5, "test images", False],
+        [2, 0.6, "test images", True],
     ]
 
 
 def test_by_step_the_train_curve_comes_from_the_steps_and_validation_lies_at_its_step():
     rows = charts.run_rows([step(1, 0.1), step(2, 0.3), epoch(1, 0.5)], "loss", "step")
     assert rows.values.tolist() == [
-        [1, 2.1, "train"],
-        [2, 2.3, "train"],
-        [10, 1.5, "validation"],
+        [1, 2.1, "training images", False],
+        [2, 2.3, "training images", False],
+        [10, 1.5, "test images", True],
     ]
+
+
+def test_the_best_epoch_is_marked_in_a_long_run_also_where_its_loss_is_no_extreme():
+    records = [epoch(i, 0.9 if i == 77 else 0.5 + i / 1e4) for i in range(1, 2_001)]
+    rows = charts.run_rows(records, "loss", "epoch")
+    assert rows[rows["best"]]["x"].tolist() == [77]
+    ties = charts.run_rows([epoch(1, 0.5), epoch(2, 0.5)], "accuracy", "epoch")
+    assert ties[ties["best"]]["x"].tolist() == [1], "the first, whose weights are kept"
+
+
+def test_every_axis_has_the_records_in_their_places():
+    records = [step(5), epoch(1), step(15), epoch(2), step(24)]
+    places = {by: [*map(axes.locator(records, by, 128, 2e6), records)] for by in axes.X_AXES}
+    assert places["epoch"] == [1, 1, 1, 2, 1]
+    assert places["step"] == [5, 10, 15, 20, 24]
+    assert places["images"] == [5 * 128, 10 * 128, 15 * 128, 20 * 128, 24 * 128]
+    assert places["macs"] == [2e6 * images for images in places["images"]]
+    # an epoch takes a second; after the last, 4 steps of 128 images at 9 images/s
+    assert places["seconds"] == pytest.approx([0.5, 1, 1.5, 2, 2 + 4 * 128 / 9])
+
+
+@pytest.mark.parametrize(
+    ("measure", "top", "expected"),
+    [
+        ("loss", 10.0, {"0", "10"}),
+        ("lr", 0.1, {"0", "0.1"}),
+        ("lr", 7e-7, {"0", "7e-7"}),
+    ],
+)
+def test_numbers_on_axes_are_written_as_people_write_them(measure, top, expected):
+    rows = pd.DataFrame({"x": [0, 150], "value": [0, top]})
+    drawn = rendering.svg(rendering.standalone(charts.line_spec(measure, "step"), rows, "title"))
+    texts = set(re.findall(r">([^<>]+)</text>", drawn.decode()))
+    assert expected | {"0", "100", "title"} <= texts
+    assert not [text for text in texts if re.search(r"e\+|e-0|\.\dk|\dm$", text)]
 
 
 def test_without_records_there_are_no_rows():
@@ -125,10 +171,10 @@ def test_without_records_there_are_no_rows():
         assert charts.run_rows([], "loss", by).empty
 
 
-def test_a_field_by_step_or_by_epoch():
+def test_the_learning_rate_by_images_or_by_epoch():
     records = [step(1), step(2), epoch(1)]
-    assert charts.value_rows(records, "step", "lr").values.tolist() == [[1, 0.1], [2, 0.1]]
-    assert charts.value_rows(records, "epoch", "seconds").values.tolist() == [[1, 1.0]]
+    assert charts.rate_rows(records, "images", batch=4).values.tolist() == [[4, 0.1], [8, 0.1]]
+    assert charts.rate_rows(records, "epoch").values.tolist() == [[1, 0.1]]
 
 
 def test_the_previewed_learning_rate_is_the_one_that_training_uses():
@@ -169,8 +215,8 @@ def test_a_long_run_is_thinned_series_by_series():
     records = [step(i, math.sin(i)) for i in range(1, 5_001)] + [epoch(i) for i in range(1, 900)]
     rows = charts.run_rows(records, "accuracy", "step")
     assert rows.groupby("series").size().max() <= 600
-    assert set(rows["series"]) == {"train", "validation"}
-    assert len(charts.value_rows(records, "step", "acc")) <= 600
+    assert set(rows["series"]) == {"training images", "test images"}
+    assert len(charts.rate_rows(records, "step")) <= 600
 
 
 # ---------------------------------------------------------------------------- smooth
@@ -200,96 +246,6 @@ def test_the_chart_smooths_the_train_curve_and_shows_validation_as_measured():
     records = [epoch(1, 0.75, 0.0), epoch(2, 0.25, 1.0)]
     rows = charts.run_rows(records, "accuracy", "epoch", smoothing=0.5)
     values = {name: list(part["value"]) for name, part in rows.groupby("series")}
-    assert values == {"train": pytest.approx([0.0, 2 / 3]), "validation": [0.75, 0.25]}
-
-
-# ---------------------------------------------------------------------------- overlays
-
-
-def curve(*values: float) -> list[dict]:
-    return [epoch(i, v, v / 2) for i, v in enumerate(values, start=1)]
-
-
-@given(st.lists(st.lists(st.floats(0, 1), min_size=5, max_size=5), min_size=2, max_size=6))
-def test_a_group_is_its_mean_with_one_standard_deviation_either_side(table):
-    groups = {"g": [curve(*row) for row in table]}
-    rows = charts.overlay_rows(groups, "accuracy", ("validation",))
-    mean, spread = np.mean(table, axis=0), np.std(table, axis=0, ddof=1)
-    np.testing.assert_allclose(rows["value"], mean, atol=1e-12)
-    np.testing.assert_allclose(rows["low"], mean - spread, atol=1e-12)
-    np.testing.assert_allclose(rows["high"], mean + spread, atol=1e-12)
-    assert rows["x"].tolist() == [1, 2, 3, 4, 5]
-
-
-def test_the_spread_is_a_sample_s_and_not_a_population_s():
-    rows = charts.overlay_rows({"g": [curve(0.4), curve(0.6)]}, "accuracy", ("validation",))
-    assert rows["high"][0] - rows["value"][0] == pytest.approx(statistics.stdev([0.4, 0.6]))
-
-
-def test_a_single_run_has_its_values_and_no_band():
-    groups = {"one": [curve(0.1, 0.2)], "two": [curve(0.3), curve(0.5)]}
-    rows = charts.overlay_rows(groups, "accuracy", ("validation",)).set_index("series")
-    one, two = rows.loc[["one"]], rows.loc[["two"]]
-    assert one["value"].tolist() == [0.1, 0.2]
-    assert one[["low", "high"]].isna().all(axis=None), "empty, not a band of no height"
-    assert not two.isna().any(axis=None), "its own band is whole"
-    assert not rows["value"].isna().any()
-
-
-def test_the_band_s_axis_is_not_drawn_down_to_0_by_runs_without_one():
-    groups = {"one": [curve(0.1, 0.2)], "two": [curve(0.3), curve(0.5)]}
-    rows = charts.overlay_rows(groups, "accuracy", ("validation",))
-    spec = charts.overlay_spec(rows, "accuracy", ("one", "two"))
-    lines = [layer["encoding"]["y"] for layer in spec["layer"] if "y2" not in layer["encoding"]]
-    assert lines and all(y["scale"]["zero"] is False for y in lines)
-
-
-def marks(groups: dict) -> list[str]:
-    rows = charts.overlay_rows(groups, "accuracy", ("validation",))
-    spec = charts.overlay_spec(rows, "accuracy", tuple(groups))
-    fields = {each["field"] for each in every(spec) if "field" in each}
-    assert fields <= set(rows), "what is drawn is there"
-    return [layer["mark"]["type"] for layer in spec["layer"]]
-
-
-def test_bands_and_points_are_drawn_only_where_they_are_few_or_needed():
-    long, short, many = curve(0.1, 0.2), curve(0.3), [curve(*[0.1] * 300) for _ in range(7)]
-    assert marks({"a": [long], "b": [long]}) == ["point", "line"]
-    assert marks({"a": [long, long], "b": [long]}) == ["area", "point", "line"]
-    names = "abcdefg"
-    assert marks({name: [run] for name, run in zip(names, many, strict=True)}) == ["line"]
-    with_a_lone_one = {name: [run] for name, run in zip(names, many, strict=True)} | {"h": [short]}
-    assert marks(with_a_lone_one) == ["point", "line"]
-
-
-@pytest.mark.parametrize("length", [1, 9, 40, 80])
-def test_the_names_of_many_runs_are_all_seen_and_no_two_colours_are_alike(length):
-    names = [f"{i:02}".rjust(length, "r")[-max(length, 2) :] for i in range(20)]
-    rows = charts.overlay_rows({n: [curve(0.1, 0.2)] for n in names}, "loss", ("validation",))
-    spec = charts.overlay_spec(rows, "loss", tuple(names))
-    color = spec["layer"][-1]["encoding"]["color"]
-    assert color["scale"] == {"domain": names, "scheme": "tableau20"}
-    # of 7 pixels a letter, up to the limit of a label, and 30 for its symbol
-    width = min(7 * len(names[0]), color["legend"]["labelLimit"]) + 30
-    assert color["legend"]["columns"] * width <= 860
-    few = charts.overlay_spec(rows, "loss", tuple(names[:8]))
-    assert "scheme" not in few["layer"][-1]["encoding"]["color"]["scale"], "the theme's colours"
-
-
-def test_a_group_is_drawn_as_far_as_all_its_runs_have_come():
-    groups = {"g": [curve(0.1, 0.2, 0.3), curve(0.3, 0.4)]}
-    rows = charts.overlay_rows(groups, "accuracy", ("validation",))
-    assert rows["x"].tolist() == [1, 2]
-    assert rows["value"].tolist() == pytest.approx([0.2, 0.3])
-
-
-def test_a_run_that_has_only_begun_does_not_hide_the_others_of_its_group():
-    rows = charts.overlay_rows({"g": [curve(0.1, 0.2), []]}, "accuracy", ("validation",))
-    assert rows["value"].tolist() == [0.1, 0.2]
-    assert charts.overlay_rows({"g": [[], []]}, "accuracy", ("validation",)).empty
-    assert charts.overlay_rows({}, "loss", ("validation", "train")).empty
-
-
-def test_both_kinds_of_images_are_told_apart():
-    rows = charts.overlay_rows({"a": [curve(0.4)]}, "loss", ("validation", "train"))
-    assert rows[["split", "value"]].values.tolist() == [["validation", 1.4], ["train", 1.2]]
+    assert values == {
+        "training images": pytest.approx([0.0, 2 / 3]), "test images": [0.75, 0.25],
+    }  # fmt: skip

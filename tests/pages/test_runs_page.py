@@ -13,7 +13,8 @@ from engine.errors import RunError
 from engine.models import build_model
 from engine.runs.checkpoint import CheckpointStore, describe_model
 from engine.runs.run import Run, State
-from pages.ui import folders, tables
+from pages.ui import axes, curves, folders, rendering, tables
+from pages.ui.downloads import csv, rendered
 from pages.ui.runs.exporting import zipped
 
 PAGE = "pages/2_Runs.py"
@@ -216,7 +217,7 @@ def test_runs_that_have_not_ended_are_told_from_those_that_have(app, finished):
     finished("d")
     at.run()
     assert not at.exception
-    rows = at.dataframe[1].value.set_index("n")
+    rows = at.table[0].value.set_index("n")
     assert rows["Final"][2] == "45.00 ± 7.07 %"
     assert rows["After"][2] == "excluding 1 not finished"
     assert rows["After"][1] == "epoch 2 of 9, not finished"
@@ -276,3 +277,44 @@ def test_one_training_each_is_not_called_a_difference(app, finished):
     finished("d")
     at.run()
     assert not any("One training each" in caption.value for caption in at.caption)
+
+
+def test_curves_are_drawn_as_asked_and_downloaded(app, finished):
+    for name, activation in (("a", "relu"), ("b", "mish")):
+        finished(name, **{"model.activation": activation})
+    at = app(PAGE, run="a")
+    assert at.selectbox(key="curves_by").value == "step", "a short run"
+    at.session_state["chosen_runs"] = ["a", "b"]
+    finished("c")  # the table is made anew, with the chosen rows ticked
+    at.run()
+    at.selectbox(key="run").set_value("a").run()
+    for key in ("curves_by", "compare_by"):
+        for by in axes.X_AXES:
+            at.selectbox(key=key).set_value(by).run()
+            assert not at.exception
+    assert [row["Curve"] for _, row in at.table[0].value.iterrows()] == ["mish", "relu"]
+    titles = [chart.proto.spec for chart in at.get("vega_lite_chart")]
+    assert sum(axes.X_AXES["macs"][1] in spec for spec in titles) >= 5
+    run, chosen = (
+        Run(folders.RUN_ROOT / "a"),
+        curves.Options("macs", 0, False, "test images", 16, 9),
+    )
+    for measure in curves.TITLES:
+        png = rendered(rendering.png, lambda m=measure: curves.chart(run, m, chosen), "Title", "a")
+        assert png.startswith(b"\x89PNG")
+    rows = csv(lambda: curves.chart(run, "accuracy", chosen)).decode("utf-8-sig")
+    assert rows.splitlines()[0] == '"x","value","series","best"'
+
+
+def test_the_usual_axis_follows_the_length_of_a_run_until_one_is_chosen(app, finished):
+    finished("short")
+    long = finished("long")
+    with long.hold("a test") as writer:
+        writer.update(epochs=60)
+    at = app(PAGE, run="long")
+    assert at.selectbox(key="curves_by").value == "epoch"
+    at.selectbox(key="run").set_value("short").run()
+    assert at.selectbox(key="curves_by").value == "step"
+    at.selectbox(key="curves_by").set_value("images").run()
+    at.selectbox(key="run").set_value("long").run()
+    assert at.selectbox(key="curves_by").value == "images"

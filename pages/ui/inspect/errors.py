@@ -7,8 +7,8 @@ import streamlit as st
 
 from engine.inspect.confusion import Confusion, cell, confusion
 from engine.inspect.predictions import Predictions
+from pages.ui.downloads import downloads
 from pages.ui.inspect import charts, computing
-from pages.ui.inspect.downloads import downloads
 from pages.ui.inspect.gallery import entries, gallery
 from pages.ui.inspect.subject import HELD, Subject
 from pages.ui.text import markdown, percent

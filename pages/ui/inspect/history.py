@@ -10,8 +10,8 @@ from engine import predict
 from engine.inspect.learned import Learned, learned
 from engine.inspect.sample import Sample, sample
 from engine.runs import history
+from pages.ui.downloads import downloads
 from pages.ui.inspect import charts, datasets
-from pages.ui.inspect.downloads import downloads
 from pages.ui.inspect.gallery import entries, gallery, open_image
 from pages.ui.inspect.subject import HELD, TEST, Subject
 

@@ -13,9 +13,9 @@ from engine.inspect.activations import first_filters
 from engine.inspect.predictions import Predictions
 from engine.inspect.sample import Sample, sample
 from pages.ui import pictures
+from pages.ui.downloads import downloads
 from pages.ui.images import contact_sheet
 from pages.ui.inspect import charts, computing
-from pages.ui.inspect.downloads import downloads
 from pages.ui.inspect.gallery import open_image
 from pages.ui.inspect.subject import Subject
 from pages.ui.text import code

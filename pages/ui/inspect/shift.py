@@ -9,9 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from engine.inspect.corruptions import CORRUPTIONS, SEVERITIES, Row, corrupt, measure
+from pages.ui.downloads import downloads
 from pages.ui.images import contact_sheet
 from pages.ui.inspect import computing
-from pages.ui.inspect.downloads import downloads
 from pages.ui.inspect.subject import Subject
 from pages.ui.inspect.two import other
 from pages.ui.text import percent

@@ -10,8 +10,8 @@ from engine.inspect.calibration import Fit
 from engine.inspect.predictions import Predictions
 from engine.runs import temperature
 from engine.runs.run import State
+from pages.ui.downloads import downloads
 from pages.ui.inspect import charts, computing
-from pages.ui.inspect.downloads import downloads
 from pages.ui.inspect.gallery import entries, gallery
 from pages.ui.inspect.subject import Subject
 from pages.ui.text import markdown, percent, plain

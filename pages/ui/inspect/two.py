@@ -11,9 +11,9 @@ import streamlit as st
 from engine.inspect.attribution import explain
 from engine.inspect.compare import SIGNIFICANT, compare
 from pages.ui import pictures, readings, weights
+from pages.ui.downloads import downloads
 from pages.ui.images import enlarge
 from pages.ui.inspect import computing
-from pages.ui.inspect.downloads import downloads
 from pages.ui.inspect.gallery import entries, gallery
 from pages.ui.inspect.subject import Subject, pinned
 from pages.ui.text import markdown, plain

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
+
 import pandas as pd
 import streamlit as st
 
@@ -9,7 +12,13 @@ from engine.config import SETTINGS, RunConfig
 from engine.runs import compare
 from engine.runs.run import Run, State, Status
 from engine.settings import Role
-from pages.ui import charts, history, readings
+from pages.ui import history, readings
+from pages.ui.axes import MEASURES
+from pages.ui.charts import TRAIN
+from pages.ui.charts import validation as single_validation
+from pages.ui.curves import forward_macs, x_axis
+from pages.ui.downloads import Chart, chart_downloads
+from pages.ui.runs import charts
 
 MAX_OVERLAID = 20
 
@@ -21,25 +30,109 @@ def comparison(selected: list[Run]) -> None:
     if len(configs) > MAX_OVERLAID:
         st.info(f"Showing the first {MAX_OVERLAID} of {len(configs)} selected runs.")
         configs = dict(list(configs.items())[:MAX_OVERLAID])
-    infos = {run.name: readings.dataset_info(run) for run in selected if run.name in configs}
+    runs = {run.name: run for run in selected if run.name in configs}
+    infos = {name: readings.dataset_info(run) for name, run in runs.items()}
+    statuses = {name: readings.status_of(run) or Status() for name, run in runs.items()}
     differences(configs, infos)
-    measure, splits, together, log = chart_options()
-    epochs = {run.name: history.epochs(run) for run in selected if run.name in configs}
+    on = validation(statuses.values())
+    measure, splits, by, together, log = chart_options(on)
+    epochs = {name: history.epochs(run) for name, run in runs.items()}
     begun = {name: config for name, config in configs.items() if epochs[name]}
-    groups = compare.seed_groups(begun, infos) if together else [[name] for name in begun]
-    labels = {group_label(group): group for group in groups}
-    rows = charts.overlay_rows(
-        {label: [epochs[name] for name in group] for label, group in labels.items()},
-        measure,
-        splits,
-    )
-    if rows.empty:
+    names = compare.seed_groups(begun, infos) if together else [[name] for name in begun]
+    if not names:
         st.info("Nothing to draw: no selected run has finished an epoch.")
         return
+    labels = group_labels(names, begun, infos)
+    slots = charts.colors([group[0] for group in names])
+    groups = [
+        charts.Group(
+            label=label,
+            color=slots[group[0]],
+            runs=[epochs[name] for name in group],
+            batch=begun[group[0]].batch_size,
+            macs=forward_macs(runs[group[0]]) if by == "macs" else 0.0,
+        )
+        for label, group in labels.items()
+    ]
+    draw(groups, measure, splits, by, log)
+    summary(labels, epochs, statuses)
+    accuracy_by_cost(groups, labels, runs, statuses, on)
+
+
+def validation(statuses: Iterable[Status]) -> str:
+    """The images that these runs were validated on."""
+    kinds = sorted({single_validation(status.val_is_test) for status in statuses}, reverse=True)
+    return kinds[0] if len(kinds) == 1 else "test or held-out images"
+
+
+def draw(
+    groups: list[charts.Group], measure: str, splits: tuple[str, ...], by: str, log: bool
+) -> None:
+    """The curves, and below them the learning rates."""
+
+    def chart(measure: str, log: bool) -> Chart:
+        rows = charts.overlay_rows(groups, measure, splits if measure != "lr" else ("",), by)
+        return charts.overlay_spec(rows, measure, groups, splits, by, log), rows
+
     with st.container(key="compare_chart"):
-        spec = charts.overlay_spec(rows, measure, tuple(labels), log)
-        st.vega_lite_chart(rows, spec, alt=f"{measure} of the selected runs by epoch")
-    summary(labels, epochs, {run.name: readings.status_of(run) or Status() for run in selected})
+        spec, rows = chart(measure, log)
+        st.vega_lite_chart(rows, spec, alt=f"{measure} of the selected runs by {by}")
+        spec, rows = chart("lr", False)
+        st.vega_lite_chart(rows, spec, alt="learning rates of the selected runs")
+    made = {
+        MEASURES[measure]: functools.partial(chart, measure, log),
+        MEASURES["lr"]: functools.partial(chart, "lr", False),
+    }
+    chart_downloads("compare", made, "")
+
+
+def accuracy_by_cost(
+    groups: list[charts.Group],
+    labels: dict[str, list[str]],
+    runs: dict[str, Run],
+    statuses: dict[str, Status],
+    on: str,
+) -> None:
+    """Final accuracy of each finished run against a cost that the user chooses."""
+    with st.expander("Accuracy against cost", key="cost", expanded=True):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            by = st.segmented_control(
+                "Cost",
+                list(charts.COSTS),
+                default="parameters",
+                key="cost_by",
+                required=True,
+                format_func={
+                    "parameters": "Parameters",
+                    "macs": "Multiply-adds",
+                    "seconds": "Training seconds",
+                }.get,
+                persist_state="session",
+            )
+            log = st.toggle("Logarithmic cost", key="log_cost", persist_state="session")
+        found = [
+            (label, name, costs(runs[name], statuses[name]), statuses[name].final_acc)
+            for label, group in labels.items()
+            for name in group
+            if statuses[name].state is State.FINISHED
+        ]
+        rows = charts.cost_rows(found, by)
+        if rows.empty:
+            st.info("Finished runs appear here.")
+            return
+        spec = charts.cost_spec(by, tuple((g.label, g.color) for g in groups), on, log)
+        with st.container(key="cost_chart"):
+            st.vega_lite_chart(rows, spec, alt="final accuracy of the selected runs by cost")
+        chart_downloads("cost", {"Accuracy against cost": lambda: (spec, rows)}, "")
+
+
+def costs(run: Run, status: Status) -> dict[str, float | None]:
+    """A run's cost by key of charts.COSTS."""
+    return {
+        "parameters": status.parameters,  # None in a run of an older version
+        "macs": forward_macs(run),
+        "seconds": status.seconds,
+    }
 
 
 def differences(configs: dict[str, RunConfig], infos: dict[str, compare.Info]) -> None:
@@ -57,8 +150,12 @@ def differences(configs: dict[str, RunConfig], infos: dict[str, compare.Info]) -
         )
 
 
-def chart_options() -> tuple[str, tuple[str, ...], bool, bool]:
-    """(measure, splits, whether seeds are drawn as mean and band, whether the axis is log)."""
+def chart_options(on: str) -> tuple[str, tuple[str, ...], str, bool, bool]:
+    """(measure, splits, x axis, whether seeds are drawn as mean and band, whether the axis is log).
+
+    on: the validation images of these runs.
+    """
+    titles = {"validation": on.removesuffix(" images").capitalize(), "train": "Training"}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         measure = st.segmented_control(
             "Measure",
@@ -75,19 +172,28 @@ def chart_options() -> tuple[str, tuple[str, ...], bool, bool]:
             default="validation",
             key="split",
             required=True,
-            format_func=str.capitalize,
+            format_func=lambda split: titles.get(split, "Both"),
             persist_state="session",
         )
+        by = x_axis("compare_by", "epoch")
         together = st.toggle(
             "Mean and band over seeds", value=True, key="by_seed", persist_state="session"
         )
         log = st.toggle("Logarithmic", key="log_compare", persist_state="session")
-    return measure, ("validation", "train") if split == "both" else (split,), together, log
+    splits = {"validation": (on,), "train": (TRAIN,), "both": (on, TRAIN)}[split]
+    return measure, splits, by, together, log
 
 
-def group_label(group: list[str]) -> str:
-    """The first run's name, and the number of seeds if there are several."""
-    return group[0] if len(group) == 1 else f"{group[0]} and seeds (n = {len(group)})"
+def group_labels(
+    groups: list[list[str]], configs: dict[str, RunConfig], infos: dict[str, compare.Info]
+) -> dict[str, list[str]]:
+    """The groups by a label that says in what they differ, with the number of seeds of each."""
+    firsts = {group[0]: configs[group[0]] for group in groups}
+    labels = compare.distinguish(firsts, infos)
+    return {
+        labels[group[0]] + (f" (n = {len(group)})" if len(group) > 1 else ""): group
+        for group in groups
+    }
 
 
 def summary(
@@ -105,7 +211,8 @@ def summary(
         if final.empty:
             continue
         spread = f" ± {final.std():.2f}" if len(final) > 1 else ""
-        row = {"Runs": label, "n": len(final), "Final": f"{final.mean():.2f}{spread} %"}
+        row = {"Curve": label, "Runs": ", ".join(group), "n": len(final)}
+        row["Final"] = f"{final.mean():.2f}{spread} %"
         if not ended:
             last = sorted({epochs[name][-1]["epoch"] for name in shown})
             after = f"epochs {last[0]} to {last[-1]}" if len(last) > 1 else f"epoch {last[0]}"
@@ -114,7 +221,9 @@ def summary(
             row["After"] = f"excluding {len(group) - len(ended)} not finished"
         rows.append(row)
     if rows:
-        st.dataframe(pd.DataFrame(rows).fillna(""), hide_index=True, width="content")
+        st.table(
+            pd.DataFrame(rows).fillna(""), hide_index=True, width="content", border="horizontal"
+        )
     if len(rows) > 1 and all(row["n"] == 1 for row in rows):
         st.caption(
             "One training each: the difference may be chance. Inspect, *Two networks*, tests these "

@@ -4,7 +4,7 @@ import pytest
 
 from engine.config import SETTINGS, RunConfig, with_fields
 from engine.models import ARCHITECTURES
-from engine.runs.compare import differing, seed_groups
+from engine.runs.compare import differing, distinguish, seed_groups
 
 
 def config(**changes) -> RunConfig:
@@ -137,3 +137,38 @@ def test_seeds_are_grouped_in_the_order_given():
     }
     assert seed_groups(runs) == [["b1", "b2"], ["a2", "a1"], ["lone"], ["a2-again"]]
     assert seed_groups({}) == []
+
+
+GROUP = {"model__norm": "group"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "labels"),
+    [
+        ([{}, {"model__activation": "mish"}], ["relu", "mish"]),
+        ([{}, {"optim__lr": 1e-5}], ["learning rate 0.1", "learning rate 1e-5"]),
+        ([{}, {"augment__mixup": True}], ["no mixup", "mixup"]),
+        ([{}, {"pretrained": "runs/a"}], ["from scratch", "from a"]),
+        ([{}, {"seed": 1}], ["r0", "r1"]),  # nothing differs but the seed
+        (
+            [
+                {"model__arch": "vgg11"},
+                {"model__norm": "group"},
+                {"seed": 3, "model__norm": "group"},
+            ],
+            ["vgg11 · batch", "resnet18 · group · seed 0", "resnet18 · group · seed 3"],
+        ),
+        (
+            [{"data__dataset": "/x/pets"}, {"data__dataset": "/y/pets"}],
+            ["pets · seed 0 · r0", "pets · seed 0 · r1"],
+        ),
+    ],
+)
+def test_a_label_says_in_what_a_run_differs_and_no_two_are_alike(changes, labels):
+    configs = {f"r{i}": config(**each) for i, each in enumerate(changes)}
+    assert list(distinguish(configs).values()) == labels
+
+
+def test_runs_that_differ_in_much_are_called_by_their_names():
+    other = config(model__arch="vgg11", epochs=3, batch_size=64, optim__lr=0.3)
+    assert distinguish({"a": config(), "b": other}) == {"a": "a", "b": "b"}

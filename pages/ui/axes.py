@@ -1,0 +1,92 @@
+"""Axes of charts: what a run's curves are drawn against, and how numbers are written. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import altair as alt
+import numpy as np
+
+Record = dict[str, Any]
+
+X_AXES = {  # title of the choice, title of the axis
+    "epoch": ("Epochs", "Epoch"),
+    "step": ("Steps", "Step"),
+    "images": ("Images", "Training images seen"),
+    "seconds": ("Seconds", "Training time (s)"),
+    "macs": ("Multiply-adds", "Multiply-adds of all forward passes"),
+}
+LONG_EPOCHS = 10  # from which a run is drawn by epoch unless the user chooses
+MEASURES = {"accuracy": "Accuracy", "loss": "Loss", "lr": "Learning rate"}
+# Vega expressions for labels: formats alone write 10 as "1e+1" and 100 as "0.1k" on some axes. An
+# empty label is one that a logarithmic axis omits.
+PLAIN = "datum.label ? (abs(datum.value) < 1000 ? format(datum.value, '.4~g') : {big}) : ''"
+NUMBER = PLAIN.format(big="format(datum.value, '.4~s')")
+RATE = (
+    "!datum.label ? '' : !datum.value ? '0' : "
+    "datum.value < 1e-4 ? format(datum.value, '.3~e') : format(datum.value, '.4~g')"
+)
+LABELS = {"lr": RATE, "loss": NUMBER}
+TOOLTIPS = {"accuracy": ".2%", "loss": ".4~g", "lr": ".3~g"}
+
+
+def usual(epochs: int) -> str:
+    """The x axis of a run of so many epochs unless the user chooses: "epoch" or "step"."""
+    return "epoch" if epochs >= LONG_EPOCHS else "step"
+
+
+def locator(records: list[Record], by: str, batch: int, macs: float = 0.0) -> Callable:
+    """A function that gives the position of a record on the x axis `by`, a key of X_AXES.
+
+    records: all of the run. batch: images per step. macs: multiply-adds of an image's forward pass.
+    """
+    if by in ("epoch", "step"):
+        return lambda record: record[by]
+    if by == "seconds":
+        steps, seconds = _clock(records, batch)
+        return lambda record: float(np.interp(record["step"], steps, seconds))
+    each = batch * (macs if by == "macs" else 1)
+    return lambda record: record["step"] * each
+
+
+def _clock(records: list[Record], batch: int) -> tuple[list[int], list[float]]:
+    """Steps, and the training time in seconds at each: known at the end of epochs.
+
+    In the epoch that goes on, the time follows from the speed of its latest step.
+    """
+    steps, seconds = [0], [0.0]
+    for record in records:
+        if record["kind"] == "epoch":
+            steps.append(record["step"])
+            seconds.append(seconds[-1] + record.get("seconds", 0.0))
+    last = records[-1] if records else {}
+    if last.get("images_per_s") and last["step"] > steps[-1]:
+        seconds.append(seconds[-1] + (last["step"] - steps[-1]) * batch / last["images_per_s"])
+        steps.append(last["step"])
+    return steps, seconds
+
+
+def x(by: str) -> alt.X:
+    whole = {"tickMinStep": 1} if by in ("epoch", "step", "images") else {}
+    return alt.X(
+        "x:Q", title=X_AXES[by][1], axis=alt.Axis(labelExpr=NUMBER, labelOverlap=True, **whole)
+    )
+
+
+def y(measure: str, log: bool = False, images: str = "", field: str = "value") -> alt.Y:
+    """images: those that an accuracy or loss was measured on, named in the title."""
+    scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
+    labels = {"labelExpr": LABELS[measure]} if measure in LABELS else {"format": ".4~p"}
+    title = f"{MEASURES[measure]} on {images}" if images else MEASURES[measure]
+    return alt.Y(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(**labels))
+
+
+def tooltips(measure: str, by: str) -> list[alt.Tooltip]:
+    """Position and value of a point."""
+    # Whole positions in full, others with one digit.
+    form = ",.1~f" if by == "seconds" else ".5~s" if by == "macs" else ",~f"
+    return [
+        alt.Tooltip("x:Q", title=X_AXES[by][1], format=form),
+        alt.Tooltip("value:Q", title=MEASURES[measure], format=TOOLTIPS[measure]),
+    ]

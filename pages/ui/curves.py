@@ -1,0 +1,102 @@
+"""The live curves of one run, what they are drawn against, and their download."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import streamlit as st
+
+from engine.errors import ConfigError
+from engine.runs.run import Run, Status
+from pages.ui import axes, charts, history, readings
+from pages.ui.downloads import Chart, chart_downloads
+
+TITLES = {"accuracy": "Accuracy", "loss": "Loss", "lr": "Learning rate"}
+
+
+class Options(NamedTuple):
+    """How a run's curves are drawn."""
+
+    by: str  # a key of axes.X_AXES
+    smoothing: float
+    log: bool  # a logarithmic loss axis
+    on: str  # the validation images
+    batch: int
+    macs: float
+
+
+def options(run: Run, status: Status) -> Options:
+    """Inputs above the curves; outside the fragment, so that a tick cannot reset them."""
+    config = readings.config_of(run)
+    with st.container(key="chart_options", horizontal=True, vertical_alignment="bottom"):
+        by = x_axis("curves_by", axes.usual(status.epochs))
+        smoothing = st.slider(
+            "Smoothing",
+            0.0,
+            0.98,
+            0.0,
+            key="smoothing",
+            width=180,
+            help="Of the curve on training images. The other is drawn as measured.",
+            persist_state="session",
+        )
+        log = st.toggle("Logarithmic loss", key="log_loss", persist_state="session")
+        on, batch = charts.validation(status.val_is_test), config.batch_size if config else 1
+        macs = forward_macs(run) if by == "macs" else 0.0
+        chosen = Options(by, smoothing, log, on, batch, macs)
+        made = {
+            title: functools.partial(chart, run, measure, chosen)
+            for measure, title in TITLES.items()
+        }
+        chart_downloads(f"curves_{run.name}", made, run.name)
+    return chosen
+
+
+def x_axis(key: str, usual: str) -> str:
+    """A choice of the x axis: `usual` until the user chooses another."""
+    form = st.session_state
+    if not form.get(f"{key}_chosen"):
+        form[key] = usual
+    return st.selectbox(
+        "Horizontal axis",
+        list(axes.X_AXES),
+        key=key,
+        format_func=lambda by: axes.X_AXES[by][0],
+        on_change=lambda: form.update({f"{key}_chosen": True}),
+        width=150,
+        persist_state="session",
+    )
+
+
+def forward_macs(run: Run) -> float:
+    """Multiply-adds of one forward pass of one image; 0 if unknown."""
+    config = readings.config_of(run)
+    try:
+        return readings.requirements(config.model, config.batch_size).costs.macs if config else 0.0
+    except ConfigError:
+        return 0.0
+
+
+def chart(run: Run, measure: str, chosen: Options) -> Chart:
+    """(spec, rows) of accuracy, loss or "lr", from the run's records of now."""
+    by, smoothing, log, on, batch, macs = chosen
+    begun = bool(history.epochs(run))
+    by = by if begun or by != "epoch" else "step"
+    if measure == "lr":
+        rows = history.compute(run, charts.rate_rows, by, batch, macs)
+        return charts.line_spec("lr", by, charts.RATE_HEIGHT), rows
+    rows = history.compute(run, charts.run_rows, measure, by, smoothing, on, batch, macs)
+    return charts.curve_spec(measure, by, log and measure == "loss", on=on, best=begun), rows
+
+
+def curves(run: Run, chosen: Options) -> None:
+    """Accuracy beside loss, and the learning rate below them."""
+    left, right = st.columns(2)
+    for column, measure in ((left, "accuracy"), (right, "loss")):
+        with column, st.container(key=f"live_{measure}"):
+            spec, rows = chart(run, measure, chosen)
+            st.vega_lite_chart(rows, spec, alt=f"{measure} of this run on training and {chosen.on}")
+    with st.container(key="live_rate"):
+        spec, rows = chart(run, "lr", chosen)
+        st.vega_lite_chart(rows, spec, alt="learning rate of this run")
