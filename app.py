@@ -33,7 +33,7 @@ CARDS = (  # page, label, icon, text
     ),
     (
         "pages/1_Train.py", "Bring your own pictures", "add_photo_alternate",
-        "Train on a folder or zip of yours: choose *My own images* as the data set.",
+        "Drop a zip, pick files or take photos, and teach a network to tell them apart.",
     ),
 )  # fmt: skip
 FETCHED = ("cifar10", "cifar100")
@@ -92,7 +92,10 @@ def cards() -> None:
             sample()
         for column, (target, label, icon, text) in zip(others, CARDS, strict=True):
             with column, st.container(border=True, height="stretch"):
-                st.page_link(target, label=f"**{label}**", icon=f":material/{icon}:")
+                query = {"images": "own"} if icon == "add_photo_alternate" else None
+                st.page_link(
+                    target, label=f"**{label}**", icon=f":material/{icon}:", query_params=query
+                )
                 st.caption(text)
 
 

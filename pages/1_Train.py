@@ -12,11 +12,11 @@ from engine.errors import ConfigError, DataError, DataPending
 from engine.estimate import Requirements
 from engine.models.summary import check_memory
 from engine.runs.run import Run
-from pages.ui import charts, choices, folders, frame, importing, live, readings, refresh, tables
-from pages.ui.images import contact_sheet
-from pages.ui.text import markdown, printable
+from pages.ui import charts, choices, folders, frame, importing, live, readings, refresh
+from pages.ui.text import markdown
 from pages.ui.train import controls, groups
 from pages.ui.train.address import remember
+from pages.ui.train.found import found
 from pages.ui.train.start import more_ways, skip_link, start_box, told, unready
 from pages.ui.train.watching import close, queue, watched_run
 
@@ -33,6 +33,8 @@ def page() -> None:
     above, inputs = keyed("above_form"), keyed("form")
     with above:
         choices.prepare_form("minute" if on_cpu else "study", address.get("choices"))
+    if address.get("images") == choices.OWN_IMAGES:  # from Home
+        st.session_state["dataset"] = choices.OWN_IMAGES
     if asked := address.get("run"):
         live.watch(asked)
     elif seen := address.get("watched"):
@@ -102,9 +104,7 @@ def form() -> None:
         except (ConfigError, DataError) as error:
             remember(None)
             if choices.lacks_path():
-                st.info(
-                    "Give the path of a folder or zip with class folders to see its classes here."
-                )
+                st.info("Choose or add your own images to see their classes here.")
             else:
                 st.error(f"Cannot start. {told(error)}")
             with start:
@@ -113,7 +113,7 @@ def form() -> None:
         remember(config)
         overview(config, required)
         if own:
-            own_images(own, config.data.fit)
+            found(own, config.data.fit, "own_classes")
         for note in notes:
             st.info(markdown(f"{note[0].upper()}{note[1:]}."))
     with start:
@@ -151,29 +151,6 @@ def overview(config: RunConfig, required: Requirements) -> None:
     train_images, _ = readings.split_sizes(config)
     for warning in advice.warnings(config, train_images, required.bytes, available):
         st.warning(warning[0].upper() + warning[1:])
-
-
-def own_images(own: readings.OwnImages, fit: str) -> None:
-    """Splits and classes of the user's own images, samples, notes and warnings."""
-    train, test = (sum(row[column] for row in own.counts) for column in (1, 2))
-    st.write(f"**{len(own.counts):,} classes**: {train:,} training images, {test:,} test images")
-    st.image(
-        contact_sheet(list(own.samples), columns=readings.SAMPLES, scale=3),
-        width="stretch",
-        alt="some of the training images, as the network will see them",
-    )
-    how = {"crop": "the central square of each", "pad": "padded with black to a square"}[fit]
-    st.caption(f"Training images as the network will see them: 32×32 pixels, {how}.")
-    for line in own.warnings:
-        st.warning(told_line(line))
-    if own.notes:
-        st.caption("  \n".join(told_line(line) for line in own.notes))
-    st.dataframe(tables.class_table(own.counts), hide_index=True, key="own_classes")
-
-
-def told_line(line: str) -> str:
-    """A line of an import as Markdown in which nothing is marked up."""
-    return markdown(printable(line[0].upper() + line[1:]))
 
 
 page()

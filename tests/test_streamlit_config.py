@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit import config as options
 
-from engine.predict import MAX_BYTES
+from engine.data import own
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTINGS = tomllib.loads((REPOSITORY / ".streamlit" / "config.toml").read_text())
@@ -58,8 +58,8 @@ def test_no_protection_is_given_up(path, safe):
     assert flat(SETTINGS).get(path, default) == safe
 
 
-def test_the_server_s_upload_limit_is_that_of_a_picture():
-    assert SETTINGS["server"]["maxUploadSize"] * 2**20 >= MAX_BYTES
+def test_the_server_s_upload_limit_is_that_of_a_set_of_own_images():
+    assert SETTINGS["server"]["maxUploadSize"] * 2**20 == own.MAX_BYTES
 
 
 def test_both_appearances_can_be_chosen_and_set_the_same():

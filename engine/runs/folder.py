@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from engine import files
 from engine.checks import check_name
-from engine.config import RunConfig
+from engine.config import RunConfig, with_fields
 from engine.errors import ConfigError, RunError
 from engine.files import replace, write_atomic
 from engine.runs.run import Run, State, Status, config_json
@@ -96,6 +96,13 @@ def rename(run: Run, name: str) -> Run:
         why = files.reason(error)
         raise RunError(f"run {run.name!r} cannot be renamed: {why}") from error
     return Run(target)
+
+
+def move_data(run: Run, dataset: str) -> None:
+    """Record that a run's own images have moved to another path. Raises RunError."""
+    with run.hold("the app") as writer:
+        config = with_fields(run.config(), {"data.dataset": dataset})
+        writer.save_config(config, run.dataset_info())
 
 
 def delete(run: Run) -> None:

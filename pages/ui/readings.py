@@ -21,7 +21,7 @@ from engine.runs.run import HELD, Run, State, Status
 from engine.training import initial
 from pages.ui import folders
 
-SAMPLES = 8
+SAMPLES = 10
 PATIENCE_S = 10.0  # for which a page waits for the import of one's own images …
 PENDING_S = 0.2  # … and when drawn again while it goes on
 LIVE = (State.QUEUED, *HELD)
@@ -194,11 +194,18 @@ def _own_images(dataset: str, fit: str, version: tuple[int, ...]) -> tuple[OwnIm
         raise
     except DataError as error:
         return None, str(error)
+    found = describe(info)
+    if not data.is_watched(version):
+        found = dataclasses.replace(found, notes=(*found.notes, UNWATCHED))
+    return found, ""
+
+
+def describe(info: ImageData) -> OwnImages:
+    """Description of the user's own images for the page."""
     # Evenly spaced, because images of class folders come class by class.
     last = len(info.train_labels) - 1
     samples = info.train_images[[i * last // (SAMPLES - 1) for i in range(SAMPLES)]].numpy()
-    notes = info.notes if data.is_watched(version) else (*info.notes, UNWATCHED)
-    return OwnImages(info.class_counts(), notes, info.warnings, samples), ""
+    return OwnImages(info.class_counts(), info.notes, info.warnings, samples)
 
 
 def clean_train_accuracy(run: Run, choice: DataConfig) -> float:

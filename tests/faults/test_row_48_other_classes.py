@@ -168,6 +168,7 @@ def test_the_form_says_so_before_the_start(app, root, own, monkeypatch):
     monkeypatch.setattr(folders, "RUN_ROOT", root)
     page: AppTest = app("pages/1_Train.py")
     page.selectbox(key="dataset").set_value("own").run()
+    page.segmented_control(key="own_from").set_value("path").run()
     page.text_input(key="dataset_path").set_value(own(*DIGITS).data.dataset).run()
     page.selectbox(key="arch").set_value("resnet10").run()
     page.number_input(key="width").set_value(0.0625).run()

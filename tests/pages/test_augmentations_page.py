@@ -226,6 +226,7 @@ def own_folder(tmp_path):
 def test_own_folders_of_the_train_page_are_offered_too(app, own_folder):
     at = app("pages/1_Train.py")
     at.selectbox(key="dataset").select("own").run()
+    at.segmented_control(key="own_from").set_value("path").run()
     at.text_input(key="dataset_path").set_value(str(own_folder)).run()
     at.switch_page(PAGE).run()
     assert at.selectbox(key="dataset").value == "own"

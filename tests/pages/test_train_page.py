@@ -371,7 +371,7 @@ def test_own_images_without_a_path_ask_for_one(app):
     at = app(PAGE)
     at.selectbox(key="dataset").set_value("own").run()
     assert not at.error
-    assert "Give the path" in at.info[-1].value
+    assert "add your own images" in at.info[-1].value
 
 
 def test_groups_stay_as_they_were_left_and_tell_what_is_changed_in_them(app):

@@ -27,6 +27,7 @@ def remember(config: RunConfig | None) -> None:
     name, pinned = st.session_state.get("watching"), st.session_state.get("pinned")
     words = {"run": name if name == pinned else "", "watched": name if name != pinned else ""}
     words["open"] = ",".join(groups.opened())
+    words["images"] = ""  # has been followed
     if config:
         words["choices"] = choices.encode(config)
     words = {key: word or "" for key, word in words.items()}

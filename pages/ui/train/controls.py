@@ -16,6 +16,7 @@ from pages.ui import choices
 from pages.ui.choices import AUGMENTATIONS, OWN_IMAGES, fill
 from pages.ui.train import groups
 from pages.ui.train.groups import folded
+from pages.ui.train.own import own_inputs
 from pages.ui.train.strip import augmentation_strip
 
 
@@ -118,13 +119,7 @@ def data_inputs(config: RunConfig | None) -> None:
     titles[OWN_IMAGES] = "My own images"
     st.selectbox("Data set", list(titles), key="dataset", format_func=titles.get, **keep())
     if st.session_state["dataset"] == OWN_IMAGES:
-        st.text_input(
-            "Folder or zip on this computer",
-            key="dataset_path",
-            help="With train/<class>/… and test/<class>/…, or just <class>/…. Splits may have "
-            "other customary names, such as Training or val.",
-            **keep(),
-        )
+        own_inputs()
         control("data.fit")
     else:
         st.caption(f"{data.DATASETS[st.session_state['dataset']].description}.")
