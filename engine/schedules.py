@@ -49,6 +49,12 @@ def learning_rate(
     return rate * min(1.0, (step + 1) / warmup_steps) if warmup_steps else rate
 
 
+def rising_epochs(schedule: ScheduleConfig, epochs: int) -> float:
+    """Epochs until the learning rate has reached its peak."""
+    rise = {"one_cycle": ONE_CYCLE_RISE, "triangular": TRIANGLE_RISE}.get(schedule.kind, 0.0)
+    return max(schedule.warmup, rise * epochs)
+
+
 def _one_cycle(peak: float, step: int, steps: int) -> float:
     top = ONE_CYCLE_RISE * steps
     if step < top:

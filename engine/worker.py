@@ -12,12 +12,12 @@ import types
 from pathlib import Path
 
 from engine import allocator, runs
-from engine.config import SETTINGS, RunConfig, with_fields
+from engine.config import RunConfig
 from engine.device import all_of, resolve
 from engine.errors import Cancelled, ConfigError, RunError
 from engine.models.summary import count_parameters
+from engine.runs import queue
 from engine.runs.run import HELD, RESUMABLE, Run, State
-from engine.settings import get_field
 from engine.training import initial, session
 from engine.training.prepare import prepare
 from engine.turns import Session, Suspended, Turn
@@ -108,23 +108,11 @@ class Worker:
             try:
                 run = runs.create(Path(root), name, config, study=study, race=race)
             except RunError:
-                if self._is_same(Run(Path(root) / name), config):
+                if queue.is_live_with(Run(Path(root) / name), config):
                     return Run(Path(root) / name)
                 raise
             self._enqueue(run)
         return run
-
-    def _is_same(self, run: Run, config: RunConfig) -> bool:
-        """Whether `run` has this config and is still queued or running."""
-        try:
-            if run.status().state not in (State.QUEUED, State.RUNNING):
-                return False
-            known = run.config()
-        except (RunError, ConfigError):
-            return False
-        # What a form leaves to the data and to the initial weights, a started run knows.
-        left = [path for path, setting in SETTINGS.items() if setting.flag is None]
-        return with_fields(known, {path: get_field(config, path) for path in left}) == config
 
     def resume(self, run: Run, *, first: bool = True) -> None:
         """Queue a paused, stopped, failed or interrupted run, ahead of all others or behind them.
@@ -157,6 +145,19 @@ class Worker:
         with self._changed:
             self._queue = [path for path in self._queue if path != run.path]
 
+    def move(self, run: Run, places: int) -> None:
+        """Move a queued run by so many places: to the front (negative) or to the back.
+
+        Not a run that has started meanwhile. The order is kept for a later process as well.
+        """
+        with self._changed:
+            if run.path not in self._queue:
+                return
+            index = self._queue.index(run.path)
+            self._queue.insert(max(0, index + places), self._queue.pop(index))
+            order = list(self._queue)
+        queue.store_order(order)
+
     def _request(self, run: Run, command: str) -> None:
         state = run.status().state
         if state not in HELD:
@@ -171,16 +172,10 @@ class Worker:
 
     def continue_queue(self, root: Path, study: str = "") -> list[Run]:
         """Queue the runs under `root`, or of a study, that an earlier process left queued."""
-        left = []
-        for run in runs.list_runs(Path(root)):
-            if run.path in [current.path for current in list(self._current.values())]:
-                continue  # about to start
-            with contextlib.suppress(RunError):
-                status = run.status()
-                if status.state is State.QUEUED and study in ("", status.study):
-                    left.append((status.queued, run))
-        added = [run for _, run in sorted(left, key=lambda pair: pair[0]) if self._enqueue(run)]
-        return added
+        left = queue.queued(Path(root), study)
+        with self._changed:  # after the list was read, as runs start meanwhile
+            started = [run.path for run in self._current.values()]
+        return [run for run in left if run.path not in started and self._enqueue(run)]
 
     def close(self, wait: float = EXIT_WAIT_S) -> bool:
         """Interrupt running runs, with a checkpoint, and end the threads.

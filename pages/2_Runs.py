@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import frame, readings, refresh
+from pages.ui import frame, readings, refresh, undo
 from pages.ui.runs.comparison import comparison
 from pages.ui.runs.details import details
 from pages.ui.runs.table import table
@@ -14,12 +14,15 @@ def page() -> None:
     frame.start_page("Runs")
     pairs = readings.statuses()
     refresh.rerun_on_change(refresh.states_and_epochs, pairs)
+    undo.offer()
     if not pairs:
+        undo.bin_contents()
         st.info("No runs yet. Train a first network: it takes about a minute.")
         st.page_link("pages/1_Train.py", label="Train a network")
         return
     with st.container(key="table"):
         chosen = table(pairs)
+        undo.bin_contents()
     with st.container(key="comparison"):
         if chosen:
             comparison([run for run, _ in pairs if run.name in chosen])

@@ -11,18 +11,19 @@ CHANCE_MARGIN = 1.25  # times the accuracy of guessing; below it a network is at
 OVERFIT_EPOCHS = 3  # of rising validation loss and falling training loss
 
 
-def diagnose(status: Status, epochs: list[dict[str, Any]], num_classes: int) -> list[str]:
+def diagnose(
+    status: Status, epochs: list[dict[str, Any]], num_classes: int, warmup: float = 0.0
+) -> list[str]:
     """Sentences that name a problem and what to try; empty if there is none.
 
-    epochs: the run's epoch records, in order.
+    epochs: the run's epoch records, in order. warmup: epochs in which the learning rate rises.
     """
     found = []
-    if status.state is State.FAILED:
-        found.append(status.message or "This run failed; see its log.")
     if status.state is State.DAMAGED and status.message:
         found.append(status.message)
     found += [f"{note[0].upper()}{note[1:].rstrip('.')}." for note in status.notes if note]
-    if epochs and max(e["val_acc"] for e in epochs) < CHANCE_MARGIN / num_classes:
+    learned = [e for e in epochs if e["epoch"] > warmup]  # a network learns little while it rises
+    if learned and max(e["val_acc"] for e in epochs) < CHANCE_MARGIN / num_classes:
         found.append(
             f"Still at chance ({100 / num_classes:.0f} %) after {len(epochs)} "
             f"{'epoch' if len(epochs) == 1 else 'epochs'}. Try a lower learning rate, a warm-up, "

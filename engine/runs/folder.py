@@ -105,8 +105,8 @@ def move_data(run: Run, dataset: str) -> None:
         writer.save_config(config, run.dataset_info())
 
 
-def delete(run: Run) -> None:
-    """Delete a run and its folder. Raises RunError while it is training, or if that fails."""
+def check_unused(run: Run) -> None:
+    """Raise RunError while a process writes to the run."""
     try:
         with run.hold("the app"):
             pass
@@ -115,6 +115,11 @@ def delete(run: Run) -> None:
         lockless = isinstance(error.__cause__, OSError) and not (run.path / "run.lock").exists()
         if not lockless:
             raise
+
+
+def delete(run: Run) -> None:
+    """Delete a run and its folder. Raises RunError while it is training, or if that fails."""
+    check_unused(run)
     trash = run.path.with_name(f".{run.name}.{os.getpid()}.trash")
     try:
         replace(run.path, trash)  # atomic; the removal itself may take long

@@ -234,7 +234,7 @@ class RunWriter:
         if state not in allowed:
             raise RunError(f"run {self.run.name!r} is {state} and cannot be started")
         self.discard_request()
-        self.update(state=State.RUNNING, phase="starting", message="", notes=[])
+        self.update(state=State.RUNNING, phase="starting", message="", lasting=False, notes=[])
 
     def discard_request(self) -> None:
         with self.run.writing("control.json") as path:

@@ -37,6 +37,7 @@ class Status:
     state: State = State.QUEUED
     phase: str = ""  # shown to the user: "training", "reading shapes" …
     message: str = ""  # reason of a failure, one line
+    lasting: bool = False  # of a failure: the same settings would fail again
     notes: list[str] = dataclasses.field(default_factory=list)  # remarks of the latest session
     created: float = 0.0
     queued: float = 0.0  # time of the last submission; orders the queue

@@ -12,7 +12,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from engine import allocator, contention
-from engine.errors import RunError, TrainingFailed
+from engine.errors import ConfigError, RunError, TrainingFailed
 from engine.files import reason
 from engine.runs import history
 from engine.runs.checkpoint import CheckpointStore
@@ -30,6 +30,8 @@ ENDINGS = {
     "interrupt": State.INTERRUPTED,
     "requeue": State.QUEUED,
 }
+# Errors of the settings, which a resume would repeat: the training is deterministic.
+LASTING = (ConfigError, TrainingFailed)
 # Substrings that identify an out-of-memory RuntimeError: MPS, CPU allocators, C++.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 # Substrings that identify the RuntimeError of gloo or NCCL after another process died.
@@ -103,7 +105,13 @@ def fail(writer: RunWriter, error: BaseException) -> None:
     with contextlib.suppress(RunError):  # a full disk may be the reason
         writer.log("".join(traceback.format_exception(error)))
     with contextlib.suppress(RunError):
-        writer.update(state=State.FAILED, phase="", eta_seconds=None, message=explain(error))
+        writer.update(
+            state=State.FAILED,
+            phase="",
+            eta_seconds=None,
+            message=explain(error),
+            lasting=isinstance(error, LASTING),
+        )
 
 
 def explain(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from engine import data
+from engine import data, schedules
 from engine.config import RunConfig
 from engine.data.progress import format_duration
 from engine.errors import ConfigError, RunError
@@ -20,7 +20,7 @@ from engine.runs.metrics import Records
 from engine.runs.run import HELD, RESUMABLE, Run, State, Status
 from engine.runs.validation import seen_clause
 from engine.settings import number_text
-from pages.ui import charts, curves, folders, history, process, readings, refresh
+from pages.ui import charts, curves, folders, history, process, readings, refresh, undo
 from pages.ui.extension import extend_form
 from pages.ui.text import markdown, percent, plain, time_left
 
@@ -47,7 +47,11 @@ def panel(run: Run, close: Callable[[], None] | None = None) -> None:
     if status is None:
         st.info("This run was deleted.")
         return
+    if close:
+        replaced(run)
     buttons(run, status, close)
+    if status.state is State.FAILED:
+        failure(status)
     for sentence in run.problems():
         st.warning(markdown(sentence))
     chosen = curves.options(run, status)
@@ -55,6 +59,30 @@ def panel(run: Run, close: Callable[[], None] | None = None) -> None:
     with st.container(key="live"):
         refresh.repeat(live, seen[1])(str(run.path), seen, chosen)
     clean_accuracy(run)
+
+
+def replaced(run: Run) -> None:
+    """Say which run was shown before this one, which came next in the queue."""
+    before, after = st.session_state.get("replaced", (None, None))
+    status = readings.status_of(Run(run.path.with_name(before))) if after == run.name else None
+    if status is None:
+        return
+    with st.container(key="replaced", horizontal=True, vertical_alignment="center"):
+        reached = f" at {percent(status.final_acc)}" if status.final_acc is not None else ""
+        st.caption(f"{before} has ended ({status.state.value}{reached}). {run.name} came next.")
+        st.button(f"Show {before}", key="show_before", on_click=watch, args=(before,))
+
+
+def failure(status: Status) -> None:
+    """Why the run failed, and whether a resume can help."""
+    reason = (status.message or "See the run's log").rstrip(".")
+    after = f"in epoch {status.epoch}" if status.step else "before the first step"
+    advice = (
+        "A resume would fail again: change the settings and start a new run."
+        if status.lasting
+        else "Resume goes on from the last checkpoint once the cause is removed."
+    )
+    st.error(markdown(f"Failed {after}. {reason[0].upper()}{reason[1:]}. {advice}"))
 
 
 def tick_of(status: Status) -> float | None:
@@ -92,7 +120,9 @@ def live(path: str, seen: tuple[State, float | None], chosen: curves.Options) ->
     progress(run, status)
     figures(status, steps, epochs)
     info = readings.dataset_info(run)
-    for sentence in diagnose(status, epochs, len(info["classes"]) if info else 10):
+    config = readings.config_of(run)
+    rising = schedules.rising_epochs(config.schedule, config.epochs) if config else 0.0
+    for sentence in diagnose(status, epochs, len(info["classes"]) if info else 10, rising):
         st.warning(markdown(sentence))
     with st.container(key="curves"):  # keeps its place when a warning appears above
         if steps or epochs:
@@ -195,6 +225,7 @@ def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
     running, damaged = status.state in HELD, status.state is State.DAMAGED
     usable = readings.config_of(run) is not None
     resumable = status.state in RESUMABLE or (damaged and usable)
+    resumable = resumable and not status.lasting
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.subheader(run.name, anchor=False)
         st.badge(status.state.value, color=COLORS.get(status.state, "orange"))
@@ -254,6 +285,8 @@ def ask(run: Run, what: str) -> None:
     try:
         if what == "extend":
             start_extension(run, st.session_state["extend_epochs"])
+        elif what == "cancel":
+            undo.cancel([run])
         else:
             getattr(worker, what)(run)
     except (ConfigError, RunError) as error:
@@ -269,6 +302,7 @@ def start_extension(run: Run, epochs: int) -> None:
     name = suggest_name(folders.RUN_ROOT, config, base=f"{run.name[:60]}-more")
     process.worker().submit(config, name, folders.RUN_ROOT)
     st.session_state["started"] = name, config
+    st.toast(f"{name} trains {run.name} further, for {epochs} epoch{'s' * (epochs > 1)}.")
     watch(name, pin=False)
 
 

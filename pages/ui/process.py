@@ -10,6 +10,7 @@ from engine import data, estimate, runs
 from engine.config import RunConfig
 from engine.device import Compute, resolve
 from engine.errors import RunError
+from engine.runs import trash
 from engine.worker import Worker, get_worker
 from pages.ui import folders, readings
 
@@ -25,6 +26,7 @@ def prepare() -> None:
     """One-time tasks at the start of the app. Run in a thread, since they may take seconds."""
     with contextlib.suppress(RunError):
         runs.sweep(folders.RUN_ROOT)
+        trash.purge(folders.RUN_ROOT)
     prepare_shapes()
 
 

@@ -9,6 +9,7 @@ from engine import data, runs
 from engine import worker as module
 from engine.config import with_fields
 from engine.errors import Cancelled, ConfigError, RunError
+from engine.runs.queue import queued
 from engine.runs.run import Run, State
 from engine.training import session
 from engine.worker import Worker
@@ -139,6 +140,20 @@ def test_a_cancelled_run_is_never_trained(worker, busy, submit, ends, order):
     busy.released.set()
     assert ends(later) is State.FINISHED
     assert "cancelled" not in order
+
+
+def test_a_waiting_run_is_moved_and_the_order_outlives_the_process(
+    worker, busy, submit, ends, order, tmp_path
+):
+    made = [submit(name) for name in "abc"]
+    worker.move(made[2], -1)
+    worker.move(made[0], 9)
+    worker.move(busy.run, 1)  # it has started: left alone
+    assert [run.name for run in worker.waiting()] == ["c", "b", "a"]
+    assert [run.name for run in queued(tmp_path)] == ["c", "b", "a"]
+    busy.released.set()
+    assert [ends(run) for run in made] == [State.FINISHED] * 3
+    assert order[-3:] == ["c", "b", "a"]
 
 
 def test_commands_that_come_too_early_or_too_late_are_refused(

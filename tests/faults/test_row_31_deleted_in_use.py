@@ -68,7 +68,7 @@ def test_row_31_a_run_that_waits_is_deleted_and_not_trained(in_training, worker,
     assert {run.name for run in runs.list_runs(busy.path.parent)} == {"busy", "after"}
 
 
-@pytest.mark.parametrize("what", ["delete_for_good", "rename"])
+@pytest.mark.parametrize("what", ["delete", "rename"])
 def test_row_31_a_page_that_shows_an_old_state_is_refused(app, finished, short_wait, what):
     run = finished("stale")
     at = app("pages/2_Runs.py", run="stale")

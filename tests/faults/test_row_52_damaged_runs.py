@@ -316,7 +316,7 @@ def test_row_52_a_run_is_deleted_from_a_full_disk(app, finished, monkeypatch):
     with monkeypatch.context() as full:
         full.setattr("engine.files.write_atomic", refuse)
         full.setattr("filelock.FileLock.acquire", refuse)
-        at.button(key="delete_for_good").click().run()
+        at.button(key="delete").click().run()
     assert not at.exception and not at.error
     assert not run.path.exists()
 
@@ -328,8 +328,8 @@ def test_row_52_a_run_that_cannot_be_deleted_stays_and_says_why(app, finished, m
     def refuse(*args, **options):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("engine.runs.folder.replace", refuse)
-    at.button(key="delete_for_good").click().run()
+    monkeypatch.setattr("engine.runs.trash.replace", refuse)
+    at.button(key="delete").click().run()
     assert not at.exception and run.path.exists()
     assert "cannot be deleted\\: Read-only file system; check" in at.error[0].value
 

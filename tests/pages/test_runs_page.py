@@ -11,6 +11,7 @@ import streamlit as st
 from engine import runs
 from engine.errors import RunError
 from engine.models import build_model
+from engine.runs import trash
 from engine.runs.checkpoint import CheckpointStore, describe_model
 from engine.runs.run import Run, State
 from pages.ui import axes, curves, folders, rendering, tables
@@ -80,20 +81,32 @@ def test_a_run_is_renamed_and_a_taken_name_refused(app, finished):
     at.text_input(key="new_name_old").set_value("taken").run()
     at.button(key="rename").click().run()
     assert "exists" in at.error[0].value
+    at.text_input(key="new_name_old").set_value(" ").run()
+    at.button(key="rename").click().run()
+    assert at.error[0].value == "Enter a name for the run"
     at.text_input(key="new_name_old").set_value("new").run()
     at.button(key="rename").click().run()
     assert not at.exception
     assert {run.name for run in runs.list_runs(folders.RUN_ROOT)} == {"new", "taken"}
+    assert at.toast[0].value == "old is now called new."
 
 
-def test_delete_asks_first(app, finished):
-    finished("gone")
+def test_a_deleted_run_is_restored_at_once_or_later(app, finished):
+    finished("gone", acc=(0.2, 0.4))
     at = app(PAGE, run="gone")
-    assert "cannot be restored" in "\n".join(text.value for text in at.markdown)
-    assert (folders.RUN_ROOT / "gone").exists()
-    at.button(key="delete_for_good").click().run()
-    assert not (folders.RUN_ROOT / "gone").exists()
-    assert not at.exception
+    assert "can be restored for 24 h" in "\n".join(text.value for text in at.markdown)
+    at.button(key="delete").click().run()
+    assert not (folders.RUN_ROOT / "gone").exists() and not at.exception
+    assert any("gone was deleted" in toast.value for toast in at.toast)
+    at.button(key="undo_last").click().run()
+    assert Run(folders.RUN_ROOT / "gone").status().final_acc == 0.4
+    at.selectbox(key="run").set_value("gone").run()
+    at.button(key="delete").click().run()
+    later = app(PAGE)  # another session
+    (entry,) = trash.discarded(folders.RUN_ROOT)
+    later.multiselect(key="bin_chosen").set_value([entry.path.name]).run()
+    later.button(key="bin_restore").click().run()
+    assert (folders.RUN_ROOT / "gone").exists() and not later.exception
 
 
 def test_a_note_is_kept(app, finished):
@@ -130,7 +143,7 @@ def test_a_link_to_a_damaged_run_says_what_can_be_done(app, finished):
     assert not at.exception
     assert "resume the run" in warnings(at) and "or delete it" in warnings(at)
     assert "Resume" in [button.label for button in at.button]
-    at.button(key="delete_for_good").click().run()
+    at.button(key="delete").click().run()
     assert not at.exception and not run.path.exists()
 
 

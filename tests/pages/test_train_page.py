@@ -35,6 +35,10 @@ def preset(at):
     return control
 
 
+def captions(at) -> str:
+    return "\n".join(caption.value for caption in at.caption)
+
+
 def state_of(name: str) -> State:
     return Run(folders.RUN_ROOT / name).status().state
 
@@ -143,21 +147,46 @@ def test_a_long_run_shows_its_total_and_asks(app, monkeypatch):
     process.worker().stop(runs.list_runs(folders.RUN_ROOT)[0])
 
 
-def test_runs_queue_up_and_a_waiting_one_can_be_cancelled(app, wait_for):
+def test_runs_queue_up_and_are_reordered_cancelled_and_put_back(app, wait_for):
     at = fill_tiny(app(PAGE))
     at.number_input(key="epochs").set_value(2000).run()
     at.text_input(key="run_name").set_value("one").run()
     at.button(key="start").click().run()
     wait_for(lambda: state_of("one") is State.RUNNING)
     at.run()
-    at.text_input(key="run_name").set_value("two").run()
-    at.button(key="queue").click().run()
+    for seed, name in enumerate(("two", "three"), start=1):
+        at.number_input(key="seed").set_value(seed).run()
+        at.text_input(key="run_name").set_value(name).run()
+        at.button(key="queue").click().run()
     at.run()
-    at.button(key="cancel_two").click().run()
-    assert state_of("two") is State.STOPPED
+    waiting = lambda: [run.name for run in process.worker().waiting()]  # noqa: E731
+    at.button(key="earlier_three").click().run()
+    assert waiting() == ["three", "two"]
+    at.button(key="cancel_three").click().run()
+    assert waiting() == ["two"] and readings.find_run("three") is None
+    at.button(key="undo_last").click().run()
+    assert waiting() == ["two", "three"] and state_of("three") is State.QUEUED
+    at.button(key="clear_queue").click().run()
+    assert waiting() == [] and readings.find_run("two") is None
+    at.button(key="undo_last").click().run()
+    assert waiting() == ["two", "three"]
     at.button(key="stop").click().run()
-    wait_for(lambda: state_of("one") is State.STOPPED)
+    wait_for(lambda: state_of("two") is State.RUNNING)
+    at.run()
+    assert "one has ended (stopped" in captions(at) and "two came next" in captions(at)
+    at.button(key="show_before").click().run()
+    assert at.session_state["watching"] == "one"
     assert not at.exception
+
+
+def test_a_failed_run_says_why_and_is_resumed_only_where_that_can_help(app, finished):
+    run = finished("bad")
+    for lasting in (True, False):
+        with run.hold("a test") as writer:
+            writer.update(state=State.FAILED, step=9, epoch=3, message="diverged", lasting=lasting)
+        at = app(PAGE, run="bad")
+        assert "Failed in epoch 3. Diverged." in at.error[0].value
+        assert ("resume" not in [button.key for button in at.button]) is lasting
 
 
 def test_a_queue_left_by_an_earlier_server_goes_on_when_asked(app, runs_root, tiny, wait_for):

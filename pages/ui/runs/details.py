@@ -7,8 +7,9 @@ import streamlit as st
 from engine import runs
 from engine.data.progress import format_duration
 from engine.errors import ConfigError, RunError
-from engine.runs.run import HELD, Run, State, Status
-from pages.ui import choices, live, process, readings
+from engine.runs import trash
+from engine.runs.run import HELD, Run, Status
+from pages.ui import choices, live, readings, undo
 from pages.ui.runs.exporting import exporting
 from pages.ui.text import command, markdown, percent
 
@@ -67,10 +68,10 @@ def actions(run: Run, status: Status) -> None:
         with st.popover("Delete", key=f"delete_run_{run.name}"):  # closed for the next run
             st.write(
                 f"**{run.name}**: {percent(status.final_acc)} after "
-                f"{format_duration(status.seconds)} of training. Deleted weights and records "
-                "cannot be restored."
+                f"{format_duration(status.seconds)} of training. It can be restored for "
+                f"{format_duration(trash.KEEP_S)}."
             )
-            st.button("Delete permanently", key="delete_for_good", on_click=delete, args=(run,))
+            st.button("Delete", key="delete", on_click=delete, args=(run,))
     if problem := st.session_state.pop("run_problem", None):
         st.error(markdown(problem))
 
@@ -113,22 +114,24 @@ def set_note(run: Run, key: str) -> None:
 
 def rename(run: Run, key: str) -> None:
     """Give the run the name that was typed; a refusal becomes a message."""
+    name = st.session_state[key].strip()
+    if not name:
+        st.session_state["run_problem"] = "Enter a name for the run"
+        return
+    if name == run.name:
+        return
     try:
-        renamed = runs.rename(run, st.session_state[key].strip())
+        renamed = runs.rename(run, name)
     except (ConfigError, RunError) as error:
         st.session_state["run_problem"] = str(error)
     else:
         st.session_state["run"] = renamed.name
+        st.toast(f"{run.name} is now called {renamed.name}.")
 
 
 def delete(run: Run) -> None:
-    """Delete the run, after taking it out of the queue; a refusal becomes a message."""
-    try:
-        status = readings.status_of(run)
-        if status and status.state is State.QUEUED:
-            process.worker().cancel(run)
-        runs.delete(run)
-    except RunError as error:
-        st.session_state["run_problem"] = str(error)
+    """Delete the run, which can be undone; a refusal becomes a message."""
+    if refused := undo.delete([run]):
+        st.session_state["run_problem"] = refused[0]
     else:
         st.session_state["run"] = None

@@ -1,15 +1,17 @@
 """The run that the Train page shows, and the queue.
 
 Session state: "watching" holds the run's name (see live.watch), "closed" the names of those that
-were closed on this page.
+were closed on this page, "replaced" (the run shown before, the one that took its place).
 """
 
 from __future__ import annotations
 
 import streamlit as st
 
+from engine.errors import RunError
 from engine.runs.run import Run, State, Status
-from pages.ui import folders, live, process, readings
+from pages.ui import folders, live, process, readings, undo
+from pages.ui.text import markdown
 
 UNFINISHED = (State.PAUSED, State.INTERRUPTED)
 
@@ -25,10 +27,13 @@ def watched_run(statuses: list[tuple[Run, Status]]) -> Run | None:
     if status and (form.get("pinned") == chosen.name or status.state in readings.LIVE):
         return chosen
     for wanted in (State.RUNNING, State.WAITING, State.QUEUED):
-        for run, status in statuses:
-            if status.state is wanted:
-                form["watching"] = run.name
-                return run
+        live_ones = [(status.queued, run) for run, status in statuses if status.state is wanted]
+        if live_ones:
+            _, run = min(live_ones, key=lambda pair: pair[0])  # the next in the queue
+            if chosen:
+                form["replaced"] = chosen.name, run.name
+            form["watching"] = run.name
+            return run
     if chosen is None and statuses:
         newest, status = statuses[0]
         if status.state in UNFINISHED and newest.name not in form.get("closed", ()):
@@ -46,6 +51,9 @@ def close() -> None:
 
 def queue(statuses: list[tuple[Run, Status]]) -> None:
     """Runs that wait for their turn, and those that an earlier server left waiting."""
+    undo.offer()
+    if problem := st.session_state.pop("queue_problem", None):
+        st.error(markdown(problem))
     waiting = [run for run, status in statuses if status.state is State.QUEUED]
     mine = [run.path for run in process.worker().waiting()]
     current = process.worker().current
@@ -65,16 +73,42 @@ def queue(statuses: list[tuple[Run, Status]]) -> None:
         f"Queue: {len(waiting)} waiting" if waiting else "Queue", expanded=True, key="waiting"
     ):
         for run, status in others:
-            with st.container(horizontal=True, vertical_alignment="center"):
-                st.badge(status.state.value, color=live.COLORS.get(status.state, "orange"))
+            queued_row(run, status, turns.get(run.path), len(mine))
+        if len(waiting) > 1:
+            in_order = [run for run, status in others if status.state is State.QUEUED]
+            st.button("Clear the queue", key="clear_queue", on_click=cancel, args=(in_order,))
+
+
+def queued_row(run: Run, status: Status, turn: int | None, count: int) -> None:
+    """A run of the queue, and its buttons. turn: its place among `count`; None if it has none."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.badge(status.state.value, color=live.COLORS.get(status.state, "orange"))
+        st.button(
+            run.name,
+            key=f"watch_{run.name}",
+            type="tertiary",
+            on_click=live.watch,
+            args=(run.name,),
+        )
+        if status.state is not State.QUEUED:
+            return
+        if turn is not None and count > 1:
+            for word, places, last in (("Earlier", -1, 0), ("Later", 1, count - 1)):
                 st.button(
-                    run.name,
-                    key=f"watch_{run.name}",
+                    word,
+                    key=f"{word.lower()}_{run.name}",
+                    icon=f":material/arrow_{'up' if places < 0 else 'down'}ward:",
                     type="tertiary",
-                    on_click=live.watch,
-                    args=(run.name,),
+                    disabled=turn == last,
+                    on_click=process.worker().move,
+                    args=(run, places),
                 )
-                if status.state is State.QUEUED:
-                    st.button(
-                        "Cancel", key=f"cancel_{run.name}", on_click=live.ask, args=(run, "cancel")
-                    )
+        st.button("Cancel", key=f"cancel_{run.name}", on_click=cancel, args=([run],))
+
+
+def cancel(runs: list[Run]) -> None:
+    """Take runs out of the queue; a refusal becomes a message."""
+    try:
+        undo.cancel(runs)
+    except RunError as error:
+        st.session_state["queue_problem"] = str(error)

@@ -1,0 +1,120 @@
+"""Deletion of runs, and of runs from the queue, that can be undone."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from engine.data.progress import format_duration
+from engine.errors import ConfigError, RunError
+from engine.runs import trash
+from engine.runs.run import Run, State
+from pages.ui import folders, process, readings
+from pages.ui.text import markdown
+
+# Session state "undo": (what was done, entries of the trash, whether they were in the queue).
+
+
+def cancel(runs: list[Run]) -> None:
+    """Take runs out of the queue; those that have not been trained at all are deleted.
+
+    A run that starts meanwhile is left alone. Raises RunError for a single run.
+    """
+    gone = []
+    for run in runs:
+        try:
+            process.worker().cancel(run)
+            if not run.status().step:
+                gone.append(trash.discard(run))
+        except RunError:
+            if len(runs) == 1:
+                raise
+    _remember("taken out of the queue", gone, queued=True)
+    if len(gone) < len(runs):
+        st.toast("A run that was trained in part stays: it can be resumed.")
+
+
+def delete(runs: list[Run]) -> list[str]:
+    """Delete runs, after taking them out of the queue; returns why some were not."""
+    gone, refused = [], []
+    for run in runs:
+        try:
+            status = readings.status_of(run)
+            if status and status.state is State.QUEUED:
+                process.worker().cancel(run)
+            gone.append(trash.discard(run))
+        except RunError as error:
+            refused.append(str(error))
+    _remember("deleted", gone, queued=False)
+    return refused
+
+
+def _remember(done: str, entries: list[trash.Discarded | None], queued: bool) -> None:
+    kept = [entry for entry in entries if entry]
+    if kept:
+        st.session_state["undo"] = done, kept, queued
+        st.toast(f"{_names(kept)} {'was' if len(kept) == 1 else 'were'} {done}.")
+
+
+def _names(entries: list[trash.Discarded]) -> str:
+    if len(entries) > 3:
+        return f"{len(entries)} runs"
+    return ", ".join(entry.name for entry in entries)
+
+
+def offer() -> None:
+    """What was done last in this session, with a button to undo it."""
+    with st.container(key="undo", horizontal=True, vertical_alignment="center"):
+        if problem := st.session_state.pop("undo_problem", None):
+            st.error(markdown(problem))
+        if "undo" not in st.session_state:
+            return
+        done, entries, _ = st.session_state["undo"]
+        st.caption(f"{_names(entries)} {'was' if len(entries) == 1 else 'were'} {done}.")
+        st.button("Undo", key="undo_last", icon=":material/undo:", on_click=undo)
+
+
+def undo() -> None:
+    """Restore what was deleted last, and its place in the queue."""
+    _, entries, queued = st.session_state.pop("undo")
+    restore(entries)
+    for entry in entries if queued else ():
+        if run := readings.find_run(entry.name):
+            try:
+                process.worker().resume(run, first=False)
+            except (ConfigError, RunError) as error:
+                st.session_state["undo_problem"] = str(error)
+
+
+def restore(entries: list[trash.Discarded]) -> None:
+    """Move runs back from the trash; a refusal becomes a message."""
+    for entry in entries:
+        try:
+            trash.restore(entry)
+        except (ConfigError, RunError) as error:
+            st.session_state["undo_problem"] = str(error)
+    st.toast(f"Restored: {_names(entries)}.")
+
+
+def bin_contents() -> None:
+    """The deleted runs that can still be restored; nothing without any."""
+    entries = trash.discarded(folders.RUN_ROOT)
+    if not entries:
+        return
+    with st.popover(f"Deleted runs ({len(entries)})", key="bin", icon=":material/delete:"):
+        st.caption(f"Kept for {format_duration(trash.KEEP_S)}, then removed for good.")
+        known = {entry.path.name: entry for entry in entries}
+        names = st.multiselect(
+            "Runs", list(known), key="bin_chosen", format_func=lambda key: known[key].name
+        )
+        chosen = [known[name] for name in names]
+        with st.container(horizontal=True):
+            st.button(
+                "Restore", key="bin_restore", on_click=restore, args=(chosen,), disabled=not chosen
+            )
+            st.button("Remove all for good", key="bin_empty", on_click=empty)
+
+
+def empty() -> None:
+    trash.purge(folders.RUN_ROOT, older_s=0.0)
+    st.session_state.pop("undo", None)
+    st.toast("Deleted runs were removed for good.")
