@@ -12,14 +12,13 @@ from typing import Any
 
 from engine import settings
 from engine.errors import ConfigError
+from engine.inputs import AugmentConfig, DataConfig
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
-from engine.recipe import MAX_EPOCHS, AugmentConfig, OptimConfig, ScheduleConfig, usual_lr
+from engine.recipe import MAX_EPOCHS, OptimConfig, ScheduleConfig, usual_lr
 from engine.settings import Role, Setting, setting
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-FITS = {"crop": "Crop the center", "pad": "Pad with black"}  # title of each choice
 MAX_JSON_BYTES = 1_000_000  # a real config is 2 KB; anything near this is not one
-MAX_IMAGES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ class ModelConfig:
         "--width",
         "Width",
         "multiplier on every channel count",
+        usual="1; 0.25 to 0.5 for a quick try",
         low=0,
         high=64,
         above=True,
@@ -83,76 +83,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """The data set that the network is trained and evaluated on."""
-
-    dataset: str = setting(
-        "cifar10",
-        "--dataset",
-        "Data set",
-        "cifar10, cifar100, shapes, or the path of a folder or zip with class folders",
-        role=Role.VALIDATION,
-    )
-    root: str = setting(
-        "data",
-        "--data-root",
-        "Data folder",
-        "folder for archives, downloads and decoded images",
-        role=Role.PLACE,
-        movable=True,
-    )
-    url: str | None = setting(
-        None,
-        "--data-url",
-        "Mirror (on Home)",
-        "mirror of the archive, accepted only if its MD5 matches",
-        none="the official server",
-        role=Role.PLACE,
-        movable=True,
-    )
-    fit: str = setting(
-        "crop",
-        "--fit",
-        "If not square",
-        "how images that are not square are fitted before they are resized to 32×32: crop keeps "
-        "the central square, pad keeps the whole image and pads it with black",
-        choices=FITS,
-        titles=FITS,
-    )
-    holdout: int = setting(
-        0,
-        "--holdout",
-        "Held-out training images",
-        "training images kept for validation; 0: validate on the test set, as the study did; the "
-        "best epoch is then selected on test data, and every figure says so",
-        unit="images",
-        low=0,
-        high=MAX_IMAGES,
-        step=500,
-        role=Role.VALIDATION,
-    )
-    limit: int | None = setting(
-        *(None, "--limit", "Limit on training images"),
-        "train on a random subset of this many images, drawn with the seed",
-        unit="images",
-        none="all",
-        low=1,
-        high=MAX_IMAGES,
-        step=1000,
-    )
-    stratified: bool = setting(
-        *(False, None, "Stratified"),
-        "held-out and limited images are sampled class by class; runs of older versions: from all",
-        role=Role.VALIDATION,
-    )
-
-    def __post_init__(self):
-        settings.check(self, "data.")
-        if self.url is not None and not self.url.startswith(("http://", "https://")):
-            raise ConfigError("data.url", "give an address that starts with http:// or https://")
-
-
-@dataclass(frozen=True)
 class RunConfig:
     """All settings that determine the outcome of a run. The defaults are the study's recipe."""
 
@@ -166,6 +96,7 @@ class RunConfig:
         "--epochs",
         "Epochs",
         "passes over the training images",
+        usual="10 to 20 for a quick run, 100 to 300 for a full one",
         aliases=("-e",),
         low=1,
         high=MAX_EPOCHS,
@@ -176,6 +107,7 @@ class RunConfig:
         "--batch-size",
         "Batch size",
         "images per optimizer step",
+        usual="64 to 512",
         aliases=("-b",),
         unit="images",
         low=1,
@@ -186,7 +118,8 @@ class RunConfig:
         0,
         "--seed",
         "Seed",
-        "seed of initialization, data order and augmentation",
+        "start of all random numbers: initialization, data order and augmentation",
+        usual="0, 1, 2, … to repeat a run",
         low=0,
         high=2**31 - 1,
         step=1,
@@ -197,6 +130,7 @@ class RunConfig:
         "--precision",
         "Precision",
         "precision of forward and backward pass; auto: bf16 or fp16 if the hardware supports it",
+        usual="auto",
         choices=PRECISIONS,
     )
     device: str = setting(

@@ -53,6 +53,7 @@ class Setting:
     aliases: tuple[str, ...]  # other spellings of the flag
     label: str  # in the form, in tables and in messages
     help: str  # one line, also for `train.py --help`
+    usual: str  # usual values, or ""
     unit: str  # of the value, or ""
     none: str  # meaning of None, or ""
     low: float | None  # smallest value allowed
@@ -78,6 +79,7 @@ def setting(
     label: str,
     help: str,
     *,
+    usual: str = "",
     aliases: tuple[str, ...] = (),
     unit: str = "",
     none: str = "",

@@ -14,7 +14,7 @@ from engine.models.summary import check_memory
 from engine.runs.run import Run
 from pages.ui import charts, choices, folders, frame, importing, live, readings, refresh
 from pages.ui.text import markdown
-from pages.ui.train import controls, groups
+from pages.ui.train import controls, find, groups
 from pages.ui.train.address import remember
 from pages.ui.train.found import found
 from pages.ui.train.start import more_ways, skip_link, start_box, told, unready
@@ -67,7 +67,11 @@ def watching(watched: Run | None, statuses: refresh.Pairs) -> None:
 
 def form() -> None:
     filled = choices.valid(str(folders.DATA_ROOT))
-    controls.preset_input(filled)
+    preset, search = st.columns([3, 2], gap="large")
+    with preset:
+        controls.preset_input(filled)
+    with search:
+        find.search_box()
     left, right = st.columns([3, 2], gap="large")
     with left:
         for inputs in (
@@ -78,6 +82,7 @@ def form() -> None:
         ):
             with st.container(border=True):
                 inputs(filled)
+    find.show_sought()
     with right:
         start, meaning, more = map(keyed, ("start_box", "overview", "more_ways"))
     with meaning:

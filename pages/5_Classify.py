@@ -8,8 +8,8 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from engine import data
-from engine.config import FITS
 from engine.data import formats
+from engine.inputs import FITS
 from engine.predict import MAX_BYTES
 from pages.ui import frame, readings, refresh, weights
 from pages.ui.classify import cards, networks, samples

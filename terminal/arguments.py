@@ -90,7 +90,9 @@ def _help(setting: Setting) -> str:
         return f"no {setting.help}" if setting.default else setting.help
     choices = f": {', '.join(setting.choices)}" if setting.choices else ""
     default = setting.none if setting.default is None else setting.default
-    return f"{setting.help}{choices} (default: {default or 'none'})".replace("%", "%%")
+    usual = f"usual: {setting.usual}; " if setting.usual else ""
+    told = "none" if default is None or default == () else default
+    return f"{setting.help}{choices} ({usual}default: {told})".replace("%", "%%")
 
 
 def one_line(text: str) -> str:

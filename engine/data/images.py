@@ -7,12 +7,12 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-from engine.config import FITS
 from engine.data.formats import DECODED, MAX_ASPECT, MAX_PIXELS, TITLE
 from engine.data.jpeg import with_end_marker
 from engine.data.pixels import bit_depth, to_rgb
 from engine.data.types import IMAGE_SIZE
 from engine.errors import DataError
+from engine.inputs import FITS
 
 VERSION = 2  # of the decoded pixels; increment when they change, to invalidate caches
 _TOO_MANY = f"more than {MAX_PIXELS // 10**6} megapixels"

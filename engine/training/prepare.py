@@ -27,10 +27,10 @@ from engine.data.batches import Splits, split
 from engine.data.lineage import Training
 from engine.device import Compute, memory_bytes, resolve
 from engine.errors import DataError
+from engine.inputs import AugmentConfig
 from engine.models import build_model, build_on_meta, whitening
 from engine.models.summary import check_memory, count_parameters
 from engine.randomness import Purpose, keyed_generator
-from engine.recipe import AugmentConfig
 from engine.runs.checkpoint import describe_model, has_checkpoint
 from engine.runs.compare import data_differences
 from engine.runs.run import Run

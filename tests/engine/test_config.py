@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import (
-    FITS,
     MAX_JSON_BYTES,
     PRECISIONS,
     SETTINGS,
@@ -16,6 +15,7 @@ from engine.config import (
     with_fields,
 )
 from engine.errors import ConfigError
+from engine.inputs import FITS
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
 from engine.recipe import OPTIMIZERS, SCHEDULES
 from engine.settings import get_field

@@ -8,11 +8,12 @@ import torch
 from PIL import Image
 
 from engine import predict
-from engine.config import FITS, with_fields
+from engine.config import with_fields
 from engine.data import images
 from engine.device import Compute
 from engine.errors import CheckpointError, DataError, RunError
 from engine.evaluate import Tally, evaluate, predict_logits
+from engine.inputs import FITS
 from engine.models import build_model
 from engine.predict import Predictor, decode_image, to_image, to_input, top_k
 from engine.runs.checkpoint import CheckpointStore, describe_model

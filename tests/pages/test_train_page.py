@@ -422,3 +422,22 @@ def test_groups_stay_as_they_were_left_and_tell_what_is_changed_in_them(app):
     assert captions() == ["Changed: Momentum 0.8, Seed 3"]
     preset(at).set_value("minute").run()
     assert captions() == []
+
+
+def test_a_setting_is_found_in_the_group_that_holds_it(app):
+    def sought() -> str:
+        return next(h.proto.body for h in at.get("html") if "scrollIntoView" in h.proto.body)
+
+    at = app(PAGE)
+    at.selectbox(key="find_setting").set_value("optim.momentum").run()
+    assert not at.exception
+    assert at.session_state["recipe_settings"]
+    assert 'key = "momentum"' in sought()
+    assert at.selectbox(key="find_setting").value is None
+    at.selectbox(key="find_setting").set_value("augment.mixup_alpha").run()
+    assert 'key = "augment"' in sought(), "what switches it on"
+    assert "Mixup α is used with Mixup" in at.toast[0].value
+    at.run()
+    assert "scrollIntoView" not in "".join(h.proto.body for h in at.get("html"))
+    assert "Usual: 0.9; 0.6 for muon." in at.number_input(key="momentum").help
+    assert "Page Augmentations shows its effect." in at.number_input(key="flip_p").help

@@ -6,9 +6,10 @@ import numpy as np
 import streamlit as st
 
 from engine import data, predict
-from engine.config import FITS, SETTINGS
+from engine.config import SETTINGS
 from engine.data import ImageData, formats
 from engine.errors import DataError, DataPending
+from engine.inputs import FITS
 from pages.ui import folders, importing, readings
 from pages.ui.augmentations.preview import Knobs
 from pages.ui.choices import OWN_IMAGES

@@ -11,8 +11,8 @@ import streamlit as st
 from PIL import Image
 
 from engine import data
-from engine.config import FITS
 from engine.errors import DataError
+from engine.inputs import FITS
 from engine.predict import decode_image, to_input
 from pages.ui import folders, readings
 from pages.ui.classify import edits

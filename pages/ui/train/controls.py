@@ -68,7 +68,10 @@ def _label(setting: Setting) -> str:
 
 def _help(setting: Setting) -> str:
     text = f"{setting.help[0].upper()}{setting.help[1:]}."
-    return f"{text} Empty: {setting.none}." if setting.optional else text
+    text += f" Usual: {setting.usual}." if setting.usual else ""
+    text += f" Empty: {setting.none}." if setting.optional else ""
+    shown = setting.path.startswith("augment.")
+    return f"{text} Page Augmentations shows its effect." if shown else text
 
 
 def preset_input(config: RunConfig | None) -> None:
@@ -205,7 +208,8 @@ def _schedule_inputs() -> None:
                 setting.label,
                 key=setting.key,
                 placeholder="60, 120, 160",
-                help="Epochs after which the learning rate is multiplied by gamma.",
+                help=f"Epochs after which the learning rate is multiplied by gamma. "
+                f"Usual: {setting.usual}.",
                 **keep(),
             )
         with right:
