@@ -145,7 +145,7 @@ class RunConfig:
     pretrained: str | None = setting(
         None,
         "--pretrained",
-        "Start from the weights of",
+        "Start from",
         "run (name or folder) or .safetensors file whose weights to start from",
         none="none",
     )

@@ -44,7 +44,7 @@ def page() -> None:
     with above:
         watching(watched, statuses)
     with inputs:
-        form()
+        form(statuses)
     status = readings.status_of(watched) if watched else None
     training = status is not None and status.state in readings.LIVE
     every = refresh.WATCHING_S if training else refresh.INTERVAL_S
@@ -65,7 +65,7 @@ def watching(watched: Run | None, statuses: refresh.Pairs) -> None:
     st.subheader("New run", anchor=False)
 
 
-def form() -> None:
+def form(statuses: refresh.Pairs) -> None:
     filled = choices.valid(str(folders.DATA_ROOT))
     preset, search = st.columns([3, 2], gap="large")
     with preset:
@@ -102,7 +102,7 @@ def form() -> None:
             what = "Classes appear here, and a run can start,"
             importing.await_import(config.data.dataset, config.data.fit, what)
             with start:
-                start_box(config, ready=False)
+                start_box(config, statuses, ready=False)
             with more:
                 more_ways(config)
             return
@@ -122,7 +122,7 @@ def form() -> None:
         for note in notes:
             st.info(markdown(f"{note[0].upper()}{note[1:]}."))
     with start:
-        start_box(config)
+        start_box(config, statuses)
     with more:
         more_ways(config)
 

@@ -16,6 +16,7 @@ from engine.checks import check_name
 from engine.config import RunConfig, with_fields
 from engine.errors import ConfigError, RunError
 from engine.files import replace, write_atomic
+from engine.runs.naming import describe
 from engine.runs.run import Run, State, Status, config_json
 
 
@@ -165,12 +166,8 @@ def sweep(root: Path) -> None:
 
 
 def suggest_name(root: Path, config: RunConfig, base: str | None = None) -> str:
-    """An unused name: `base`, or one made from the config, such as resnet18-mish-mixup-2."""
-    model, augment = config.model, config.augment
-    parts = [model.arch, model.activation, model.norm]
-    parts.append(f"w{model.width:g}" if model.width != 1 else None)
-    parts += [name for name in ("erasing", "mixup", "cutmix") if getattr(augment, name)]
-    base = base or "-".join(part for part in parts if part)[:70]
+    """An unused name: `base`, or one that describes the config, such as resnet18-mish-mixup-2."""
+    base = base or describe(config)
     try:
         taken = _taken(root)
     except RunError:  # creating the run will report it

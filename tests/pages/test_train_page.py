@@ -441,3 +441,41 @@ def test_a_setting_is_found_in_the_group_that_holds_it(app):
     assert "scrollIntoView" not in "".join(h.proto.body for h in at.get("html"))
     assert "Usual: 0.9; 0.6 for muon." in at.number_input(key="momentum").help
     assert "Page Augmentations shows its effect." in at.number_input(key="flip_p").help
+
+
+def test_start_from_sets_the_network_that_the_weights_need(app):
+    def captions() -> str:
+        return "\n".join(caption.value for caption in at.caption)
+
+    at = app(PAGE)
+    at.selectbox(key="arch").set_value("resnet10").run()
+    shipped = str(folders.SHIPPED / "vgg11-shapes")
+    (label,) = [o for o in at.selectbox(key="pretrained").options if o.startswith("vgg11-shapes")]
+    assert "same classes" in label
+    at.selectbox(key="pretrained").set_value(shipped).run()
+    assert not at.exception and not at.error
+    assert at.selectbox(key="arch").value == "vgg11"
+    assert "The network follows its weights: **vgg11**" in captions()
+    assert choices_of(at).pretrained == shipped
+    width = at.number_input(key="width").value
+    at.number_input(key="width").set_value(2.0).run()
+    assert any("Its weights need **vgg11**" in warning.value for warning in at.warning)
+    at.button(key="follow_weights").click().run()
+    assert at.number_input(key="width").value == width and not at.error
+
+
+def test_an_identical_run_is_told_and_a_note_goes_with_the_run(app, finished):
+    def told() -> bool:
+        return any("An identical run exists: **twin**, 40.00 %" in i.value for i in at.info)
+
+    link = choices.encode(finished("twin").config())
+    at = app(PAGE, choices=link)
+    assert not at.exception and told()
+    at.number_input(key="seed").set_value(5).run()
+    assert not told()
+    at.text_area(key="run_note").set_value("another seed").run()
+    at.button(key="start").click().run()
+    (run,) = [run for run in runs.list_runs(folders.RUN_ROOT) if run.name != "twin"]
+    assert run.note() == "another seed" and run.name.endswith("seed5")
+    assert not at.text_area(key="run_note").value
+    process.worker().stop(run)

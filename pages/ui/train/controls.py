@@ -16,6 +16,7 @@ from pages.ui import choices
 from pages.ui.choices import AUGMENTATIONS, OWN_IMAGES, fill
 from pages.ui.train import groups
 from pages.ui.train.groups import folded
+from pages.ui.train.initial_weights import weights_input
 from pages.ui.train.own import own_inputs
 from pages.ui.train.strip import augmentation_strip
 
@@ -145,7 +146,7 @@ def model_inputs(config: RunConfig | None) -> None:
             control("model.width")
         if not architecture.whitening:
             control("model.whitening")
-        control("pretrained")
+        weights_input()
 
 
 def _follow_optimizer() -> None:

@@ -33,7 +33,7 @@ class Group:
 GROUPS = {
     "subset_settings": Group("Validation and subset", ("data.holdout", "data.limit")),
     "network_settings": Group(
-        "Activation, norm, width, initial weights",
+        "Activation, norm, width, trained weights",
         ("model.activation", "model.norm", "model.width", "model.whitening", "pretrained"),
     ),
     "augment_settings": Group(

@@ -10,12 +10,13 @@ from engine import data
 from engine.config import RunConfig
 from engine.data.progress import format_duration
 from engine.errors import ConfigError, DataError, RunError
+from engine.runs.compare import differing
 from engine.runs.folder import suggest_name
-from engine.runs.run import State
+from engine.runs.run import NOTE_CHARS, Run, State
 from engine.settings import get_field
 from pages.ui import choices, folders, live, process, readings, refresh
 from pages.ui.choices import VARIED
-from pages.ui.text import command, markdown, plain
+from pages.ui.text import command, markdown, percent, plain
 from pages.ui.train.controls import keep
 
 SKIP = """<a class="skip_to_start" href="#start">Skip to Start training</a>
@@ -34,7 +35,7 @@ def skip_link() -> None:
     st.html(SKIP, unsafe_allow_javascript=True)
 
 
-def start_box(config: RunConfig, ready: bool = True) -> None:
+def start_box(config: RunConfig, statuses: refresh.Pairs, ready: bool = True) -> None:
     """What the run will take and the button, which stay in sight; below them its name.
 
     ready: whether its images have been read. Until then it cannot start, but it can be named.
@@ -46,9 +47,44 @@ def start_box(config: RunConfig, ready: bool = True) -> None:
         form["name_before"], form["run_name"] = form.get("run_name"), suggested
     if ready:
         start_bar(config, suggested)
+        identical_run(config, statuses)
     else:
         unready()
     st.text_input("Name", key="run_name", on_change=name_edited, max_chars=80, **keep())
+    with st.expander("Note", key="note_box"):
+        st.text_area(
+            "Note",
+            key="run_note",
+            max_chars=NOTE_CHARS,
+            placeholder="What this run is to find out; shown on page Runs",
+            label_visibility="collapsed",
+            **keep(),
+        )
+
+
+def identical_run(config: RunConfig, statuses: refresh.Pairs) -> None:
+    """Say so if a finished run has these settings: another one would end the same."""
+    for run, status in statuses:
+        known = readings.config_of(run) if status.state is State.FINISHED else None
+        if known and _same_experiment(config, known):
+            with st.container(key="identical"):
+                result = f", {percent(status.final_acc)}" if status.final_acc is not None else ""
+                st.info(
+                    f"An identical run exists: **{markdown(run.name)}**{result}. "
+                    "Change the seed to repeat it."
+                )
+                st.page_link(
+                    "pages/2_Runs.py", label=f"Open {run.name}", query_params={"run": run.name}
+                )
+            return
+
+
+def _same_experiment(a: RunConfig, b: RunConfig) -> bool:
+    # The first comparisons are cheap; there may be a thousand runs.
+    same = (a.seed, a.epochs, a.batch_size, a.model.arch) == (
+        *(b.seed, b.epochs, b.batch_size, b.model.arch),
+    )
+    return same and not differing([a, b])
 
 
 def unready() -> None:
@@ -191,6 +227,8 @@ def start(config: RunConfig, suggested: str) -> None:
     except (ConfigError, DataError, RunError) as error:
         form["start_problem"] = told(error)
         return
+    if note := form.get("run_note", "").strip():
+        keep_note(run, note)
     st.session_state["name_edited"] = False
     st.session_state["started"] = run.name, config
     if at_once:
@@ -198,6 +236,16 @@ def start(config: RunConfig, suggested: str) -> None:
         st.session_state["just_started"] = True
     else:
         st.toast(f"{run.name} was added to the queue.")
+
+
+def keep_note(run: Run, note: str) -> None:
+    """Store the note with the run; one that cannot be stored stays in the form."""
+    try:
+        run.set_note(note)
+    except RunError as error:
+        st.toast(f"The note was not stored: {told(error)}")
+    else:
+        st.session_state["run_note"] = ""
 
 
 def name_edited() -> None:

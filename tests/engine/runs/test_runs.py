@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import runs
-from engine.config import RunConfig
+from engine.config import RunConfig, with_fields
 from engine.errors import ConfigError, RunError
+from engine.presets import PRESETS
 from engine.runs.run import State, Status
 
 STEP = {"kind": "step", "step": 1, "epoch": 1, "loss": 2.3, "acc": 0.1, "lr": 0.1}
@@ -107,12 +108,22 @@ def test_the_list_has_the_newest_first_and_passes_over_what_is_no_run(make_run, 
     assert runs.list_runs(tmp_path / "absent") == []
 
 
-def test_a_suggested_name_tells_the_choices_and_is_free(make_run, tmp_path, tiny):
-    config = tiny(**{"model.activation": "mish", "augment.mixup": True})
-    assert runs.suggest_name(tmp_path, config) == "resnet10-mish-w0.0625-mixup"
-    make_run("Resnet10-Mish-w0.0625-mixup")
-    make_run("resnet10-mish-w0.0625-mixup-2")
-    assert runs.suggest_name(tmp_path, config) == "resnet10-mish-w0.0625-mixup-3"
+def test_a_suggested_name_tells_the_choices_and_is_free(make_run, tmp_path):
+    def named(preset: str, **changes) -> str:
+        return runs.suggest_name(tmp_path, with_fields(PRESETS[preset].config(), changes))
+
+    assert named("minute") == "vgg11-w0.25"
+    assert named("study", **{"model.activation": "mish", "seed": 3}) == "resnet18-mish-seed3"
+    changes = {"optim.lr": 0.05, "augment.flip": False, "augment.mixup": True, "seed": 2}
+    assert named("minute", **changes) == "vgg11-w0.25-mixup-no-flip-lr0.05-seed2"
+    make_run("VGG11-w0.25")
+    make_run("vgg11-w0.25-2")
+    assert named("minute") == "vgg11-w0.25-3"
+    odd = {"data.dataset": "/some where/my pets!", "pretrained": "runs/a/last.safetensors"}
+    name = named("speedrun", **odd)
+    assert name == "speedrun-my-pets-from-a"
+    everything = {"optim.momentum": 0.123456789, "optim.weight_decay": 0.0123456, "epochs": 123456}
+    runs.check_name(named("speedrun", **odd, **everything, seed=2**31 - 1))
 
 
 def test_opening_finds_a_run_or_says_that_there_is_none(make_run, tmp_path):

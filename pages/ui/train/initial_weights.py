@@ -1,0 +1,120 @@
+"""The choice of weights to start from: a run, a shipped network, or a file by path."""
+
+from __future__ import annotations
+
+import contextlib
+from itertools import islice
+from pathlib import Path
+
+import streamlit as st
+
+from engine.config import SETTINGS, ModelConfig, RunConfig
+from engine.errors import RunError
+from engine.models import ARCHITECTURES
+from engine.runs.run import Run
+from pages.ui import folders, readings
+from pages.ui.text import markdown, percent
+from pages.ui.weights import KINDS, dataset_title
+
+LISTED = 50  # newest runs in the list; others can be named
+
+
+def weights_input() -> None:
+    """The list, and what the chosen weights need of the network."""
+    setting = SETTINGS["pretrained"]
+    sources = _sources()
+    labels = {name: _described(name, run) for name, run in sources.items()}
+    st.selectbox(
+        setting.label,
+        list(sources),
+        index=None,
+        key="pretrained",
+        accept_new_options=True,
+        placeholder="Nothing: random weights",
+        format_func=lambda name: labels.get(name, name),
+        help=f"{setting.help[0].upper()}{setting.help[1:]}. Empty: random weights. A choice sets "
+        "architecture, activation, norm and width to those of its weights.",
+        on_change=_follow,
+        args=(sources,),
+        persist_state="session",
+    )
+    chosen = st.session_state["pretrained"]
+    config = readings.config_of(sources[chosen]) if chosen in sources else None
+    if config is None:
+        return
+    if _layers(config.model) == _form_layers():
+        st.caption(f"The network follows its weights: {_named(config.model)}.")
+    else:
+        st.warning(f"Its weights need {_named(config.model)}.")
+        st.button("Set the network to that", key="follow_weights", on_click=_set, args=(config,))
+
+
+def _sources() -> dict[str, Run]:
+    """Runs with weights by the name that `RunConfig.pretrained` gives them, shipped ones last."""
+    own = (run for run in readings.list_runs(folders.RUN_ROOT) if _has_weights(run))
+    found = {run.name: run for run in islice(own, LISTED)}
+    for run in sorted(readings.list_runs(folders.SHIPPED), key=lambda run: run.name):
+        if _has_weights(run):
+            inside = folders.SHIPPED.resolve().parent == folders.RUN_ROOT.resolve()
+            found[f"pretrained/{run.name}" if inside else str(run.path)] = run
+    return found
+
+
+def _has_weights(run: Run) -> bool:
+    try:
+        return (run.path / KINDS["last"]).is_file()
+    except OSError:
+        return False
+
+
+def _described(name: str, run: Run) -> str:
+    """An option: network, classes and accuracy, and whether it knows the form's classes."""
+    config = readings.config_of(run)
+    if config is None:
+        return name
+    info = readings.dataset_info(run) or {}
+    short = Path(name).name if run.path.parent == folders.SHIPPED else name
+    parts = [short, _size(config.model), dataset_title(str(info.get("name", "")))]
+    with contextlib.suppress(RunError):
+        parts.append(percent(accuracy) if (accuracy := run.status().final_acc) else "")
+    same = config.data.dataset in (
+        st.session_state["dataset"],
+        st.session_state["dataset_path"].strip(),
+    )
+    parts.append("same classes" if same else "last layer is replaced if the classes differ")
+    return " · ".join(part for part in parts if part)
+
+
+def _size(model: ModelConfig) -> str:
+    return model.arch if model.width == 1 else f"{model.arch} × {model.width:g}"
+
+
+def _named(model: ModelConfig) -> str:
+    arch, activation, norm, width, whitening = _layers(model)
+    first = ", a whitening layer first" if whitening else ""
+    return f"**{markdown(arch)}**, {activation}, {norm} norm, width {width:g}{first}"
+
+
+def _layers(model: ModelConfig) -> tuple[str, str, str, float, bool]:
+    own = ARCHITECTURES[model.arch]
+    layers = model.activation or own.activation, model.norm or own.norm
+    return model.arch, *layers, model.width, model.whitening and not own.whitening
+
+
+def _form_layers() -> tuple[str, str, str, float | None, bool]:
+    form = st.session_state
+    whitening = form["whitening"] and not ARCHITECTURES[form["arch"]].whitening
+    return form["arch"], form["activation"], form["norm"], form["width"], whitening
+
+
+def _follow(sources: dict[str, Run]) -> None:
+    run = sources.get(st.session_state["pretrained"])
+    if run and (config := readings.config_of(run)):
+        _set(config)
+
+
+def _set(config: RunConfig) -> None:
+    """Set the form's network to that of a config."""
+    form = st.session_state
+    keys = "arch", "activation", "norm", "width", "whitening"
+    form.update(dict(zip(keys, _layers(config.model), strict=True)))
