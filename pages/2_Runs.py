@@ -22,7 +22,6 @@ def page() -> None:
         return
     with st.container(key="table"):
         chosen = table(pairs)
-        undo.bin_contents()
     with st.container(key="comparison"):
         if chosen:
             comparison([run for run, _ in pairs if run.name in chosen])

@@ -158,7 +158,8 @@ def _told(setting: Setting, config: RunConfig) -> str:
         return f"{word} {value}"
     if isinstance(value, tuple):
         return f"{word} {', '.join(map(str, value))}"
-    return f"{word} {setting.none or 'none' if value is None else number_text(value)}"
+    text = setting.none or "none" if value is None else number_text(value)
+    return f"{text} {word}" if setting.path == "epochs" else f"{word} {text}"
 
 
 def _same_data(a: tuple[RunConfig, Info], b: tuple[RunConfig, Info]) -> bool:

@@ -27,7 +27,8 @@ RATE = (
     "!datum.label ? '' : !datum.value ? '0' : "
     "datum.value < 1e-4 ? format(datum.value, '.3~e') : format(datum.value, '.4~g')"
 )
-LABELS = {"lr": RATE, "loss": NUMBER}
+PERCENT = "datum.label ? format(100 * datum.value, '.4~g') + ' %' : ''"
+LABELS = {"lr": RATE, "loss": NUMBER, "accuracy": PERCENT}
 TOOLTIPS = {"accuracy": ".2%", "loss": ".4~g", "lr": ".3~g"}
 
 
@@ -77,9 +78,8 @@ def x(by: str) -> alt.X:
 def y(measure: str, log: bool = False, images: str = "", field: str = "value") -> alt.Y:
     """images: those that an accuracy or loss was measured on, named in the title."""
     scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
-    labels = {"labelExpr": LABELS[measure]} if measure in LABELS else {"format": ".4~p"}
     title = f"{MEASURES[measure]} on {images}" if images else MEASURES[measure]
-    return alt.Y(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(**labels))
+    return alt.Y(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(labelExpr=LABELS[measure]))
 
 
 def tooltips(measure: str, by: str) -> list[alt.Tooltip]:

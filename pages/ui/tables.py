@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import unicodedata
+from collections.abc import Collection, Iterable
 from datetime import datetime
+from pathlib import PurePath
 
 import pandas as pd
 
 from engine import data
 from engine.config import SETTINGS, RunConfig
 from engine.models import ARCHITECTURES
-from engine.runs.compare import data_id
-from engine.runs.run import Run, Status
+from engine.runs.compare import data_id, differing
+from engine.runs.run import Run, State, Status
 from engine.runs.validation import seen_clause
-from engine.settings import get_field
+from engine.settings import Role, get_field, is_used
 from pages.ui import readings
 from pages.ui.choices import AUGMENTATIONS
 from pages.ui.text import shown_name
@@ -23,11 +25,30 @@ from pages.ui.text import shown_name
 COLUMNS = (
     *("data.dataset", "model.arch", "model.activation", "model.norm", "model.width"),
     *("optim.optimizer", "optim.lr", "schedule.kind", "batch_size", "epochs", "seed"),
+    *("data.limit", "data.holdout", "pretrained"),
 )
+# Settings that a column can be asked for, by label.
+OPTIONAL = {
+    s.label: path
+    for path, s in SETTINGS.items()
+    if s.flag
+    and s.role is not Role.PLACE
+    and path not in COLUMNS
+    and path.removeprefix("augment.") not in AUGMENTATIONS
+}
+# Shown until the user chooses others.
+USUAL = (
+    *("Run", "State", "Final", "Measured on", "Architecture", "Activation", "Epochs"),
+    *("Augmentations", "Seconds"),
+)
+ACCURACIES = ("Final", "Best")
 
 
-def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
-    """One row per run; accuracies as fractions, times in seconds."""
+def run_table(pairs: list[tuple[Run, Status]], more: Iterable[str] = ()) -> pd.DataFrame:
+    """One row per run; accuracies as fractions, times in seconds.
+
+    more: labels of OPTIONAL that get a column too.
+    """
     rows, identities = [], []
     for run, status in pairs:
         config = readings.config_of(run)
@@ -35,10 +56,11 @@ def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
             {
                 "Run": run.name,
                 "State": status.state.value,
-                "Final": status.final_acc,
+                "Final": status.final_acc if status.state is State.FINISHED else None,
                 "Best": status.best_acc,
                 "Measured on": _measured_on(status),
                 **setting_cells(config),
+                **{label: _optional_cell(config, OPTIONAL[label]) for label in more},
                 "Seconds": round(status.seconds, 1),
                 "Parameters": status.parameters,
                 "Made": datetime.fromtimestamp(int(status.created)),
@@ -48,6 +70,16 @@ def run_table(pairs: list[tuple[Run, Status]]) -> pd.DataFrame:
         identities.append(data_id(readings.dataset_info(run)))
     table = pd.DataFrame(rows)
     return _with_identities(table, identities) if rows else table
+
+
+def _optional_cell(config: RunConfig | None, path: str) -> object:
+    """The value of a setting, as a text unless it is a number; None where it has no effect."""
+    if config is None or not is_used(config, SETTINGS[path]):
+        return None
+    value = get_field(config, path)
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or None
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 def _measured_on(status: Status) -> str:
@@ -78,6 +110,9 @@ def setting_cells(config: RunConfig | None) -> dict[str, object]:
     cells["Data set"] = data.name_of(config.data.dataset)
     cells["Activation"] = config.model.activation or own.activation
     cells["Norm"] = config.model.norm or own.norm
+    holdout, parent = SETTINGS["data.holdout"].label, SETTINGS["pretrained"].label
+    cells[holdout] = config.data.holdout or None
+    cells[parent] = config.pretrained and PurePath(config.pretrained).name
     used = [label for key, label in AUGMENTATIONS.items() if getattr(config.augment, key)]
     return {**cells, "Augmentations": ", ".join(used) or "none"}
 
@@ -88,10 +123,20 @@ def class_table(counts: list[tuple[str, int, int]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Class", "Training images", "Test images"])
 
 
-def only_differing(table: pd.DataFrame) -> list[str]:
-    """All result columns, and the setting columns that differ between rows."""
-    settings = setting_cells(RunConfig())
-    return [c for c in table if c not in settings or table[c].nunique(dropna=False) > 1]
+def only_differing(table: pd.DataFrame, among: Collection[str] = ()) -> list[str]:
+    """All result columns, and the setting columns that differ between rows.
+
+    among: names of the runs that are compared; all rows if there are fewer than two.
+    """
+    rows = table[table["Run"].isin(among)] if len(among) > 1 else table
+    settings = {*setting_cells(RunConfig()), *OPTIONAL}
+    return [c for c in table if c not in settings or rows[c].nunique(dropna=False) > 1]
+
+
+def differing_labels(runs: Iterable[Run]) -> list[str]:
+    """Labels of OPTIONAL in which these runs differ."""
+    configs = [config for run in runs if (config := readings.config_of(run))]
+    return [SETTINGS[p].label for p in differing(configs) if SETTINGS[p].label in OPTIONAL]
 
 
 def to_csv(table: pd.DataFrame) -> bytes:

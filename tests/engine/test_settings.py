@@ -9,7 +9,7 @@ import train
 from engine import settings
 from engine.config import SETTINGS, RunConfig, with_fields
 from engine.errors import ConfigError
-from engine.settings import Role, When, get_field, is_used, setting, settings_of
+from engine.settings import Role, When, get_field, is_used, number_text, setting, settings_of
 
 FILLED_IN = {
     "model.num_classes",
@@ -132,3 +132,14 @@ def test_a_new_setting_is_one_field():
         settings.build(Group, {"size": 3})
     with pytest.raises(ConfigError, match="shape: unknown setting"):
         settings.build(Group, {"shape": 3})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.1, "0.1"), (0.0001, "0.0001"), (1e-5, "1e-5"), (7.21e-7, "7.21e-7"), (0, "0"),
+        (100, "100"), (50_000, "50000"), (2.5e-10, "2.5e-10"),
+    ],
+)  # fmt: skip
+def test_numbers_are_written_as_people_write_them(value, text):
+    assert number_text(value) == text

@@ -51,12 +51,38 @@ def test_the_filter_keeps_matching_rows_only(app, finished):
     assert "No run matches" in at.info[0].value
 
 
-def test_only_what_differs(app, finished):
-    finished("a")
-    finished("b", **{"model.arch": "vgg11"})
-    shown = tables.only_differing(app(PAGE).dataframe[0].value)
-    assert "Architecture" in shown and "Final" in shown
-    assert "Width" not in shown and "Data set" not in shown
+def test_columns_order_filter_and_ticks_are_kept_in_the_link(app, finished):
+    finished("a", acc=(0.2, 0.4))
+    finished("b", acc=(0.2, 0.6), **{"model.arch": "vgg11"})
+    finished("c", acc=(0.2, 0.5), **{"optim.weight_decay": 0.1})
+    at = app(PAGE)
+    assert list(at.dataframe[0].value) == list(tables.USUAL)
+    at.multiselect(key="columns").set_value(["Final", "Weight decay"]).run()
+    at.selectbox(key="order").set_value("final").run()
+    assert at.dataframe[0].value.values.tolist() == [
+        ["b", 60.0, 5e-4], ["c", 50.0, 0.1], ["a", 40.0, 5e-4],
+    ]  # fmt: skip
+    link = {"ticked": "c,gone,a", "order": "Final accuracy", "columns": "Final", "differs": "true"}
+    again = app(PAGE, **link)
+    assert again.session_state["chosen_runs"] == ["c", "a"]
+    shown = list(again.dataframe[0].value)
+    assert "Weight decay" in shown and "Architecture" not in shown, "among those ticked"
+    assert again.query_params["ticked"] in ("c,a", ["c,a"])
+    assert list(again.dataframe[0].value["Run"]) == ["b", "c", "a"]
+    odd = app(PAGE, order="<script>", columns="nothing", ticked="../..,%00", differs="maybe")
+    assert not odd.exception
+    assert list(odd.dataframe[0].value) == list(tables.USUAL)
+
+
+def test_ticked_runs_are_deleted_together_and_put_back(app, finished):
+    for name in "abc":
+        finished(name)
+    at = app(PAGE, ticked="a,c")
+    at.button(key="delete_many").click().run()
+    assert not at.exception
+    assert [run.name for run in runs.list_runs(folders.RUN_ROOT)] == ["b"]
+    at.button(key="undo_last").click().run()
+    assert {run.name for run in runs.list_runs(folders.RUN_ROOT)} == {"a", "b", "c"}
 
 
 def test_a_deep_link_opens_a_run_cold(app, finished):
@@ -114,7 +140,8 @@ def test_a_note_is_kept(app, finished):
     at = app(PAGE, run="noted")
     at.text_area(key="note_noted").set_value("more width helps").run()
     assert run.note() == "more width helps"
-    assert "more width helps" in list(app(PAGE).dataframe[0].value["Note"])
+    again = app(PAGE, columns="Note")
+    assert "more width helps" in list(again.dataframe[0].value["Note"])
 
 
 def test_clone_carries_the_choices_to_train(app, finished):

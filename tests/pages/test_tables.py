@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from engine.config import SETTINGS, RunConfig
+from engine.runs.run import State
 from pages.ui import readings, tables
 
 RESULTS = {
@@ -64,7 +65,25 @@ def test_a_run_whose_config_cannot_be_read_has_a_row_without_settings(finished, 
     rows = table().set_index("Run")
     assert rows["State"].to_dict() == {"good": "finished", "bad": "damaged", "worse": "damaged"}
     assert rows["Architecture"].isna().to_dict() == {"good": False, "bad": True, "worse": True}
-    assert rows["Final"]["worse"] == rows["Final"]["good"]
+    assert rows["Best"]["worse"] == rows["Best"]["good"]
+
+
+def test_a_run_that_has_not_finished_has_no_final_accuracy(finished, table):
+    run = finished("a")
+    with run.hold("a test") as writer:
+        writer.update(state=State.STOPPED)
+    assert table()["Final"].isna().all() and table()["Best"].tolist() == [0.4]
+
+
+def test_subset_holdout_and_parent_have_columns_and_others_can_be_asked_for(finished):
+    finished("a", **{"data.limit": 500, "data.holdout": 50, "pretrained": "some/where/parent"})
+    pairs = readings.statuses()
+    row = tables.run_table(pairs, ["Weight decay", "Nesterov", "Mixup α"]).iloc[0]
+    assert row["Start from the weights of"] == "parent"
+    assert row[SETTINGS["data.limit"].label] == 500
+    assert row[SETTINGS["data.holdout"].label] == 50
+    assert (row["Weight decay"], row["Nesterov"], row["Mixup α"]) == (5e-4, "off", None)
+    assert set(tables.USUAL) <= {*row.index}
 
 
 def test_a_changed_config_is_read_again(finished, table):
@@ -81,6 +100,17 @@ def test_only_what_differs_keeps_all_results(finished, table):
     columns = tables.only_differing(table())
     assert set(columns) == RESULTS | {"Architecture", "Seed"}
     assert columns == [c for c in table() if c in columns], "in the table's own order"
+
+
+def test_what_differs_among_some_is_told_with_settings_that_have_no_column(finished):
+    finished("a")
+    finished("b", **{"optim.weight_decay": 0.1})
+    finished("c", **{"model.arch": "vgg11"})
+    runs = [run for run, _ in readings.statuses() if run.name in "ab"]
+    more = tables.differing_labels(runs)
+    assert more == ["Weight decay"]
+    columns = tables.only_differing(tables.run_table(readings.statuses(), more), ["a", "b"])
+    assert set(columns) == RESULTS | {"Weight decay"}
 
 
 def test_of_a_single_run_nothing_differs(finished, table):

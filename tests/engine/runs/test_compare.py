@@ -148,6 +148,7 @@ GROUP = {"model__norm": "group"}
         ([{}, {"model__activation": "mish"}], ["relu", "mish"]),
         ([{}, {"optim__lr": 1e-5}], ["learning rate 0.1", "learning rate 1e-5"]),
         ([{}, {"augment__mixup": True}], ["no mixup", "mixup"]),
+        ([{"epochs": 5}, {"epochs": 9}], ["5 epochs", "9 epochs"]),
         ([{}, {"pretrained": "runs/a"}], ["from scratch", "from a"]),
         ([{}, {"seed": 1}], ["r0", "r1"]),  # nothing differs but the seed
         (
