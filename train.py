@@ -21,12 +21,12 @@ from engine.errors import (
     StudyError,
     TrainingFailed,
 )
-from engine.presets import PRESETS
+from engine.presets import FINE_TUNE, PRESETS
 from engine.recipe import usual_lr
 from engine.runs.checkpoint import has_checkpoint
 from engine.runs.run import RESUMABLE, Run, RunWriter, State
 from engine.settings import get_field
-from engine.training import session
+from engine.training import initial, session
 from engine.training.group import (
     Ended,
     Group,
@@ -92,7 +92,7 @@ def _command(args: argparse.Namespace, given: dict, group: Group) -> int:
     if args.study is not None:
         if group.world_size > 1:
             raise ConfigError("study", "is for one process; without torchrun it uses every GPU")
-        return run_study(args, {**_preset(args), **given})
+        return run_study(args, {**_preset(args, given), **given})
     for name in ("time", "seeds", "plan", "fair_rates"):
         if getattr(args, name):
             raise ConfigError(name.replace("_", "-"), "is for a study; give --study too")
@@ -102,14 +102,22 @@ def _command(args: argparse.Namespace, given: dict, group: Group) -> int:
         return join_run(group)
     if name := stored_run_name():  # torchrun has restarted us: the run keeps its own choices
         return resume(name, {}, args.run_root, group)
-    group.check(with_fields(_start(args), given))
     if args.resume:
+        group.check(with_fields(RunConfig(), given))
         return resume(args.name, given, args.run_root, group)
-    return train(args, given, group)
+    config = with_fields(RunConfig(), {**_preset(args, given), **given})
+    group.check(config)
+    return train(args, config, given, group)
 
 
-def _preset(args: argparse.Namespace) -> dict:
-    return PRESETS[args.preset].values if args.preset else {}
+def _preset(args: argparse.Namespace, given: dict) -> dict:
+    """Values of the preset; those of a fine-tuning with the network that its weights need."""
+    values = PRESETS[args.preset].values if args.preset else {}
+    if args.preset == FINE_TUNE:
+        weights = {"pretrained": given.get("pretrained", values["pretrained"])}
+        model = initial.follow(with_fields(RunConfig(), weights), args.run_root).model
+        values = {**values, **{f"model.{name}": value for name, value in vars(model).items()}}
+    return values
 
 
 def _start(args: argparse.Namespace) -> RunConfig:
@@ -141,9 +149,8 @@ def join_run(group: Group) -> int:
     return 0
 
 
-def train(args: argparse.Namespace, given: dict, group: Group) -> int:
+def train(args: argparse.Namespace, config: RunConfig, given: dict, group: Group) -> int:
     """Check everything, then make the run and train it."""
-    config = with_fields(_start(args), given)
     name = runs.suggest_name(args.run_root, config) if args.name is None else args.name
     runs.check_free(args.run_root, name)
     early = [*advice.unused(config, given), *advice.warnings(config)]

@@ -39,7 +39,7 @@ def warnings(
         found.append(f"lr {config.optim.lr:g} is high for {config.optim.optimizer}; 0.001 is usual")
     if config.tta and not (config.augment.flip or config.augment.crop):
         found.append("test-time augmentation has one view only: flip and crop are off")
-    if train_images:
+    if train_images and not config.pretrained:
         steps = config.epochs * math.ceil(train_images / config.batch_size)
         if steps < FEW_STEPS and config.epochs * train_images < FEW_IMAGES:
             found.append(

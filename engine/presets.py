@@ -14,8 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from engine.config import RunConfig, with_fields
-from engine.settings import changed
+from engine.config import SETTINGS, RunConfig, with_fields
+from engine.settings import changed, get_field
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,16 @@ class Preset:
     title: str
     description: str
     values: dict[str, Any]
+    keeps: tuple[str, ...] = ()  # paths of settings that a form keeps where it has initial weights
 
     def config(self) -> RunConfig:
         """The defaults with this preset's values."""
         return with_fields(RunConfig(), self.values)
+
+    def over(self, config: RunConfig) -> RunConfig:
+        """This preset with what it keeps of `config`."""
+        kept = [path for path in self.keeps if config.pretrained or path.startswith("data.")]
+        return with_fields(self.config(), {path: get_field(config, path) for path in kept})
 
 
 # Jordan 2024, arXiv 2404.00498, and the Muon variant of its published code. lr is Muon's;
@@ -51,6 +57,8 @@ SPEEDRUN = {
     "progressive": True,
     "tta": True,
 }
+
+FINE_TUNE = "finetune"
 
 PRESETS = {
     "minute": Preset(
@@ -78,6 +86,26 @@ PRESETS = {
         "CIFAR-10 to about 91 %: Speedrun with 1.5 times the channels, for 20 epochs.",
         {**SPEEDRUN, "model.width": 1.5, "epochs": 20},
     ),
+    FINE_TUNE: Preset(
+        "Fine-tune",
+        "A few dozen images of each class: goes on from a trained network. Under a minute.",
+        {
+            "pretrained": "speedrun-wide",
+            "model.arch": "speedrun",
+            "model.width": 1.5,
+            "augment.erasing": True,
+            "optim.lr": 0.003,
+            "optim.head_lr": 10.0,
+            "optim.nesterov": True,
+            "schedule.kind": "one_cycle",
+            "batch_size": 8,
+            "epochs": 20,
+        },
+        keeps=(
+            "pretrained",
+            *(path for path in SETTINGS if path.startswith(("data.", "model."))),
+        ),
+    ),
     "study": Preset(
         "Study",
         "The study's full recipe: CIFAR-10, 250 epochs, cosine. Meant for a GPU.",
@@ -88,4 +116,9 @@ PRESETS = {
 
 def nearest(config: RunConfig) -> str:
     """The preset from which a config differs in the fewest settings; the first of equally near."""
-    return min(PRESETS, key=lambda name: sum(1 for _ in changed(config, PRESETS[name].config())))
+    distances = {
+        name: sum(1 for _ in changed(config, preset.over(config)))
+        for name, preset in PRESETS.items()
+        if config.pretrained or not preset.keeps
+    }
+    return min(distances, key=distances.get)

@@ -270,7 +270,7 @@ def command_config():
     def parse(words) -> RunConfig:
         with mock.patch.object(train, "train", return_value=0) as called:
             train.main(list(words))
-        _args, given, _group = called.call_args.args
-        return with_fields(RunConfig(), given)
+        _args, config, _given, _group = called.call_args.args
+        return config
 
     return parse

@@ -1,6 +1,7 @@
 """Runs on disk: their folders, files and checkpoints, and comparisons of their configs."""
 
 from engine.runs.folder import (
+    SHIPPED,
     check_free,
     check_name,
     create,
@@ -15,6 +16,7 @@ from engine.runs.folder import (
 )
 
 __all__ = [
+    "SHIPPED",
     "check_free",
     "check_name",
     "create",

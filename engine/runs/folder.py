@@ -19,6 +19,8 @@ from engine.files import replace, write_atomic
 from engine.runs.naming import describe
 from engine.runs.run import Run, State, Status, config_json
 
+SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints" / "pretrained"  # trained networks
+
 
 def check_free(root: Path, name: str) -> None:
     """Raise ConfigError if `name` is no valid name, RunError if a run has it already."""

@@ -15,7 +15,7 @@ from engine import data
 from engine.config import ModelConfig, RunConfig
 from engine.data import ImageData, lineage
 from engine.data.lineage import UNKNOWN, Training
-from engine.errors import CheckpointError, ConfigError
+from engine.errors import CheckpointError, ConfigError, RunError
 from engine.files import expand_user
 from engine.models import build_model, build_on_meta
 from engine.runs.checkpoint import (
@@ -26,6 +26,7 @@ from engine.runs.checkpoint import (
     read_shapes,
 )
 from engine.runs.compare import data_differences
+from engine.runs.folder import SHIPPED
 from engine.runs.run import Run
 
 NAMED = 5  # classes listed in a note, at most
@@ -42,18 +43,36 @@ class Initial:
 
 
 def find(config: RunConfig, root: Path) -> Path:
-    """The weights file of the run or file that `config.pretrained` names; root: folder of runs.
+    """The weights file of the run, shipped network or file that `config.pretrained` names.
 
-    Raises ConfigError if there is none.
+    root: folder of runs. A shipped network is named with or without "pretrained/" before it; a run
+    of the same name takes precedence. Raises ConfigError if there is none.
     """
     given = expand_user(config.pretrained)
-    for path in (given, given / "last.safetensors", root / given / "last.safetensors"):
+    folders = (given, root / given, SHIPPED / given, SHIPPED.parent / given)
+    for path in (given, *(folder / "last.safetensors" for folder in folders)):
         with contextlib.suppress(OSError, ValueError):  # too long for a path, or with a NUL
             if path.is_file():
                 return path
     raise ConfigError(
         "pretrained", f"{config.pretrained!r} is neither a run with weights nor a .safetensors file"
     )
+
+
+def follow(config: RunConfig, root: Path) -> RunConfig:
+    """`config` with the network that its initial weights need: architecture, width and layers.
+
+    Unchanged where that is not known: without weights, or for a file that belongs to no run.
+    Raises ConfigError if there are no such weights.
+    """
+    if config.pretrained is None:
+        return config
+    try:
+        model = Run(find(config, root).parent).config().model
+    except RunError:
+        return config
+    model = dataclasses.replace(model, num_classes=config.model.num_classes)
+    return dataclasses.replace(config, model=model)
 
 
 def check(config: RunConfig, root: Path, classes: Sequence[str] | None = None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -13,6 +14,8 @@ from engine.errors import ConfigError, DataError, DataMissing
 from engine.models import ARCHITECTURES
 from engine.presets import PRESETS, nearest
 from engine.settings import Role, changed, get_field
+from engine.training import initial
+from pages.ui import folders
 
 OWN_IMAGES = "own"  # the data set choice that asks for a path
 AUGMENTATIONS = {  # key: label of the switches, which share one row of pills
@@ -97,6 +100,23 @@ def prepare_form(first: str, shared: str | None) -> None:
         fill(PRESETS[first].config())
 
 
+def start_from(name: str) -> None:
+    """Fill the form from a preset; where that keeps settings, the form's data and weights stay."""
+    form, preset = st.session_state, PRESETS[name]
+    config, kept = preset.config(), {}
+    if preset.keeps:
+        keys = (s.key for s in PLAIN if s.path.startswith("data."))
+        kept = {key: form[key] for key in ("dataset", "dataset_path", *keys)}
+        weights = _entered(form["pretrained"]) or config.pretrained
+        config = with_fields(config, {"pretrained": weights})
+        with contextlib.suppress(ConfigError):  # no such weights: told where the form is read
+            config = initial.follow(config, folders.RUN_ROOT)
+    fill(config)
+    for key, value in kept.items():
+        form[key] = value
+    form["base_preset"] = name
+
+
 def base_preset() -> str:
     """The preset that the form was filled from, or the nearest to what it was filled with."""
     return st.session_state["base_preset"]
@@ -112,8 +132,11 @@ def valid(root: str) -> RunConfig | None:
 
 def matching_preset(config: RunConfig | None) -> str | None:
     """The preset with the settings of a config, if any."""
-    link = encode(config) if config else None
-    return next((name for name, p in PRESETS.items() if encode(p.config()) == link), None)
+    if config is None:
+        return None
+    fitting = (p for p in PRESETS if config.pretrained or not PRESETS[p].keeps)
+    link = encode(config)
+    return next((name for name in fitting if encode(PRESETS[name].over(config)) == link), None)
 
 
 def encode(config: RunConfig) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from engine import runs
+
 # The environment variables relocate runs, studies and data, for tests and classrooms.
 RUN_ROOT = Path(os.environ.get("PLAYGROUND_RUN_ROOT", "checkpoints"))
 STUDY_ROOT = Path(os.environ.get("PLAYGROUND_STUDY_ROOT", "studies"))
 DATA_ROOT = Path(os.environ.get("PLAYGROUND_DATA_ROOT", "data"))
-SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints" / "pretrained"
+SHIPPED = runs.SHIPPED

@@ -1,13 +1,16 @@
 """The presets: each can be trained as it stands, and is what it says of itself."""
 
+from pathlib import Path
+
 import pytest
 
 from engine import schedules
 from engine.advice import warnings
-from engine.config import SETTINGS, RunConfig
+from engine.config import SETTINGS, RunConfig, with_fields
 from engine.models.summary import count_parameters
-from engine.presets import PRESETS
+from engine.presets import FINE_TUNE, PRESETS, nearest
 from engine.settings import get_field
+from engine.training import initial
 
 every = pytest.mark.parametrize("name", list(PRESETS))
 
@@ -15,7 +18,7 @@ every = pytest.mark.parametrize("name", list(PRESETS))
 @every
 def test_it_is_a_valid_config_that_raises_no_doubts(name):
     config = PRESETS[name].config()
-    assert warnings(config, train_images=20_000) == []
+    assert warnings(config, train_images=64 if name == FINE_TUNE else 20_000) == []
     model = config.model
     assert count_parameters(model.arch, 10, model.activation, model.norm, model.width) > 0
     rates = [rate for _, rate in schedules.curve(config.schedule, config.optim, config.epochs)]
@@ -44,7 +47,7 @@ def test_it_goes_through_json_and_the_command_line(name, command_config):
 
 
 def test_minute_needs_no_download_and_study_is_the_defaults_recipe():
-    assert list(PRESETS) == ["minute", "speedrun", "quarter", "study"]
+    assert list(PRESETS) == ["minute", "speedrun", "quarter", "finetune", "study"]
     minute, study = PRESETS["minute"].config(), PRESETS["study"].config()
     assert minute.data.dataset == "shapes"
     assert minute.pretrained is None
@@ -59,3 +62,18 @@ def test_title_and_description_are_for_a_person(name):
     preset = PRESETS[name]
     assert preset.title[0].isupper() and "_" not in preset.title
     assert preset.description.endswith(".")
+
+
+def test_fine_tuning_has_the_shipped_network_and_keeps_data_and_weights_of_a_config():
+    preset = PRESETS[FINE_TUNE]
+    config = preset.config()
+    assert initial.follow(config, Path("no runs")) == config
+    assert initial.check(config, Path("no runs"), ("cat", "dog"))[0].endswith("by a new one")
+    mine = with_fields(
+        RunConfig(), {"data.fit": "pad", "pretrained": "a", "model.arch": "vgg11", "epochs": 3}
+    )
+    over = preset.over(mine)
+    assert (over.data, over.model, over.pretrained) == (mine.data, mine.model, "a")
+    assert over.epochs == config.epochs
+    assert nearest(over) == FINE_TUNE and nearest(RunConfig()) != FINE_TUNE
+    assert preset.over(RunConfig()).model == config.model

@@ -177,3 +177,29 @@ def test_the_form_says_so_before_the_start(app, root, own, monkeypatch):
     page.selectbox(key="arch").set_value("vgg11").run()
     assert any("arch is resnet10, the network has vgg11" in e.value for e in page.error)
     assert page.button(key="start").disabled
+
+
+def test_fine_tuning_takes_the_network_from_its_weights_in_form_and_terminal(
+    app, root, own, monkeypatch, tmp_path, capsys
+):
+    """A run's, or a shipped network's, which is found by its name from any folder of runs."""
+    dataset = own(*DIGITS).data.dataset
+    monkeypatch.setattr(folders, "RUN_ROOT", root)
+    page: AppTest = app("pages/1_Train.py", choices=json.dumps({"data.dataset": dataset}))
+    page.text_input(key="pretrained").set_value("parent").run()
+    number, _ = page.session_state["preset_control"]
+    page.segmented_control(key=f"preset_{number}").set_value("finetune").run()
+    assert page.session_state["dataset_path"] == dataset
+    assert page.selectbox(key="arch").value == "resnet10"
+    assert page.text_input(key="pretrained").value == "parent"
+    assert any("its last layer is replaced" in info.value for info in page.info)
+
+    words = ["--preset", "finetune", "--dataset", dataset, "--run-root", str(tmp_path / "runs")]
+    words += ["--epochs", "1", "--precision", "fp32", "--data-root", str(tmp_path)]
+    assert train.main([*words, "--name", "tuned"]) == 0
+    run = runs.open_run(tmp_path / "runs", "tuned").config()
+    assert (run.model.arch, run.model.width, run.model.num_classes) == ("speedrun", 1.5, 10)
+    assert train.main([*words, "--pretrained", "vgg11-shapes", "--name", "other"]) == 0
+    assert runs.open_run(tmp_path / "runs", "other").config().model.arch == "vgg11"
+    assert train.main([*words, "--pretrained", "nobody", "--name", "none"]) == 2
+    assert "nobody" in capsys.readouterr().err.splitlines()[-1]

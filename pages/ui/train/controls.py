@@ -13,7 +13,7 @@ from engine.presets import PRESETS
 from engine.recipe import OPTIMIZERS, usual_lr
 from engine.settings import Setting
 from pages.ui import choices
-from pages.ui.choices import AUGMENTATIONS, OWN_IMAGES, fill
+from pages.ui.choices import AUGMENTATIONS, OWN_IMAGES
 from pages.ui.train import groups
 from pages.ui.train.groups import folded
 from pages.ui.train.initial_weights import weights_input
@@ -109,7 +109,7 @@ def preset_input(config: RunConfig | None) -> None:
 def _apply_preset(number: int) -> None:
     chosen = st.session_state[f"preset_{number}"]
     if chosen and number == st.session_state["preset_control"][0]:
-        fill(PRESETS[chosen].config())
+        choices.start_from(chosen)
 
 
 def own_layers() -> None:

@@ -88,8 +88,8 @@ def changes(config: RunConfig | None) -> list[str]:
 
 
 def _differences(config: RunConfig | None) -> Iterable[tuple[str, str]]:
-    base = PRESETS[choices.base_preset()].config()
-    found = changed(config, base) if config else ()
+    base = PRESETS[choices.base_preset()]
+    found = changed(config, base.over(config)) if config else ()
     return [
         (setting.path, f"{setting.label} {shown(setting, value, config)}")
         for setting, value in found
