@@ -94,7 +94,7 @@ PRESETS = {
             "model.arch": "speedrun",
             "model.width": 1.5,
             "augment.erasing": True,
-            "optim.lr": 0.003,
+            "optim.lr": 0.01,
             "optim.head_lr": 10.0,
             "optim.nesterov": True,
             "schedule.kind": "one_cycle",

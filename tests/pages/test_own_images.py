@@ -69,6 +69,11 @@ def test_a_zip_is_checked_shown_kept_renamed_and_deleted(page, finished):
     assert not at.exception and at.selectbox(key="own_set").value == place.name == "pets"
     assert at.session_state["dataset_path"] == str(place)
     assert not at.button(key="start").disabled, texts(at)
+    at.button(key="own_fine_tune").click().run()
+    assert at.session_state["dataset_path"] == str(place), "the images stay"
+    assert at.selectbox(key="arch").value == "speedrun" and "Cannot start" not in texts(at)
+    assert "its last layer is replaced" in texts(at)
+    assert "own_fine_tune" not in {button.key for button in at.button}
 
     run = finished("user", **{"data.dataset": str(place)})
     at.session_state["own_change_pets"] = True  # open

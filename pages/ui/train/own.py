@@ -12,8 +12,9 @@ import streamlit as st
 from engine import runs
 from engine.data import own
 from engine.errors import ConfigError, DataError, RunError
+from engine.presets import FINE_TUNE
 from engine.runs.run import HELD, Run, State
-from pages.ui import folders, readings
+from pages.ui import choices, folders, readings
 from pages.ui.text import markdown, plain
 from pages.ui.train import adding
 
@@ -52,6 +53,14 @@ def own_inputs() -> None:
                 "other customary names, such as Training or val.",
                 persist_state="session",
             )
+    if form["dataset_path"].strip() and not form["pretrained"]:
+        st.button(
+            "Fine-tune a trained network on these",
+            key="own_fine_tune",
+            on_click=choices.start_from,
+            args=(FINE_TUNE,),
+            help="Fills the form from the preset Fine-tune: for a few dozen images of each class.",
+        )
 
 
 def _follow_path(sets: dict[str, str]) -> None:
