@@ -1,14 +1,18 @@
 """Every benchmark runs at a tiny size and writes the documented JSON. Speed is not checked."""
 
+import io
 import json
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from PIL import Image
 
 from bench import (
     accuracy,
     augment,
+    finetune,
     gains,
     inference,
     inspection,
@@ -169,6 +173,36 @@ def test_a_study_is_timed_in_turns_and_against_its_plan(shapes_root, tmp_path, c
     assert len(rows) == 5
     assert 0 < rows[3]["value"] < rows[0]["baseline"] / 2
     assert turns.TURN_S > 0, "the app's turns are as before"
+
+
+def test_fine_tuning_is_compared_with_scratch_and_nothing_is_trained_twice(
+    tmp_path, monkeypatch, capsys
+):
+    small = {"model.arch": "resnet10", "model.width": 0.0625, "epochs": 1, "batch_size": 4}
+    monkeypatch.setattr(finetune, "BASE", small)
+    monkeypatch.setattr(finetune, "CANDIDATES", {"preset": small, finetune.BEST_SCRATCH: small})
+    for name in ("IMAGES", "SHOWN", "TEST"):
+        monkeypatch.setattr(finetune, name, 2)
+    path = tmp_path / "four.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for split in ("train", "test"):
+            for number, label in enumerate(("cat", "dog", "frog", "ship")):
+                for i in range(4):
+                    picture = io.BytesIO()
+                    Image.new("RGB", (32, 32), (50 * number, i, 0)).save(picture, "PNG")
+                    archive.writestr(f"{split}/{label}/{i}.png", picture.getvalue())
+    words = [str(path), "--work", str(tmp_path / "work"), "--data-root", str(tmp_path)]
+    words += ["--pairs", "cat-dog", "--seeds", "0", "1", "--json", str(tmp_path / "out.json")]
+    assert finetune.main(words) == 0
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    check(rows, capsys.readouterr().out)
+    tuned, scratch, difference = (row["value"] for row in rows[1:4])
+    assert difference == pytest.approx(tuned - scratch)
+    runs = {path: path.stat().st_mtime_ns for path in tmp_path.glob("work/runs/*/config.json")}
+    assert len(runs) == 5 and sum("base" in str(path) for path in runs) == 1
+    assert Run(tmp_path / "work/runs/cat-dog-preset-0").dataset_info()["classes"] == ["cat", "dog"]
+    assert finetune.main([*words, "--choose"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in runs} == runs
 
 
 def test_a_training_that_fails_is_no_figure(shapes_root, tmp_path):
