@@ -8,11 +8,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from engine import data, schedules
+from engine import schedules
 from engine.config import RunConfig
 from engine.data.progress import format_duration
 from engine.errors import ConfigError, RunError
-from engine.predict import CLEAN_IMAGES
 from engine.runs.diagnose import diagnose
 from engine.runs.extend import extension
 from engine.runs.folder import suggest_name
@@ -20,9 +19,9 @@ from engine.runs.metrics import Records
 from engine.runs.run import HELD, RESUMABLE, Run, State, Status
 from engine.runs.validation import seen_clause
 from engine.settings import number_text
-from pages.ui import charts, curves, folders, history, process, readings, refresh, undo
+from pages.ui import charts, clean, curves, folders, history, process, readings, refresh, undo
 from pages.ui.extension import extend_form
-from pages.ui.text import markdown, percent, plain, time_left
+from pages.ui.text import markdown, percent, time_left
 
 COLORS = {
     State.RUNNING: "blue",
@@ -58,7 +57,7 @@ def panel(run: Run, close: Callable[[], None] | None = None) -> None:
     seen = (status.state, tick_of(status))
     with st.container(key="live"):
         refresh.repeat(live, seen[1])(str(run.path), seen, chosen)
-    clean_accuracy(run)
+    clean.accuracy(run)
 
 
 def replaced(run: Run) -> None:
@@ -185,41 +184,6 @@ def figures(status: Status, steps: Records, epochs: Records) -> None:
         st.caption(f"With test-time augmentation, after the last epoch: {percent(status.tta_acc)}")
 
 
-def clean_accuracy(run: Run) -> None:
-    """Train accuracy without augmentation, measured on request."""
-    config, weights = readings.config_of(run), run.path / "last.safetensors"
-    if config is None or not weights.is_file():
-        return
-    with st.expander("Why do the two accuracies differ?", key="why_they_differ"):
-        kinds = ("crop", "flip", "erasing", "mixup", "cutmix")
-        used = [name for name in kinds if getattr(config.augment, name)]
-        st.write(
-            "That on training images is measured during the epoch, while the network is still "
-            f"learning, on augmented images ({', '.join(used)}). The other is measured after the "
-            "epoch, on images without augmentation."
-            if used
-            else "That on training images is measured during the epoch, while the network is "
-            "still learning; the other after it."
-        )
-        if not data.is_available(config.data.dataset, folders.DATA_ROOT):
-            st.caption("Both can be compared without augmentation once the data set is downloaded.")
-            return
-        version, form = (str(run.path), weights.stat().st_mtime_ns), st.session_state
-        asked = st.button("Measure on clean training images", key="clean")
-        if asked or form.get("measured") == version:
-            form["measured"] = version
-            try:
-                accuracy = readings.clean_train_accuracy(run, config.data)
-            except (ValueError, OSError, RuntimeError) as error:
-                form["measured"] = None
-                st.warning(f"This accuracy cannot be measured: {markdown(plain(error))}")
-                return
-            st.write(
-                f"**{percent(accuracy)}** on up to {CLEAN_IMAGES:,} clean training "
-                "images, with the last saved weights."
-            )
-
-
 def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
     """The run's name, its state, and the buttons that fit the state."""
     running, damaged = status.state in HELD, status.state is State.DAMAGED
@@ -255,11 +219,11 @@ def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
     if problem := st.session_state.pop("live_problem", None):
         st.error(problem)
     if status.state is State.FINISHED and (run.path / "last.safetensors").is_file():
-        what_next(run, status)
+        what_next(run, status, elsewhere=close is not None)
 
 
-def what_next(run: Run, status: Status) -> None:
-    """What came out, and where to go with a trained network."""
+def what_next(run: Run, status: Status, elsewhere: bool) -> None:
+    """What came out, and where to go with a trained network; elsewhere: than on the Runs page."""
     info = readings.dataset_info(run)
     if info and status.final_acc is not None:
         st.caption(
@@ -276,7 +240,13 @@ def what_next(run: Run, status: Status) -> None:
         if st.button("Classify a picture", key="classify_with", icon=":material/image_search:"):
             st.session_state["checkpoint"] = f"{run.name}/last"
             st.switch_page("pages/5_Classify.py")
-        st.page_link("pages/2_Runs.py", label="Compare with other runs", icon=":material/compare:")
+        if elsewhere:
+            st.page_link(
+                "pages/2_Runs.py",
+                label="Compare with other runs",
+                icon=":material/compare:",
+                query_params={"ticked": run.name},
+            )
 
 
 def ask(run: Run, what: str) -> None:

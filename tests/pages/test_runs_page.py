@@ -69,6 +69,7 @@ def test_columns_order_filter_and_ticks_are_kept_in_the_link(app, finished):
     assert "Weight decay" in shown and "Architecture" not in shown, "among those ticked"
     assert again.query_params["ticked"] in ("c,a", ["c,a"])
     assert list(again.dataframe[0].value["Run"]) == ["b", "c", "a"]
+    assert app(PAGE, ticked="a", run="b").selectbox(key="run").value == "b"
     odd = app(PAGE, order="<script>", columns="nothing", ticked="../..,%00", differs="maybe")
     assert not odd.exception
     assert list(odd.dataframe[0].value) == list(tables.USUAL)

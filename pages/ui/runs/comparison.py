@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pandas as pd
 import streamlit as st
 
+from engine import data
 from engine.config import SETTINGS, RunConfig
 from engine.runs import compare
 from engine.runs.run import Run, State, Status
@@ -43,18 +44,19 @@ def comparison(selected: list[Run]) -> None:
         st.info("Nothing to draw: no selected run has finished an epoch.")
         return
     labels = group_labels(names, begun, infos)
-    slots = charts.colors([group[0] for group in names])
+    slots = charts.colors([min(group) for group in names])  # as the first of its seeds alone
     groups = [
         charts.Group(
             label=label,
-            color=slots[group[0]],
+            color=slots[min(group)],
             runs=[epochs[name] for name in group],
             batch=begun[group[0]].batch_size,
             macs=forward_macs(runs[group[0]]) if by == "macs" else 0.0,
         )
         for label, group in labels.items()
     ]
-    draw(groups, measure, splits, by, log)
+    about = ", ".join(sorted({data.name_of(c.data.dataset) for c in begun.values()}))
+    draw(groups, measure, splits, by, log, about)
     summary(labels, epochs, statuses)
     accuracy_by_cost(groups, labels, runs, statuses, on)
 
@@ -66,9 +68,14 @@ def validation(statuses: Iterable[Status]) -> str:
 
 
 def draw(
-    groups: list[charts.Group], measure: str, splits: tuple[str, ...], by: str, log: bool
+    groups: list[charts.Group],
+    measure: str,
+    splits: tuple[str, ...],
+    by: str,
+    log: bool,
+    about: str,
 ) -> None:
-    """The curves, and below them the learning rates."""
+    """The curves, and below them the learning rates. about: a second line for downloads."""
 
     def chart(measure: str, log: bool) -> Chart:
         rows = charts.overlay_rows(groups, measure, splits if measure != "lr" else ("",), by)
@@ -83,7 +90,7 @@ def draw(
         MEASURES[measure]: functools.partial(chart, measure, log),
         MEASURES["lr"]: functools.partial(chart, "lr", False),
     }
-    chart_downloads("compare", made, "")
+    chart_downloads("compare", made, about)
 
 
 def accuracy_by_cost(
@@ -105,7 +112,7 @@ def accuracy_by_cost(
                 format_func={
                     "parameters": "Parameters",
                     "macs": "Multiply-adds",
-                    "seconds": "Training seconds",
+                    "seconds": "Seconds",
                 }.get,
                 persist_state="session",
             )

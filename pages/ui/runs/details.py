@@ -17,11 +17,14 @@ from pages.ui.text import command, markdown, percent
 def details(names: list[str], chosen: list[str]) -> None:
     """One run in full: the one selected in the table, or chosen here."""
     st.subheader("Run details", anchor=False)
+    form = st.session_state
+    linked = "opened_from_table" not in form and st.query_params.get("run")
     if len(chosen) != 1:
-        st.session_state["opened_from_table"] = None
-    elif st.session_state.get("opened_from_table") != chosen[0]:
-        st.session_state["opened_from_table"] = chosen[0]
-        st.session_state["run"] = chosen[0]
+        form["opened_from_table"] = None
+    elif form.get("opened_from_table") != chosen[0]:
+        form["opened_from_table"] = chosen[0]
+        if not linked:  # a link may tick one run and open another
+            form["run"] = chosen[0]
     name = st.selectbox(
         "Run",
         names,
