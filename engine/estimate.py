@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
@@ -22,6 +23,7 @@ from engine.models import build_model, build_on_meta
 from engine.models.summary import HELD_BYTES, summarize
 from engine.training import progressive
 
+COSTS = Path(__file__).parent / "models" / "costs.json"  # made by scripts/write_costs.py
 PROBE = "resnet10"  # width 1 has four times the operations of width 1/2, on twice the bytes
 PROBE_BATCH, SMALL_BATCH, PROBE_STEPS = 128, 4, 3
 BACKWARD = 3  # a training step costs about three forward passes
@@ -70,6 +72,16 @@ def costs(model: torch.nn.Module) -> Costs:
     """Costs of a network on the CPU or the meta device."""
     summary = summarize(model, PROBE_BATCH)
     return Costs(summary.macs, summary.activation_bytes / PROBE_BATCH, len(summary.layers))
+
+
+@functools.cache
+def architecture_costs() -> dict[str, tuple[int, Costs]]:
+    """Parameters and costs of every architecture at width 1, with its own layers, 10 classes.
+
+    From a file: to compute them takes a minute.
+    """
+    rows = json.loads(COSTS.read_text(encoding="utf-8"))
+    return {arch: (parameters, Costs(*row)) for arch, (parameters, *row) in rows.items()}
 
 
 def measure_speed(compute: Compute) -> Speed:

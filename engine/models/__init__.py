@@ -11,7 +11,7 @@ from engine.models.base import Architecture, ImageClassifier, WhitenedClassifier
 from engine.models.convmixer import CONVMIXERS
 from engine.models.densenet import DENSENETS
 from engine.models.initialization import initialize
-from engine.models.layers import ACTIVATIONS, NORMS, Layers
+from engine.models.layers import ACTIVATIONS, NORMS, Kind, Layers
 from engine.models.resnet import RESNETS, RESNEXTS, WIDE_RESNETS
 from engine.models.speedrun import SPEEDRUNS
 from engine.models.vgg import VGGS
@@ -23,6 +23,7 @@ __all__ = [
     "NORMS",
     "Architecture",
     "ImageClassifier",
+    "Kind",
     "build_model",
     "build_on_meta",
 ]

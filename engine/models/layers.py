@@ -32,21 +32,40 @@ def _group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(groups, channels)
 
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "celu": nn.CELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "elu": nn.ELU,
-    "mish": nn.Mish,
+@dataclass(frozen=True)
+class Kind:
+    """An activation or norm: call it to make a layer."""
+
+    make: Callable[..., nn.Module]  # a norm's takes the channel count
+    note: str  # one line
+
+    def __call__(self, *channels: int) -> nn.Module:
+        return self.make(*channels)
+
+
+ACTIVATIONS: dict[str, Kind] = {
+    "relu": Kind(nn.ReLU, "max(0, x): the usual choice, and the fastest"),
+    "leaky_relu": Kind(nn.LeakyReLU, "x above 0, 0.01 x below, so that no unit stops learning"),
+    "celu": Kind(nn.CELU, "with α = 1, as here, the same function as elu"),
+    "gelu": Kind(nn.GELU, "x Φ(x) with the normal distribution Φ: smooth, usual in transformers"),
+    "silu": Kind(nn.SiLU, "x sigmoid(x), also called swish: smooth, usual in EfficientNets"),
+    "elu": Kind(nn.ELU, "x above 0, exp(x) − 1 below: smooth, outputs nearer to a mean of 0"),
+    "mish": Kind(nn.Mish, "x tanh(softplus(x)): much like silu, somewhat slower"),
 }
 
-NORMS: dict[str, Callable[[int], nn.Module]] = {  # each takes the channel count
-    "batch": nn.BatchNorm2d,
-    "instance": lambda channels: InstanceNorm2d(channels, affine=True),
-    "layer": lambda channels: nn.GroupNorm(1, channels),  # over channels and positions
-    "group": _group_norm,  # as many groups up to 32 as divide the channels
+NORMS: dict[str, Kind] = {
+    "batch": Kind(nn.BatchNorm2d, "each channel over the batch: the usual choice for images"),
+    "instance": Kind(
+        lambda channels: InstanceNorm2d(channels, affine=True),
+        "each channel of each image by itself; removes its contrast",
+    ),
+    "layer": Kind(
+        lambda channels: nn.GroupNorm(1, channels),  # over channels and positions
+        "all channels of an image together; the same for any batch size",
+    ),
+    "group": Kind(  # as many groups up to 32 as divide the channels
+        _group_norm, "groups of channels of an image; the same for any batch size"
+    ),
 }
 
 

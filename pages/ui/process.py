@@ -53,10 +53,14 @@ def epoch_seconds(config: RunConfig) -> float | None:
 
     Raises as readings.split_sizes does.
     """
+    return seconds_of(config, readings.requirements(config.model, config.batch_size).costs)
+
+
+def seconds_of(config: RunConfig, costs: estimate.Costs) -> float | None:
+    """The same as epoch_seconds, for a network with these costs."""
     speed = estimate.load_speed(_speed_file(), resolve(config.device, config.precision))
     if speed is None:
         return None
-    costs = readings.requirements(config.model, config.batch_size).costs
     return estimate.epoch_seconds(config, costs, speed, *readings.split_sizes(config))
 
 

@@ -13,7 +13,7 @@ from engine import estimate
 from engine.config import RunConfig, with_fields
 from engine.device import resolve
 from engine.estimate import Costs, Speed
-from engine.models import build_model, build_on_meta
+from engine.models import ARCHITECTURES, build_model, build_on_meta
 from engine.models.summary import summarize
 from engine.training import progressive
 
@@ -48,6 +48,20 @@ def test_the_costs_of_a_network():
     assert found.macs == summary.macs
     assert found.bytes == pytest.approx(summary.activation_bytes / 128)
     assert found.layers == len(summary.layers)
+
+
+@pytest.mark.parametrize(
+    "arch",
+    [name if name in ("vgg11", "speedrun") else pytest.param(name, marks=pytest.mark.slow)
+     for name in ARCHITECTURES],
+)  # fmt: skip
+def test_the_costs_in_the_file_are_those_of_the_networks(arch):
+    """After a change to a network, run scripts/write_costs.py."""
+    assert list(estimate.architecture_costs()) == list(ARCHITECTURES)
+    parameters, costs = estimate.architecture_costs()[arch]
+    network = build_on_meta(arch)
+    assert parameters == sum(p.numel() for p in network.parameters())
+    assert costs == estimate.costs(network)
 
 
 def test_what_training_a_network_takes():

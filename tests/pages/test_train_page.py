@@ -15,6 +15,7 @@ from engine.models import ARCHITECTURES
 from engine.presets import PRESETS
 from engine.runs.run import Run, State
 from pages.ui import choices, folders, history, live, process, readings
+from pages.ui.train import architectures
 
 PAGE = "pages/1_Train.py"
 
@@ -479,3 +480,20 @@ def test_an_identical_run_is_told_and_a_note_goes_with_the_run(app, finished):
     assert run.note() == "another seed" and run.name.endswith("seed5")
     assert not at.text_area(key="run_note").value
     process.worker().stop(run)
+
+
+def test_architectures_are_compared_with_their_costs_and_chosen_from_the_table(app, monkeypatch):
+    monkeypatch.setattr(process, "seconds_of", lambda config, costs: costs.macs / 1e8)
+    seconds = architectures.epoch_seconds(PRESETS["minute"].config())
+    table = architectures.comparison(seconds).set_index("Architecture")
+    assert list(table.index) == list(ARCHITECTURES)
+    assert table["What it is"].all() and (table["Parameters (M)"] > 0).all()
+    assert table.loc["resnet18", "Epoch here (min)"] == pytest.approx(5.55 / 60, abs=0.001)
+    assert table.loc["resnet18", "Accuracy (%)"] == 96.015
+    assert "study" in table.loc["resnet18", "Accuracy of"]
+    assert "preset Speedrun" in table.loc["speedrun", "Accuracy of"]
+    row = list(ARCHITECTURES).index("convmixer256d8")
+    form = {"architectures": {"selection": {"rows": [row]}}}
+    monkeypatch.setattr(architectures.st, "session_state", form)
+    architectures.choose()
+    assert (form["arch"], form["activation"], form["norm"]) == ("convmixer256d8", "gelu", "batch")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
 
 from engine import data
 from engine.config import SETTINGS, RunConfig
-from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
+from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS, Kind
 from engine.presets import PRESETS
 from engine.recipe import OPTIMIZERS, usual_lr
 from engine.settings import Setting
 from pages.ui import choices
 from pages.ui.choices import AUGMENTATIONS, OWN_IMAGES
+from pages.ui.text import markdown
 from pages.ui.train import groups
+from pages.ui.train.architectures import compare
 from pages.ui.train.groups import folded
 from pages.ui.train.initial_weights import weights_input
 from pages.ui.train.own import own_inputs
@@ -136,17 +139,33 @@ def model_inputs(config: RunConfig | None) -> None:
     st.selectbox("Architecture", list(ARCHITECTURES), key="arch", on_change=own_layers, **keep())
     architecture = ARCHITECTURES[st.session_state["arch"]]
     st.caption(f"{architecture.description}.")
+    if st.button("Compare architectures", key="compare", type="tertiary", icon=":material/table:"):
+        compare(config)
     with folded("network_settings", config):
         left, middle, right = st.columns(3)
         with left:
-            st.selectbox("Activation", list(ACTIVATIONS), key="activation", **keep())
+            st.selectbox(
+                "Activation",
+                list(ACTIVATIONS),
+                key="activation",
+                help=_kinds("model.activation", ACTIVATIONS),
+                **keep(),
+            )
         with middle:
-            st.selectbox("Norm", list(NORMS), key="norm", **keep())
+            st.selectbox(
+                "Norm", list(NORMS), key="norm", help=_kinds("model.norm", NORMS), **keep()
+            )
         with right:
             control("model.width")
         if not architecture.whitening:
             control("model.whitening")
         weights_input()
+
+
+def _kinds(path: str, kinds: Mapping[str, Kind]) -> str:
+    """The help of a choice among layers: one line for each."""
+    lines = "".join(f"\n- **{markdown(name)}**: {kind.note}" for name, kind in kinds.items())
+    return f"{SETTINGS[path].help.capitalize()}.\n{lines}"
 
 
 def _follow_optimizer() -> None:
