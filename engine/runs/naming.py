@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from engine.config import RunConfig
+from engine.config import SETTINGS, RunConfig
 from engine.presets import PRESETS
 from engine.settings import Role, Setting, changed
 
@@ -22,9 +22,11 @@ def describe(config: RunConfig) -> str:
     words = [model.arch, model.activation, model.norm]
     words.append(f"w{model.width:g}" if model.width != 1 else None)
     words += [name for name in ("erasing", "mixup", "cutmix") if getattr(config.augment, name)]
+    if config.pretrained:
+        words.append(_word(SETTINGS["pretrained"], config.pretrained))
     name = "-".join(word for word in words if word)
     named = (*("model.arch", "model.activation", "model.norm", "model.width"),)
-    named += ("augment.erasing", "augment.mixup", "augment.cutmix")
+    named += ("pretrained", "augment.erasing", "augment.mixup", "augment.cutmix")
     bases = [RunConfig(), *(preset.config() for preset in PRESETS.values())]
     changes = min(([*changed(config, base)] for base in bases), key=len)
     for setting, value in sorted(changes, key=lambda change: change[0].role is Role.SEED):
@@ -44,7 +46,7 @@ def _word(setting: Setting, value: Any) -> str:
         return flag if value else f"no-{flag}"
     if isinstance(value, int | float):
         return f"{flag}{value:g}" if isinstance(value, float) else f"{flag}{value}"
-    if setting.path == "pretrained" and value:
+    if setting.path == "pretrained":
         place = Path(value)
         value = f"from-{place.parent.name if place.stem in ('last', 'best') else place.stem}"
     elif isinstance(value, tuple):

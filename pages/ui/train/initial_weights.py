@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from itertools import islice
-from pathlib import Path
 
 import streamlit as st
 
@@ -54,9 +53,8 @@ def _sources() -> dict[str, Run]:
     own = (run for run in readings.list_runs(folders.RUN_ROOT) if _has_weights(run))
     found = {run.name: run for run in islice(own, LISTED)}
     for run in sorted(readings.list_runs(folders.SHIPPED), key=lambda run: run.name):
-        if _has_weights(run):
-            inside = folders.SHIPPED.resolve().parent == folders.RUN_ROOT.resolve()
-            found[f"pretrained/{run.name}" if inside else str(run.path)] = run
+        if _has_weights(run):  # a run of the same name takes precedence
+            found[f"pretrained/{run.name}" if run.name in found else run.name] = run
     return found
 
 
@@ -73,8 +71,7 @@ def _described(name: str, run: Run) -> str:
     if config is None:
         return name
     info = readings.dataset_info(run) or {}
-    short = Path(name).name if run.path.parent == folders.SHIPPED else name
-    parts = [short, _size(config.model), dataset_title(str(info.get("name", "")))]
+    parts = [name, _size(config.model), dataset_title(str(info.get("name", "")))]
     with contextlib.suppress(RunError):
         parts.append(percent(accuracy) if (accuracy := run.status().final_acc) else "")
     same = config.data.dataset in (

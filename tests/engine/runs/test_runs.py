@@ -121,7 +121,7 @@ def test_a_suggested_name_tells_the_choices_and_is_free(make_run, tmp_path):
     assert named("minute") == "vgg11-w0.25-3"
     odd = {"data.dataset": "/some where/my pets!", "pretrained": "runs/a/last.safetensors"}
     name = named("speedrun", **odd)
-    assert name == "speedrun-my-pets-from-a"
+    assert name == "speedrun-from-a-my-pets"
     everything = {"optim.momentum": 0.123456789, "optim.weight_decay": 0.0123456, "epochs": 123456}
     runs.check_name(named("speedrun", **odd, **everything, seed=2**31 - 1))
 
