@@ -182,7 +182,7 @@ def test_fewer_images_are_announced(page, network, monkeypatch):
 def test_held_out_images_are_those_of_the_run(page, network):
     network("a", holdout=40)
     at = page()
-    assert "40 validation images" in at.metric[0].label
+    assert "40 held-out images" in at.metric[0].label
     at.segmented_control(key="part").set_value("test").run()
     assert f"{TESTS} test images" in at.metric[0].label
 

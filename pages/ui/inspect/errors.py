@@ -57,7 +57,7 @@ def section(subject: Subject) -> None:
 
 def accuracy(subject: Subject, found: Predictions, result: Confusion) -> None:
     low, high = result.accuracy.low, result.accuracy.high
-    where = "validation" if subject.part == HELD else "test"
+    where = "held-out" if subject.part == HELD else "test"
     st.metric(f"Accuracy on {len(subject.sample):,} {where} images", percent(result.accuracy.value))
     like = ", as in the run's own validation" if found.as_validated else ""
     st.caption(

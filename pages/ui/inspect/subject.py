@@ -40,7 +40,7 @@ class Subject:
     @property
     def images(self) -> str:
         """The images in words."""
-        what = "validation" if self.part == HELD else "test"
+        what = "held-out" if self.part == HELD else "test"
         count = f"{len(self.sample):,} of {self.sample.total:,}"
         return f"{count} {what} images of {datasets.title(self.key[0])}"
 
@@ -132,7 +132,7 @@ def choose_images(network: Network, found: ImageData, dataset: str) -> tuple[str
                 default=HELD,
                 required=True,
                 key="part",
-                format_func={HELD: "Validation (held out)", TEST: "Test"}.get,
+                format_func={HELD: "Held-out", TEST: "Test"}.get,
                 persist_state="session",
             )
         images, labels = _split(network, found, part)

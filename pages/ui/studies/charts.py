@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from pages.ui import axes
 from pages.ui.charts import THEME_COLORS, legend, spec_of, thin
 
 COSTS = {  # x axes: title of the choice, title of the axis
@@ -155,7 +156,7 @@ def _height(names: tuple[str, ...], plot: int) -> int:
 
 def _x(by: str) -> alt.X:
     step = {"tickMinStep": 1} if by in ("epochs", "images") else {}
-    return alt.X("x:Q", title=COSTS[by][1], axis=alt.Axis(format="~s", **step))
+    return alt.X("x:Q", title=COSTS[by][1], axis=alt.Axis(labelExpr=axes.NUMBER, **step))
 
 
 def _y(field: str) -> alt.Y:
@@ -163,7 +164,7 @@ def _y(field: str) -> alt.Y:
         f"{field}:Q",
         title="Validation accuracy",
         scale=alt.Scale(zero=False),
-        axis=alt.Axis(format=".3~p"),
+        axis=alt.Axis(labelExpr=axes.PERCENT),
     )
 
 
