@@ -52,9 +52,13 @@ CANDIDATES = {
     "fine, lr 0.001": {**FINE, "optim.lr": 0.001, "optim.head_lr": 30.0},
     "fine, lr 0.003": {**FINE, "optim.lr": 0.003, "optim.head_lr": 10.0},
     "fine, lr 0.01": {**FINE, "optim.lr": 0.01, "optim.head_lr": 10.0},
+    "fine, lr 0.03": {**FINE, "optim.lr": 0.03, "optim.head_lr": 10.0},
     "fine, lr 0.01, head 100": {**FINE, "optim.lr": 0.01, "optim.head_lr": 100.0},
     "fine, head alone": {**FINE, "optim.lr": 1e-5, "optim.head_lr": 10_000.0},
-    "scratch, speedrun": {**SPEEDRUN, **SCRATCH, "model.width": 0.5, "progressive": False},
+    "scratch, speedrun": {
+        **{**SPEEDRUN, "model.width": 0.5, "progressive": False},
+        **{"augment.erasing": True, "batch_size": 8, "epochs": 80},
+    },
     "scratch, vgg11": {**SCRATCH, **SMALL, "optim.lr": 0.02},
     "scratch, vgg11, adamw": {
         **{**SCRATCH, **SMALL, "optim.nesterov": False},

@@ -6,8 +6,9 @@ import contextlib
 import threading
 from pathlib import Path
 
-from engine import data, estimate, runs
+from engine import data, estimate, files, runs
 from engine.config import RunConfig
+from engine.data import own
 from engine.device import Compute, resolve
 from engine.errors import RunError
 from engine.runs import trash
@@ -27,6 +28,7 @@ def prepare() -> None:
     with contextlib.suppress(RunError):
         runs.sweep(folders.RUN_ROOT)
         trash.purge(folders.RUN_ROOT)
+    files.sweep(folders.DATA_ROOT / own.FOLDER)
     prepare_shapes()
 
 

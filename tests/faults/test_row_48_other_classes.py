@@ -172,7 +172,7 @@ def test_the_form_says_so_before_the_start(app, root, own, monkeypatch):
     page.text_input(key="dataset_path").set_value(own(*DIGITS).data.dataset).run()
     page.selectbox(key="arch").set_value("resnet10").run()
     page.number_input(key="width").set_value(0.0625).run()
-    page.text_input(key="pretrained").set_value("parent").run()
+    page.selectbox(key="pretrained").set_value("parent").run()
     assert any("its last layer is replaced" in info.value for info in page.info)
     page.selectbox(key="arch").set_value("vgg11").run()
     assert any("arch is resnet10, the network has vgg11" in e.value for e in page.error)
@@ -186,12 +186,12 @@ def test_fine_tuning_takes_the_network_from_its_weights_in_form_and_terminal(
     dataset = own(*DIGITS).data.dataset
     monkeypatch.setattr(folders, "RUN_ROOT", root)
     page: AppTest = app("pages/1_Train.py", choices=json.dumps({"data.dataset": dataset}))
-    page.text_input(key="pretrained").set_value("parent").run()
+    page.selectbox(key="pretrained").set_value("parent").run()
     number, _ = page.session_state["preset_control"]
     page.segmented_control(key=f"preset_{number}").set_value("finetune").run()
     assert page.session_state["dataset_path"] == dataset
     assert page.selectbox(key="arch").value == "resnet10"
-    assert page.text_input(key="pretrained").value == "parent"
+    assert page.selectbox(key="pretrained").value == "parent"
     assert any("its last layer is replaced" in info.value for info in page.info)
 
     words = ["--preset", "finetune", "--dataset", dataset, "--run-root", str(tmp_path / "runs")]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from engine.data import own
-from engine.runs.run import Run
+from engine.runs.run import Run, State
 from pages.ui import folders
 
 PAGE = "pages/1_Train.py"
@@ -84,6 +84,20 @@ def test_a_zip_is_checked_shown_kept_renamed_and_deleted(page, finished):
     (place,) = own.list_sets(folders.DATA_ROOT)
     assert place.name == "zoo" == at.selectbox(key="own_set").value
     assert Path(Run(run.path).config().data.dataset) == place, "the run's images are found"
+
+    at.session_state["own_change_zoo"] = True
+    with run.hold("a test") as writer:
+        writer.update(state=State.QUEUED)
+    at.run()
+    at.button(key="own_delete").click().run()
+    assert "run 'user' is queued on it" in texts(at) and own.list_sets(folders.DATA_ROOT)
+    with run.hold("a test") as writer:
+        writer.update(state=State.STOPPED)
+    at.session_state["own_change_zoo"] = True
+    at.run()
+    at.button(key="own_delete").click().run()
+    assert not own.list_sets(folders.DATA_ROOT)
+    assert at.segmented_control(key="own_from").value == "add" and not at.exception
 
 
 def test_pictures_by_class_are_gathered_and_refused_names_are_told(page):
