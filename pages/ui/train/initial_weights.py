@@ -66,7 +66,7 @@ def _has_weights(run: Run) -> bool:
 
 
 def _described(name: str, run: Run) -> str:
-    """An option: network, classes and accuracy, and whether it knows the form's classes."""
+    """An option: network, images and accuracy, and whether the classes are those of the form."""
     config = readings.config_of(run)
     if config is None:
         return name
@@ -78,7 +78,7 @@ def _described(name: str, run: Run) -> str:
         st.session_state["dataset"],
         st.session_state["dataset_path"].strip(),
     )
-    parts.append("same classes" if same else "last layer is replaced if the classes differ")
+    parts.append("same classes" if same else "other data set")
     return " · ".join(part for part in parts if part)
 
 
