@@ -2,8 +2,9 @@
 
     python scripts/screenshots.py
 
-Trains two small networks (a few minutes on two cores) and writes train.png, augmentations.png and
-classify.png to docs/. Requires requirements-dev.txt and Chromium on the PATH.
+Trains two small networks (a few minutes on two cores) and writes train.png, runs.png,
+augmentations.png, classify.png and inspect.png to docs/. Requires requirements-dev.txt and Chromium
+on the PATH.
 """
 
 from __future__ import annotations
@@ -45,32 +46,49 @@ def train(name: str, extra: list[str], runs: Path, data: Path) -> None:
 
 def photograph_all(url: str) -> None:
     with browsing() as browser:
-        light = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
-        light.goto(f"{url}/Train")
-        settle(light)
-        light.locator(".st-key-start button").click()
-        light.wait_for_selector("text=/Epoch 3 of/", timeout=300_000)
-        light.wait_for_timeout(3_000)
-        light.screenshot(path=DOCS / "train.png")
-        light.locator(".st-key-stop button").click()
-        light.wait_for_selector("text=Stopped after", timeout=60_000)
+        light, dark = (
+            browser.new_context(color_scheme=scheme, viewport={"width": 1400, "height": 900})
+            for scheme in ("light", "dark")
+        )
+        training(light.new_page(), url)
+        page = light.new_page()
+        page.goto(f"{url}/Runs?compare={','.join(RUNS)}")
+        keep(page, "runs")
+        page.goto(f"{url}/Classify")
+        settle(page)
+        choose(page, "Network", "vgg11-shapes")
+        page.get_by_role("tab", name="Random test images").click()
+        keep(page, "classify")
+        page = dark.new_page()
+        page.goto(f"{url}/Augmentations")
+        keep(page, "augmentations")
+        page.goto(f"{url}/Inspect")
+        page.wait_for_selector(".st-key-confusion svg, .st-key-confusion canvas")
+        keep(page, "inspect")
 
-        dark = browser.new_context(
-            color_scheme="dark", viewport={"width": 1400, "height": 900}
-        ).new_page()
-        dark.goto(f"{url}/Augmentations")
-        settle(dark)
-        dark.wait_for_timeout(3_000)
-        dark.screenshot(path=DOCS / "augmentations.png")
 
-        light.goto(f"{url}/Classify")
-        settle(light)
-        light.get_by_test_id("stSelectbox").first.locator("input").click()  # whose images are here:
-        light.get_by_role("option").filter(has_not_text="pretrained").first.click()
-        settle(light)
-        light.get_by_text("Random test images").click()
-        light.wait_for_timeout(3_000)
-        light.screenshot(path=DOCS / "classify.png")
+def training(page: Page, url: str) -> None:
+    """Start the preset "minute", and photograph it in its third epoch."""
+    page.goto(f"{url}/Train")
+    settle(page)
+    page.locator(".st-key-start button").click()
+    page.wait_for_selector("text=/Epoch 3 of/", timeout=300_000)
+    keep(page, "train")
+    page.locator(".st-key-stop button").click()
+    page.wait_for_selector("text=Stopped after", timeout=60_000)
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Choose the first option of a selectbox that contains this text."""
+    page.get_by_label(label, exact=True).first.click()
+    page.get_by_role("option").filter(has_text=option).first.click()
+    settle(page)
+
+
+def keep(page: Page, name: str) -> None:
+    settle(page)
+    page.wait_for_timeout(3_000)
+    page.screenshot(path=DOCS / f"{name}.png")
 
 
 def settle(page: Page) -> None:
