@@ -46,7 +46,7 @@ STRONG = {"augment.erasing": True, "optim.nesterov": True, "schedule.kind": "one
 FINE = {**STRONG, "batch_size": 8, "epochs": 20}
 SCRATCH = {**STRONG, "batch_size": 8, "epochs": 80}
 SMALL = {"model.arch": "vgg11", "model.width": 0.25}
-BEST_SCRATCH = "scratch, vgg11"
+BEST_SCRATCH = "scratch, speedrun"
 CANDIDATES = {
     "preset": PRESETS[FINE_TUNE].values,
     "fine, lr 0.001": {**FINE, "optim.lr": 0.001, "optim.head_lr": 30.0},

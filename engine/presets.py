@@ -12,7 +12,7 @@ The recipes were selected on the test images, so these figures are slightly opti
   of each, from a small network trained on the other eight classes (83.3 % on them); means of two
   seeds, 1,000 test images: learning rate 0.001 75.2 %, 0.003 77.3 %, 0.01 79.7 %, 0.03 74.9 %; head
   at 100 times the rate of the body instead of 10 times 76.3 %; the head almost alone 70.4 %, so no
-  epochs with a frozen body.
+  epochs with a frozen body. From scratch: speedrun 74.4 %, vgg11 71.7 %.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ PRESETS = {
     ),
     FINE_TUNE: Preset(
         "Fine-tune",
-        "A few dozen images of each class: goes on from a trained network. Under a minute.",
+        "A few dozen images of each class: goes on from a trained network. About a minute.",
         {
             "pretrained": "speedrun-wide",
             "model.arch": "speedrun",

@@ -48,7 +48,7 @@ def test_own_zip_fine_tune_classify(tab, server, settle, wait_for, photograph):
     page.locator(".st-key-own_set").wait_for()
     settle(page)
     assert [path.name for path in own.list_sets(server.data)] == ["things"]
-    page.locator(".st-key-own_fine_tune button").click()
+    page.locator(".st-key-own_fine_tune button").first.click()
     page.get_by_text("its last layer is replaced by a new one").wait_for()
     page.locator(".st-key-epochs input").fill("3")
     page.locator(".st-key-epochs input").press("Enter")
