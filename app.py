@@ -33,7 +33,7 @@ CARDS = (  # page, label, icon, text
     ),
     (
         "pages/1_Train.py", "Bring your own pictures", "add_photo_alternate",
-        "Drop a zip, pick files or take photos, and teach a network to tell them apart.",
+        "Upload a zip, pick files or take photos, and teach a network to tell your classes apart.",
     ),
 )  # fmt: skip
 FETCHED = ("cifar10", "cifar100")

@@ -118,8 +118,8 @@ class RunConfig:
         0,
         "--seed",
         "Seed",
-        "start of all random numbers: initialization, data order and augmentation",
-        usual="0, 1, 2, … to repeat a run",
+        "starting point of all random numbers: initialization, data order and augmentation",
+        usual="0; then 1, 2, … to see how much results vary",
         low=0,
         high=2**31 - 1,
         step=1,
@@ -145,7 +145,7 @@ class RunConfig:
     pretrained: str | None = setting(
         None,
         "--pretrained",
-        "Start from",
+        "Start from the weights of",
         "run (name or folder) or .safetensors file whose weights to start from",
         none="none",
     )

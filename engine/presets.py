@@ -97,7 +97,7 @@ PRESETS = {
     ),
     FINE_TUNE: Preset(
         "Fine-tune",
-        "A few dozen images of each class: goes on from a trained network. About a minute.",
+        "For a few dozen images of each class: continues from a trained network. About a minute.",
         {
             "pretrained": "speedrun-wide",
             "model.arch": "speedrun",

@@ -61,7 +61,8 @@ class OptimConfig:
         5e-4,
         "--weight-decay",
         "Weight decay",
-        "pull of the weights toward 0; decoupled for adamw and muon, part of the gradient for the "
+        "strength of the pull of the weights toward 0; decoupled for adamw and muon, part of "
+        "the gradient for the "
         "others",
         usual="5e-4 for sgd, 0.01 to 0.1 for adamw and muon",
         aliases=("--wd",),
@@ -129,7 +130,7 @@ class ScheduleConfig:
         "cosine_annealing",
         "--sche",
         "Schedule",
-        "course of the learning rate over the epochs",
+        "how the learning rate changes over the epochs",
         usual="cosine_annealing or one_cycle",
         choices=SCHEDULES,
         titles={

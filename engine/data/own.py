@@ -144,7 +144,7 @@ def keep(
         files.sync_folder(target.parent)
     except OSError as error:
         why = files.reason(error)
-        raise DataError(f"these images cannot be kept in {target.parent}: {why}") from error
+        raise DataError(f"these images cannot be saved in {target.parent}: {why}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return target
@@ -188,15 +188,17 @@ def check_class(name: str) -> None:
     usable = name.isprintable() and 0 < len(name) <= MAX_CLASS_CHARS and name.strip(" .") == name
     if not usable or re.search(r'[<>:"/\\|?*]', name) or is_clutter(name) or _is_reserved(name):
         raise DataError(
-            f"class {name[:MAX_CLASS_CHARS]!r}: names of classes can use up to {MAX_CLASS_CHARS} "
-            'letters, digits, spaces and signs other than < > : " / \\ | ? *'
+            f"class {name[:MAX_CLASS_CHARS]!r}: choose another class name: up to {MAX_CLASS_CHARS} "
+            'characters, none of < > : " / \\ | ? *, no space or dot at either end, no name that '
+            "the system reserves"
         )
 
 
 def _check_size(size: int) -> None:
     if size > MAX_BYTES:
         raise DataError(
-            f"{size / 2**20:,.0f} MB, more than {MAX_BYTES >> 20} MB: put them into a folder on "
+            f"{size / 2**20:,.0f} MB of images, more than {MAX_BYTES >> 20} MB: put them into "
+            "a folder on "
             "this computer and give its path"
         )
 
@@ -221,7 +223,7 @@ def _write(checked: Checked, staging: Path, label: str, watch: Watch) -> None:
         total, done = len(plan.train) + len(plan.test), 0
         for split, samples in (("train", plan.train), ("test", plan.test)):
             for number, (name, label_index) in enumerate(samples):
-                watch.tick(f"keeping {label}", done, total, "images")
+                watch.tick(f"saving {label}", done, total, "images")
                 place = staging / split / plan.classes[label_index]
                 place.mkdir(parents=True, exist_ok=True)
                 # Numbered, so that names differ and keep their order, and with it the fingerprint.
@@ -230,7 +232,7 @@ def _write(checked: Checked, staging: Path, label: str, watch: Watch) -> None:
                     file = f"{number:06}{PurePosixPath(name).suffix.lower()}"
                 (place / file).write_bytes(source.read(name))
                 done += 1
-    watch.tick(f"keeping {label}", total, total, "images")
+    watch.tick(f"saving {label}", total, total, "images")
     if hasattr(os, "sync"):
         os.sync()  # all at once: after a power failure no file of a complete set is empty
 
@@ -251,8 +253,9 @@ def _balance(counts: list[tuple[str, int, int]]) -> list[str]:
     lines = []
     if scarce := [name for name, train, _ in counts if train < FEW]:
         lines.append(
-            f"fewer than {FEW} training images of class {layout.some(scarce)}: more would help; "
-            "fine-tuning needs fewest"
+            f"fewer than {FEW} training images of class {layout.some(scarce)}: add more if "
+            "you can; "
+            "fine-tuning a trained network needs fewest"
         )
     if many > UNBALANCED * few:
         lines.append(
@@ -265,7 +268,7 @@ def _balance(counts: list[tuple[str, int, int]]) -> list[str]:
 def _check_free(target: Path) -> None:
     """Raise DataError if a set has the name, in any case: some file systems ignore case."""
     if any(path.name.lower() == target.name.lower() for path in target.parent.iterdir()):
-        raise DataError(f"a set named {target.name!r} exists already; choose another name")
+        raise DataError(f"a data set named {target.name!r} exists already; choose another name")
 
 
 def _is_name(name: str) -> bool:

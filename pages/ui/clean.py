@@ -20,15 +20,19 @@ def accuracy(run: Run) -> None:
         kinds = ("crop", "flip", "erasing", "mixup", "cutmix")
         used = [name for name in kinds if getattr(config.augment, name)]
         st.write(
-            "That on training images is measured during the epoch, while the network is still "
-            f"learning, on augmented images ({', '.join(used)}). The other is measured after the "
+            "Accuracy on training images is measured during the epoch, while the network is still "
+            f"learning, on augmented images ({', '.join(used)}). Accuracy on test or held-out "
+            "images is measured after the "
             "epoch, on images without augmentation."
             if used
-            else "That on training images is measured during the epoch, while the network is "
-            "still learning; the other after it."
+            else "Accuracy on training images is measured during the epoch, while the network is "
+            "still learning; accuracy on test or held-out images is measured after it."
         )
         if not data.is_available(config.data.dataset, folders.DATA_ROOT):
-            st.caption("Both can be compared without augmentation once the data set is downloaded.")
+            st.caption(
+                "The comparison without augmentation needs the data set, which is not on "
+                "this computer."
+            )
             return
         version, form = (str(run.path), weights.stat().st_mtime_ns), st.session_state
         asked = st.button("Measure on clean training images", key="clean")

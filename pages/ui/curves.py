@@ -38,7 +38,8 @@ def options(run: Run, status: Status) -> Options:
             0.0,
             key="smoothing",
             width=180,
-            help="Of the curve on training images. The other is drawn as measured.",
+            help="Smooths the curve for training images. The curve for test or held-out "
+            "images is drawn as measured.",
             persist_state="session",
         )
         log = st.toggle("Logarithmic loss", key="log_loss", persist_state="session")

@@ -36,7 +36,8 @@ LONG_S = 300  # remaining time from which a run is looked at less often
 RECENT_STEPS = 20  # of which the shown train accuracy is the mean
 TRAIN_NOTE = (
     f"Mean of the last {RECENT_STEPS} recorded steps, on the augmented images that the network is "
-    "trained on. These are harder than clean ones, so this accuracy can be below the other."
+    "trained on. These are harder than clean ones, so this accuracy can be lower than that "
+    "on test or held-out images."
 )
 
 
@@ -77,9 +78,9 @@ def failure(status: Status) -> None:
     reason = (status.message or "See the run's log").rstrip(".")
     after = f"in epoch {status.epoch}" if status.step else "before the first step"
     advice = (
-        "A resume would fail again: change the settings and start a new run."
+        "Resuming would fail again: change the settings and start a new run."
         if status.lasting
-        else "Resume goes on from the last checkpoint once the cause is removed."
+        else "Once the cause is fixed, press Resume to continue."
     )
     st.error(markdown(f"Failed {after}. {reason[0].upper()}{reason[1:]}. {advice}"))
 
@@ -272,7 +273,7 @@ def start_extension(run: Run, epochs: int) -> None:
     name = suggest_name(folders.RUN_ROOT, config, base=f"{run.name[:60]}-more")
     process.worker().submit(config, name, folders.RUN_ROOT)
     st.session_state["started"] = name, config
-    st.toast(f"{name} trains {run.name} further, for {epochs} epoch{'s' * (epochs > 1)}.")
+    st.toast(f"{name} continues {run.name} for {epochs} more epoch{'s' * (epochs > 1)}.")
     watch(name, pin=False)
 
 

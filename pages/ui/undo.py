@@ -30,7 +30,7 @@ def cancel(runs: list[Run]) -> None:
                 raise
     _remember("taken out of the queue", gone, queued=True)
     if len(gone) < len(runs):
-        st.toast("A run that was trained in part stays: it can be resumed.")
+        st.toast("Runs that have already started training were not deleted.")
 
 
 def delete(runs: list[Run]) -> list[str]:
@@ -76,8 +76,8 @@ def offer() -> None:
 def undo() -> None:
     """Restore what was deleted last, and its place in the queue."""
     _, entries, queued = st.session_state.pop("undo")
-    restore(entries)
-    for entry in entries if queued else ():
+    restored = restore(entries)
+    for entry in restored if queued else ():
         if run := readings.find_run(entry.name):
             try:
                 process.worker().resume(run, first=False)
@@ -85,14 +85,19 @@ def undo() -> None:
                 st.session_state["undo_problem"] = str(error)
 
 
-def restore(entries: list[trash.Discarded]) -> None:
-    """Move runs back from the trash; a refusal becomes a message."""
+def restore(entries: list[trash.Discarded]) -> list[trash.Discarded]:
+    """Move runs back from the trash; those that were. A refusal becomes a message."""
+    restored = []
     for entry in entries:
         try:
             trash.restore(entry)
         except (ConfigError, RunError) as error:
             st.session_state["undo_problem"] = str(error)
-    st.toast(f"Restored: {_names(entries)}.")
+        else:
+            restored.append(entry)
+    if restored:
+        st.toast(f"Restored: {_names(restored)}.")
+    return restored
 
 
 def bin_contents() -> None:
@@ -101,7 +106,7 @@ def bin_contents() -> None:
     if not entries:
         return
     with st.popover(f"Deleted runs ({len(entries)})", key="bin", icon=":material/delete:"):
-        st.caption(f"Kept for {format_duration(trash.KEEP_S)}, then removed for good.")
+        st.caption(f"Kept for {format_duration(trash.KEEP_S)}, then deleted permanently.")
         known = {entry.path.name: entry for entry in entries}
         names = st.multiselect(
             "Runs", list(known), key="bin_chosen", format_func=lambda key: known[key].name
@@ -111,10 +116,10 @@ def bin_contents() -> None:
             st.button(
                 "Restore", key="bin_restore", on_click=restore, args=(chosen,), disabled=not chosen
             )
-            st.button("Remove all for good", key="bin_empty", on_click=empty)
+            st.button("Delete all permanently", key="bin_empty", on_click=empty)
 
 
 def empty() -> None:
     trash.purge(folders.RUN_ROOT, older_s=0.0)
     st.session_state.pop("undo", None)
-    st.toast("Deleted runs were removed for good.")
+    st.toast("The deleted runs were permanently removed.")

@@ -441,7 +441,7 @@ def test_a_setting_is_found_in_the_group_that_holds_it(app):
     at.run()
     assert "scrollIntoView" not in "".join(h.proto.body for h in at.get("html"))
     assert "Usual: 0.9; 0.6 for muon." in at.number_input(key="momentum").help
-    assert "Page Augmentations shows its effect." in at.number_input(key="flip_p").help
+    assert "The Augmentations page shows its effect." in at.number_input(key="flip_p").help
 
 
 def test_start_from_sets_the_network_that_the_weights_need(app):
@@ -452,15 +452,15 @@ def test_start_from_sets_the_network_that_the_weights_need(app):
     at.selectbox(key="arch").set_value("resnet10").run()
     shipped = "vgg11-shapes"
     (label,) = [o for o in at.selectbox(key="pretrained").options if o.startswith("vgg11-shapes")]
-    assert "same classes" in label
+    assert "same data set" in label
     at.selectbox(key="pretrained").set_value(shipped).run()
     assert not at.exception and not at.error
     assert at.selectbox(key="arch").value == "vgg11"
-    assert "The network follows its weights: **vgg11**" in captions()
+    assert "The network was set to match these weights: **vgg11**" in captions()
     assert choices_of(at).pretrained == shipped
     width = at.number_input(key="width").value
     at.number_input(key="width").set_value(2.0).run()
-    assert any("Its weights need **vgg11**" in warning.value for warning in at.warning)
+    assert any("These weights need **vgg11**" in warning.value for warning in at.warning)
     at.button(key="follow_weights").click().run()
     assert at.number_input(key="width").value == width and not at.error
 
@@ -488,10 +488,10 @@ def test_architectures_are_compared_with_their_costs_and_chosen_from_the_table(a
     table = architectures.comparison(seconds).set_index("Architecture")
     assert list(table.index) == list(ARCHITECTURES)
     assert table["What it is"].all() and (table["Parameters (M)"] > 0).all()
-    assert table.loc["resnet18", "Epoch here (min)"] == pytest.approx(5.55 / 60, abs=0.001)
+    assert table.loc["resnet18", "Time per epoch here (min)"] == pytest.approx(5.55 / 60, abs=0.001)
     assert table.loc["resnet18", "Accuracy (%)"] == 96.015
-    assert "study" in table.loc["resnet18", "Accuracy of"]
-    assert "preset Speedrun" in table.loc["speedrun", "Accuracy of"]
+    assert "study" in table.loc["resnet18", "Source of accuracy"]
+    assert "preset Speedrun" in table.loc["speedrun", "Source of accuracy"]
     row = list(ARCHITECTURES).index("convmixer256d8")
     form = {"architectures": {"selection": {"rows": [row]}}}
     monkeypatch.setattr(architectures.st, "session_state", form)

@@ -29,7 +29,7 @@ def comparison(selected: list[Run]) -> None:
     st.subheader("Compare", anchor=False)
     configs = {run.name: config for run in selected if (config := readings.config_of(run))}
     if len(configs) > MAX_OVERLAID:
-        st.info(f"Showing the first {MAX_OVERLAID} of {len(configs)} selected runs.")
+        st.info(f"Showing the first {MAX_OVERLAID} of {len(configs)} ticked runs.")
         configs = dict(list(configs.items())[:MAX_OVERLAID])
     runs = {run.name: run for run in selected if run.name in configs}
     infos = {name: readings.dataset_info(run) for name, run in runs.items()}
@@ -41,7 +41,7 @@ def comparison(selected: list[Run]) -> None:
     begun = {name: config for name, config in configs.items() if epochs[name]}
     names = compare.seed_groups(begun, infos) if together else [[name] for name in begun]
     if not names:
-        st.info("Nothing to draw: no selected run has finished an epoch.")
+        st.info("Nothing to draw: no ticked run has finished an epoch.")
         return
     labels = group_labels(names, begun, infos)
     slots = charts.colors([min(group) for group in names])  # as the first of its seeds alone
@@ -125,7 +125,10 @@ def accuracy_by_cost(
         ]
         rows = charts.cost_rows(found, by)
         if rows.empty:
-            st.info("Finished runs appear here.")
+            st.info(
+                "None of the ticked runs can be shown: only finished runs with a known cost "
+                "appear here."
+            )
             return
         spec = charts.cost_spec(by, tuple((g.label, g.color) for g in groups), on, log)
         with st.container(key="cost_chart"):

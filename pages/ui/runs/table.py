@@ -86,13 +86,15 @@ def options() -> tuple[str, str, list[str], bool]:
                 [c for c in all_columns() if c != "Run"],
                 default=[c for c in tables.USUAL if c != "Run"],
                 key="columns",
-                help="The page's address keeps them: a link shows the same table.",
+                help="Your choice is part of the page's address, so a copied link shows the "
+                "same columns.",
                 **kept,
             )
         differs = st.toggle(
             "Only what differs",
             key="differs",
-            help="Results, and the settings in which the ticked runs differ, or else all runs.",
+            help="Show the results and only those settings in which the ticked runs differ. "
+            "With no run ticked: in which all runs differ.",
             **kept,
         )
     return words, order, columns, differs
@@ -164,7 +166,7 @@ def delete_button(runs: list[Run]) -> None:
     many = f"{len(runs)} runs" if len(runs) > 1 else runs[0].name
     with st.popover("Delete ticked", key=f"delete_ticked_{len(runs)}", icon=":material/delete:"):
         listed = ", ".join(run.name for run in runs[:10]) + ", …" * (len(runs) > 10)
-        st.write(f"Delete **{markdown(many)}**? They can be restored for a day.")
+        st.write(f"Delete **{markdown(many)}**? You can undo this for 24 hours.")
         if len(runs) > 1:
             st.caption(markdown(listed))
         st.button("Delete", key="delete_many", on_click=delete, args=(runs,))

@@ -55,7 +55,7 @@ def settle() -> Path | None:
         now.checked = task.result
     elif isinstance(task.result, Path):
         st.session_state["own_draft"] = Draft(widgets=now.widgets + 1)
-        st.toast(f"Kept as {task.result.name}.")
+        st.toast(f"Saved as {task.result.name}.")
         return task.result
     return None
 
@@ -76,7 +76,7 @@ def add_pictures() -> None:
         _preview(now)
         return
     st.segmented_control(
-        "Take them from",
+        "Add them from",
         list(SOURCES),
         key="own_source",
         default=ZIP,
@@ -94,7 +94,8 @@ def _zip(now: Draft) -> None:
         f"Zip with a folder of pictures for each class, up to {MAX_MB} MB",
         key=f"own_zip_{now.widgets}",
         max_upload_size=MAX_MB,
-        help="A zip that is larger, or on this computer already, is read by its path.",
+        help="For a larger zip, or one already on this computer, choose Path to a folder or "
+        "zip above.",
     )
     if file is None:
         return
@@ -111,7 +112,10 @@ def _zip(now: Draft) -> None:
 
 def _class_input() -> str:
     st.text_input(
-        "Class", key="own_class", max_chars=own.MAX_CLASS_CHARS, placeholder="What they show"
+        "Class",
+        key="own_class",
+        max_chars=own.MAX_CLASS_CHARS,
+        placeholder="What these pictures show, such as cat",
     )
     return st.session_state["own_class"].strip()
 
@@ -228,7 +232,7 @@ def _preview(now: Draft) -> None:
     form = st.session_state
     if not form.get("own_name"):
         form["own_name"] = _suggest_name(now.label)
-    st.text_input("Name of this set", key="own_name", max_chars=80)
+    st.text_input("Name of this data set", key="own_name", max_chars=80)
     with st.container(horizontal=True):
         st.button("Use these", key="own_use", type="primary", on_click=_use)
         st.button("Discard", key="own_discard", on_click=_discard)

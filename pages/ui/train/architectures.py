@@ -44,9 +44,9 @@ def comparison(seconds: dict[str, float]) -> pd.DataFrame:
             "What it is": architecture.description,
             "Parameters (M)": costs[name][0] / 1e6,
             "Multiply-adds (M)": costs[name][1].macs / 1e6,
-            "Epoch here (min)": seconds[name] / 60 if name in seconds else None,
+            "Time per epoch here (min)": seconds[name] / 60 if name in seconds else None,
             "Accuracy (%)": known.get(name, (None, ""))[0],
-            "Accuracy of": known.get(name, (None, ""))[1],
+            "Source of accuracy": known.get(name, (None, ""))[1],
             "Paper": architecture.paper,
         }
         for name, architecture in ARCHITECTURES.items()
@@ -71,7 +71,11 @@ def compare(config: RunConfig | None) -> None:
     """The table; ticking a row chooses that architecture."""
     table = comparison(epoch_seconds(config))
     st.caption(f"Tick a row to choose it. A click on a column's title sorts by it. {HELP}")
-    numbers = {"Parameters (M)": "%.2f", "Multiply-adds (M)": "%.0f", "Epoch here (min)": "%.1f"}
+    numbers = {
+        "Parameters (M)": "%.2f",
+        "Multiply-adds (M)": "%.0f",
+        "Time per epoch here (min)": "%.1f",
+    }
     st.dataframe(
         table,
         hide_index=True,

@@ -75,7 +75,7 @@ def _help(setting: Setting) -> str:
     text += f" Usual: {setting.usual}." if setting.usual else ""
     text += f" Empty: {setting.none}." if setting.optional else ""
     shown = setting.path.startswith("augment.")
-    return f"{text} Page Augmentations shows its effect." if shown else text
+    return f"{text} The Augmentations page shows its effect." if shown else text
 
 
 def preset_input(config: RunConfig | None) -> None:
@@ -183,8 +183,8 @@ def augment_inputs(config: RunConfig | None) -> None:
         key="augment",
         format_func=AUGMENTATIONS.get,
         help="Random changes to the training images, drawn anew in every epoch, so that the "
-        "network sees more than it is given. Usual: Random crop and Flip. "
-        "Page Augmentations shows each of them at work.",
+        "network rarely sees exactly the same image twice. Usual: Random crop and Flip. "
+        "The Augmentations page shows each of them at work.",
         **keep(),
     )
     with st.container(key="augment_strip"):

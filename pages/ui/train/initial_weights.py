@@ -42,10 +42,15 @@ def weights_input() -> None:
     if config is None:
         return
     if _layers(config.model) == _form_layers():
-        st.caption(f"The network follows its weights: {_named(config.model)}.")
+        st.caption(f"The network was set to match these weights: {_named(config.model)}.")
     else:
-        st.warning(f"Its weights need {_named(config.model)}.")
-        st.button("Set the network to that", key="follow_weights", on_click=_set, args=(config,))
+        st.warning(f"These weights need {_named(config.model)}.")
+        st.button(
+            "Match the network to these weights",
+            key="follow_weights",
+            on_click=_set,
+            args=(config,),
+        )
 
 
 def _sources() -> dict[str, Run]:
@@ -78,7 +83,7 @@ def _described(name: str, run: Run) -> str:
         st.session_state["dataset"],
         st.session_state["dataset_path"].strip(),
     )
-    parts.append("same classes" if same else "other data set")
+    parts.append("same data set" if same else "other data set")
     return " · ".join(part for part in parts if part)
 
 

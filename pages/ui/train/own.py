@@ -19,7 +19,7 @@ from pages.ui.text import markdown, plain
 from pages.ui.train import adding
 
 KEPT, ADD, PATH = "kept", "add", "path"
-TITLES = {KEPT: "Kept sets", ADD: "Add pictures", PATH: "Folder or zip by path"}
+TITLES = {KEPT: "Saved data sets", ADD: "Add pictures", PATH: "Path to a folder or zip"}
 NAMED = 5  # runs in a message, at most
 
 
@@ -31,7 +31,7 @@ def own_inputs() -> None:
     sets = {path.name: str(path) for path in own.list_sets(folders.DATA_ROOT)}
     _follow_path(sets)
     st.segmented_control(
-        "Where they are",
+        "Where are your images?",
         [key for key in TITLES if sets or key != KEPT],
         key="own_from",
         required=True,
@@ -55,11 +55,12 @@ def own_inputs() -> None:
             )
     if form["dataset_path"].strip() and not form["pretrained"]:
         st.button(
-            "Fine-tune a trained network on these",
+            "Fine-tune a trained network on these images",
             key="own_fine_tune",
             on_click=choices.start_from,
             args=(FINE_TUNE,),
-            help="Fills the form from the preset Fine-tune: for a few dozen images of each class.",
+            help="Fills in the form from the Fine-tune preset, which is meant for a few "
+            "dozen images of each class.",
         )
 
 
@@ -94,7 +95,7 @@ def _choose_place(sets: dict[str, str]) -> None:
 def _kept(sets: dict[str, str]) -> None:
     form = st.session_state
     st.selectbox(
-        "Set of images",
+        "Saved data set",
         list(sets),
         key="own_set",
         on_change=_choose_place,
@@ -116,7 +117,7 @@ def _change(path: Path) -> None:
         more = f" and {len(used) - NAMED} more" if len(used) > NAMED else ""
         st.write(f"Used by {', '.join(f'**{markdown(name)}**' for name in used[:NAMED])}{more}.")
     else:
-        st.write("No run uses this set.")
+        st.write("No run uses this data set.")
     key = f"own_new_name_{path.name}"
     st.text_input("New name", value=path.name, key=key, max_chars=80)
     st.button("Rename", key="own_rename", on_click=_rename, args=(path, key))
@@ -141,7 +142,10 @@ def _require_idle(users: list[Run]) -> None:
     for run in users:
         status = readings.status_of(run)
         if status and status.state in (State.QUEUED, *HELD):
-            raise RunError(f"run {run.name!r} is {status.state.value} on it; wait until it ends")
+            raise RunError(
+                f"run {run.name!r} uses these images and is {status.state.value}; wait until "
+                "it ends"
+            )
 
 
 def _rename(path: Path, key: str) -> None:

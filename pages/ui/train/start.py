@@ -56,7 +56,7 @@ def start_box(config: RunConfig, statuses: refresh.Pairs, ready: bool = True) ->
             "Note",
             key="run_note",
             max_chars=NOTE_CHARS,
-            placeholder="What this run is to find out; shown on page Runs",
+            placeholder="What you want to find out with this run; shown on the Runs page",
             label_visibility="collapsed",
             **keep(),
         )
@@ -71,7 +71,8 @@ def identical_run(config: RunConfig, statuses: refresh.Pairs) -> None:
                 result = f", {percent(status.final_acc)}" if status.final_acc is not None else ""
                 st.info(
                     f"An identical run exists: **{markdown(run.name)}**{result}. "
-                    "Change the seed to repeat it."
+                    "Running it again gives the same result; change the seed to see how much "
+                    "results vary."
                 )
                 st.page_link(
                     "pages/2_Runs.py", label=f"Open {run.name}", query_params={"run": run.name}
