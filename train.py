@@ -115,7 +115,8 @@ def _preset(args: argparse.Namespace, given: dict) -> dict:
     values = PRESETS[args.preset].values if args.preset else {}
     if args.preset == FINE_TUNE:
         weights = {"pretrained": given.get("pretrained", values["pretrained"])}
-        model = initial.follow(with_fields(RunConfig(), weights), args.run_root).model
+        preset = with_fields(PRESETS[FINE_TUNE].config(), weights)
+        model = initial.follow(preset, args.run_root).model
         values = {**values, **{f"model.{name}": value for name, value in vars(model).items()}}
     return values
 

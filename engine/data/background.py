@@ -49,8 +49,8 @@ class Task:
             )
         except Cancelled:
             self.error = f"Cancelled; {self._kept}."
-        except (OSError, ValueError) as error:
-            self.error = str(error)
+        except Exception as error:  # MemoryError, for one; nobody else would tell it
+            self.error = str(error) or type(error).__name__
 
 
 class Fetch(Task):

@@ -103,9 +103,13 @@ def rename(run: Run, name: str) -> Run:
 
 def move_data(run: Run, dataset: str) -> None:
     """Record that a run's own images have moved to another path. Raises RunError."""
+    path = run.path / "config.json"
     with run.hold("the app") as writer:
+        changed = path.stat().st_mtime_ns
         config = with_fields(run.config(), {"data.dataset": dataset})
         writer.save_config(config, run.dataset_info())
+        later = changed + 1_000  # runs are listed by it, and caches must notice the change
+        os.utime(path, ns=(later, later))
 
 
 def check_unused(run: Run) -> None:
@@ -169,7 +173,11 @@ def sweep(root: Path) -> None:
 
 def suggest_name(root: Path, config: RunConfig, base: str | None = None) -> str:
     """An unused name: `base`, or one that describes the config, such as resnet18-mish-mixup-2."""
-    base = base or describe(config)
+    return free_name(root, base or describe(config))
+
+
+def free_name(root: Path, base: str) -> str:
+    """`base`, or base-2, base-3, … if a run has that name."""
     try:
         taken = _taken(root)
     except RunError:  # creating the run will report it

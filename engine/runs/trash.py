@@ -63,16 +63,19 @@ def discarded(root: Path) -> list[Discarded]:
 
 
 def restore(entry: Discarded) -> Run:
-    """Move a run back. Raises RunError if its name is taken, or if it is gone."""
+    """Move a run back, as name-2 where another run has its name by now.
+
+    Raises RunError if it is gone, or cannot be moved.
+    """
     root = entry.path.parent.parent
-    folder.check_free(root, entry.name)
+    name = folder.free_name(root, entry.name)
     try:
-        replace(entry.path, root / entry.name)
+        replace(entry.path, root / name)
     except FileNotFoundError:
         raise RunError(f"run {entry.name!r} was removed for good meanwhile") from None
     except OSError as error:
         raise RunError(f"run {entry.name!r} cannot be restored: {files.reason(error)}") from error
-    return Run(root / entry.name)
+    return Run(root / name)
 
 
 def purge(root: Path, older_s: float = KEEP_S) -> None:

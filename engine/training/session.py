@@ -12,7 +12,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from engine import allocator, contention
-from engine.errors import ConfigError, RunError, TrainingFailed
+from engine.errors import RunError, TrainingFailed
 from engine.files import reason
 from engine.runs import history
 from engine.runs.checkpoint import CheckpointStore
@@ -30,8 +30,6 @@ ENDINGS = {
     "interrupt": State.INTERRUPTED,
     "requeue": State.QUEUED,
 }
-# Errors of the settings, which a resume would repeat: the training is deterministic.
-LASTING = (ConfigError, TrainingFailed)
 # Substrings that identify an out-of-memory RuntimeError: MPS, CPU allocators, C++.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 # Substrings that identify the RuntimeError of gloo or NCCL after another process died.
@@ -110,7 +108,9 @@ def fail(writer: RunWriter, error: BaseException) -> None:
             phase="",
             eta_seconds=None,
             message=explain(error),
-            lasting=isinstance(error, LASTING),
+            # A resume would repeat it: the training is deterministic. A ConfigError may lie in what
+            # is around the run: a device, initial weights, the memory of this machine.
+            lasting=isinstance(error, TrainingFailed),
         )
 
 

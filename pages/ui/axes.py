@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 import numpy as np
+
+from engine.training import progressive
 
 Record = dict[str, Any]
 
@@ -37,18 +41,46 @@ def usual(epochs: int) -> str:
     return "epoch" if epochs >= LONG_EPOCHS else "step"
 
 
-def locator(records: list[Record], by: str, batch: int, macs: float = 0.0) -> Callable:
+@dataclass(frozen=True)
+class Costs:
+    """What the steps of a run cost."""
+
+    batch: int = 1  # images per step
+    images: int | None = None  # per epoch, whose last batch may be smaller; None: not known
+    macs: float = 0.0  # multiply-adds of an image's forward pass, at full size
+    progressive_steps: int = 0  # of a whole run that begins with smaller images; 0: full size
+
+    def seen(self, step: int) -> int:
+        """Training images seen after so many steps."""
+        if not self.images:
+            return step * self.batch
+        epochs, rest = divmod(step, math.ceil(self.images / self.batch))
+        return epochs * self.images + min(rest * self.batch, self.images)
+
+    def spent(self, step: int) -> float:
+        """Multiply-adds of all forward passes after so many steps."""
+        total = self.progressive_steps
+        if not total:
+            return self.seen(step) * self.macs
+        share = progressive.cost() - progressive.cost(done=min(1.0, step / total))
+        return self.seen(total) * self.macs * share
+
+
+UNKNOWN = Costs()
+
+
+def locator(records: list[Record], by: str, costs: Costs) -> Callable:
     """A function that gives the position of a record on the x axis `by`, a key of X_AXES.
 
-    records: all of the run. batch: images per step. macs: multiply-adds of an image's forward pass.
+    records: all of the run.
     """
-    if by in ("epoch", "step"):
-        return lambda record: record[by]
     if by == "seconds":
-        steps, seconds = _clock(records, batch)
+        steps, seconds = _clock(records, costs.batch)
         return lambda record: float(np.interp(record["step"], steps, seconds))
-    each = batch * (macs if by == "macs" else 1)
-    return lambda record: record["step"] * each
+    if by in ("images", "macs"):
+        measure = costs.seen if by == "images" else costs.spent
+        return lambda record: measure(record["step"])
+    return lambda record: record[by]
 
 
 def _clock(records: list[Record], batch: int) -> tuple[list[int], list[float]]:

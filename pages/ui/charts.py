@@ -83,16 +83,15 @@ def run_rows(
     by: str,
     smoothing: float = 0.0,
     on: str = "test images",
-    batch: int = 1,
-    macs: float = 0.0,
+    costs: axes.Costs = axes.UNKNOWN,
 ) -> pd.DataFrame:
-    """Rows for curve_spec from a run's records; batch and macs as for axes.locator.
+    """Rows for curve_spec from a run's records.
 
     By epoch, the train curve is the mean of each epoch, else it has every recorded step. Only the
     train curve is smoothed; validation is shown as measured.
     """
     key = {"accuracy": "acc", "loss": "loss"}[measure]
-    place = axes.locator(records, by, batch, macs)
+    place = axes.locator(records, by, costs)
     epochs = [r for r in records if r["kind"] == "epoch"]
     tested = thin([(place(r), r[f"val_{key}"]) for r in epochs])
     if by == "epoch":
@@ -109,10 +108,10 @@ def run_rows(
 
 
 def rate_rows(
-    records: list[dict[str, Any]], by: str, batch: int = 1, macs: float = 0.0
+    records: list[dict[str, Any]], by: str, costs: axes.Costs = axes.UNKNOWN
 ) -> pd.DataFrame:
     """Rows for line_spec: the learning rate of each recorded step, or at the end of each epoch."""
-    place, kind = axes.locator(records, by, batch, macs), "epoch" if by == "epoch" else "step"
+    place, kind = axes.locator(records, by, costs), "epoch" if by == "epoch" else "step"
     points = [(place(r), r["lr"]) for r in records if r["kind"] == kind]
     return pd.DataFrame(thin(points), columns=["x", "value"])
 

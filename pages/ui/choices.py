@@ -53,7 +53,7 @@ def fill(config: RunConfig) -> None:
     form["dataset_path"] = "" if named else config.data.dataset
     form["augment"] = [name for name in AUGMENTATIONS if getattr(config.augment, name)]
     form["milestones"] = ", ".join(map(str, config.schedule.milestones))
-    form["base_preset"] = nearest(config)
+    form["filled_from"] = nearest(config)
 
 
 def read(root: str) -> RunConfig:
@@ -114,12 +114,12 @@ def start_from(name: str) -> None:
     fill(config)
     for key, value in kept.items():
         form[key] = value
-    form["base_preset"] = name
+    form["filled_from"] = name
 
 
-def base_preset() -> str:
+def filled_from() -> str:
     """The preset that the form was filled from, or the nearest to what it was filled with."""
-    return st.session_state["base_preset"]
+    return st.session_state["filled_from"]
 
 
 def valid(root: str) -> RunConfig | None:

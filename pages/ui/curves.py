@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import streamlit as st
@@ -11,6 +12,7 @@ from engine.errors import ConfigError
 from engine.runs.run import Run, Status
 from pages.ui import axes, charts, history, readings
 from pages.ui.downloads import Chart, chart_downloads
+from pages.ui.extension import train_images
 
 TITLES = {"accuracy": "Accuracy", "loss": "Loss", "lr": "Learning rate"}
 
@@ -22,13 +24,11 @@ class Options(NamedTuple):
     smoothing: float
     log: bool  # a logarithmic loss axis
     on: str  # the validation images
-    batch: int
-    macs: float
+    costs: axes.Costs
 
 
 def options(run: Run, status: Status) -> Options:
     """Inputs above the curves; outside the fragment, so that a tick cannot reset them."""
-    config = readings.config_of(run)
     with st.container(key="chart_options", horizontal=True, vertical_alignment="bottom"):
         by = x_axis("curves_by", axes.usual(status.epochs))
         smoothing = st.slider(
@@ -43,9 +43,8 @@ def options(run: Run, status: Status) -> Options:
             persist_state="session",
         )
         log = st.toggle("Logarithmic loss", key="log_loss", persist_state="session")
-        on, batch = charts.validation(status.val_is_test), config.batch_size if config else 1
-        macs = forward_macs(run) if by == "macs" else 0.0
-        chosen = Options(by, smoothing, log, on, batch, macs)
+        on = charts.validation(status.val_is_test)
+        chosen = Options(by, smoothing, log, on, costs_of(run, by))
         made = {
             title: functools.partial(chart, run, measure, chosen)
             for measure, title in TITLES.items()
@@ -70,6 +69,22 @@ def x_axis(key: str, usual: str) -> str:
     )
 
 
+def costs_of(run: Run, by: str) -> axes.Costs:
+    """What the steps of a run cost, as far as the axis `by` needs it."""
+    config = readings.config_of(run)
+    if config is None:
+        return axes.Costs()
+    if by not in ("images", "macs"):
+        return axes.Costs(config.batch_size)
+    images = train_images(run, config)
+    if by == "images":
+        return axes.Costs(config.batch_size, images)
+    steps = config.epochs * math.ceil(images / config.batch_size) if images else 0
+    return axes.Costs(
+        config.batch_size, images, forward_macs(run), steps if config.progressive else 0
+    )
+
+
 def forward_macs(run: Run) -> float:
     """Multiply-adds of one forward pass of one image; 0 if unknown."""
     config = readings.config_of(run)
@@ -81,13 +96,13 @@ def forward_macs(run: Run) -> float:
 
 def chart(run: Run, measure: str, chosen: Options) -> Chart:
     """(spec, rows) of accuracy, loss or "lr", from the run's records of now."""
-    by, smoothing, log, on, batch, macs = chosen
+    by, smoothing, log, on, costs = chosen
     begun = bool(history.epochs(run))
     by = by if begun or by != "epoch" else "step"
     if measure == "lr":
-        rows = history.compute(run, charts.rate_rows, by, batch, macs)
+        rows = history.compute(run, charts.rate_rows, by, costs)
         return charts.line_spec("lr", by, charts.RATE_HEIGHT), rows
-    rows = history.compute(run, charts.run_rows, measure, by, smoothing, on, batch, macs)
+    rows = history.compute(run, charts.run_rows, measure, by, smoothing, on, costs)
     return charts.curve_spec(measure, by, log and measure == "loss", on=on, best=begun), rows
 
 

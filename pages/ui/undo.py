@@ -74,27 +74,24 @@ def offer() -> None:
 
 
 def undo() -> None:
-    """Restore what was deleted last, and its place in the queue."""
+    """Restore what was deleted last; what waited in the queue waits again, at its end."""
     _, entries, queued = st.session_state.pop("undo")
     restored = restore(entries)
-    for entry in restored if queued else ():
-        if run := readings.find_run(entry.name):
-            try:
-                process.worker().resume(run, first=False)
-            except (ConfigError, RunError) as error:
-                st.session_state["undo_problem"] = str(error)
+    for run in restored if queued else ():
+        try:
+            process.worker().resume(run, first=False)
+        except (ConfigError, RunError) as error:
+            st.session_state["undo_problem"] = str(error)
 
 
-def restore(entries: list[trash.Discarded]) -> list[trash.Discarded]:
+def restore(entries: list[trash.Discarded]) -> list[Run]:
     """Move runs back from the trash; those that were. A refusal becomes a message."""
     restored = []
     for entry in entries:
         try:
-            trash.restore(entry)
+            restored.append(trash.restore(entry))
         except (ConfigError, RunError) as error:
             st.session_state["undo_problem"] = str(error)
-        else:
-            restored.append(entry)
     if restored:
         st.toast(f"Restored: {_names(restored)}.")
     return restored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -141,13 +142,26 @@ def test_the_best_epoch_is_marked_in_a_long_run_also_where_its_loss_is_no_extrem
 
 def test_every_axis_has_the_records_in_their_places():
     records = [step(5), epoch(1), step(15), epoch(2), step(24)]
-    places = {by: [*map(axes.locator(records, by, 128, 2e6), records)] for by in axes.X_AXES}
+    costs = axes.Costs(128, macs=2e6)
+    places = {by: [*map(axes.locator(records, by, costs), records)] for by in axes.X_AXES}
     assert places["epoch"] == [1, 1, 1, 2, 1]
     assert places["step"] == [5, 10, 15, 20, 24]
     assert places["images"] == [5 * 128, 10 * 128, 15 * 128, 20 * 128, 24 * 128]
     assert places["macs"] == [2e6 * images for images in places["images"]]
     # an epoch takes a second; after the last, 4 steps of 128 images at 9 images/s
     assert places["seconds"] == pytest.approx([0.5, 1, 1.5, 2, 2 + 4 * 128 / 9])
+
+
+def test_the_last_batch_of_an_epoch_is_smaller_and_small_images_cost_less():
+    costs = axes.Costs(batch=32, images=80, macs=10.0)
+    assert [costs.seen(step) for step in range(7)] == [0, 32, 64, 80, 112, 144, 160]
+    assert costs.spent(3) == 800
+    assert axes.Costs(2000, images=80).seen(4) == 320
+    progressive = dataclasses.replace(costs, progressive_steps=30)
+    spent = [progressive.spent(step) for step in (0, 3, 6, 27, 30)]
+    assert spent[1] == pytest.approx(800 * (20 / 32) ** 2)
+    assert spent[2] == pytest.approx(2 * spent[1])
+    assert spent[4] - spent[3] == pytest.approx(800), "full size at the end"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +187,8 @@ def test_without_records_there_are_no_rows():
 
 def test_the_learning_rate_by_images_or_by_epoch():
     records = [step(1), step(2), epoch(1)]
-    assert charts.rate_rows(records, "images", batch=4).values.tolist() == [[4, 0.1], [8, 0.1]]
+    rows = charts.rate_rows(records, "images", axes.Costs(4))
+    assert rows.values.tolist() == [[4, 0.1], [8, 0.1]]
     assert charts.rate_rows(records, "epoch").values.tolist() == [[1, 0.1]]
 
 

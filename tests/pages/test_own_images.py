@@ -11,6 +11,8 @@ from PIL import Image
 
 from engine.data import own
 from engine.runs.run import Run, State
+from engine.studies import study as studies
+from engine.studies.study import Factor, Study, Value
 from pages.ui import folders
 
 PAGE = "pages/1_Train.py"
@@ -76,6 +78,10 @@ def test_a_zip_is_checked_shown_kept_renamed_and_deleted(page, finished):
     assert "own_fine_tune" not in {button.key for button in at.button}
 
     run = finished("user", **{"data.dataset": str(place)})
+    factor = Factor("Norm", (Value("group", {"model.norm": "group"}), Value("batch", {})))
+    studies.save(
+        Study("s", "Which?", (factor,), {"data.dataset": str(place)}, "batch"), folders.STUDY_ROOT
+    )
     at.session_state["own_change_pets"] = True  # open
     at.run()
     assert "Used by **user**" in texts(at)
@@ -84,13 +90,16 @@ def test_a_zip_is_checked_shown_kept_renamed_and_deleted(page, finished):
     (place,) = own.list_sets(folders.DATA_ROOT)
     assert place.name == "zoo" == at.selectbox(key="own_set").value
     assert Path(Run(run.path).config().data.dataset) == place, "the run's images are found"
+    assert studies.load(folders.STUDY_ROOT, "s").base["data.dataset"] == str(place)
 
     at.session_state["own_change_zoo"] = True
     with run.hold("a test") as writer:
         writer.update(state=State.QUEUED)
     at.run()
     at.button(key="own_delete").click().run()
-    assert "run 'user' is queued on it" in texts(at) and own.list_sets(folders.DATA_ROOT)
+    assert "run 'user' uses these images and is queued" in texts(at) and own.list_sets(
+        folders.DATA_ROOT
+    )
     with run.hold("a test") as writer:
         writer.update(state=State.STOPPED)
     at.session_state["own_change_zoo"] = True
@@ -111,7 +120,7 @@ def test_pictures_by_class_are_gathered_and_refused_names_are_told(page):
         assert not at.exception
         assert bool(at.error) == (name == "a/b"), texts(at)
     assert "**cat**: 5" in texts(at) and "**dog**: 5" in texts(at)
-    at.button(key="own_remove_1").click().run()
+    at.button(key="own_remove_dog").click().run()
     assert at.button(key="own_check").disabled and "Two or more classes" in texts(at)
     widgets = at.session_state["own_draft"].widgets
     at.file_uploader(key=f"own_files_{widgets}").set_value(pictures(5, 100)).run()

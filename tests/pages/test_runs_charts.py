@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pages.ui import axes
 from pages.ui.charts import TRAIN
 from pages.ui.runs import charts
 from tests.fixtures_app import epoch_row
@@ -100,8 +101,8 @@ def test_a_run_keeps_its_color_whatever_is_drawn_with_it_and_no_two_are_alike():
 
 
 def test_other_axes_count_what_each_run_has_done():
-    small = charts.Group("small", 0, [curve(0.1, 0.2)], batch=64, macs=1e6)
-    large = charts.Group("large", 1, [curve(0.1, 0.2)], batch=128, macs=1e6)
+    small = charts.Group("small", 0, [curve(0.1, 0.2)], costs=axes.Costs(64, macs=1e6))
+    large = charts.Group("large", 1, [curve(0.1, 0.2)], costs=axes.Costs(128, macs=1e6))
     rows = charts.overlay_rows([small, large], "lr", ("",), "macs").set_index("series")
     assert rows.loc["small"]["x"].tolist() == [64e6, 128e6]
     assert rows.loc["large"]["x"].tolist() == [128e6, 256e6]

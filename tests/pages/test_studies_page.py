@@ -14,7 +14,7 @@ from engine.studies import bundle, published, rates, report, run
 from engine.studies import study as studies
 from engine.studies.results import Outcome
 from engine.studies.study import CROSS, Factor, Published, Study, Value
-from pages.ui import choices, folders, process, rendering
+from pages.ui import axes, choices, folders, process, rendering
 from pages.ui.studies import charts, driving, opened, share
 
 PAGE = "pages/3_Studies.py"
@@ -293,9 +293,13 @@ def test_a_grid_has_main_effects_and_interaction():
 
 def test_curves_have_a_band_over_seeds_and_every_cost():
     epochs = [
-        [{"epoch": e, "val_acc": acc * e, "seconds": 2.0} for e in (1, 2)] for acc in (0.2, 0.4)
+        [
+            {"kind": "epoch", "epoch": e, "step": e, "val_acc": acc * e, "seconds": 2.0}
+            for e in (1, 2)
+        ]
+        for acc in (0.2, 0.4)
     ]
-    curves = [charts.Curve("a", each, 100, 1e6) for each in epochs]
+    curves = [charts.Curve("a", each, axes.Costs(100, 100, 1e6)) for each in epochs]
     rows = charts.curve_rows(curves, "macs")
     assert rows["x"].tolist() == [1e8, 2e8]
     assert rows["value"].tolist() == pytest.approx([0.3, 0.6])

@@ -33,8 +33,7 @@ class Group:
     label: str
     color: int  # index in PALETTE
     runs: list[list[dict[str, Any]]]  # the epoch records of each
-    batch: int = 1  # images per step
-    macs: float = 0.0  # multiply-adds of an image's forward pass
+    costs: axes.Costs = axes.UNKNOWN
 
 
 def colors(names: list[str]) -> dict[str, int]:
@@ -109,7 +108,7 @@ def _field(measure: str, split: str) -> str:
 
 def _table(records: list[dict[str, Any]], field: str, by: str, group: Group) -> pd.DataFrame:
     """Position and value of each epoch record, by its number."""
-    place = axes.locator(records, by, group.batch, group.macs)
+    place = axes.locator(records, by, group.costs)
     last = {record["epoch"]: record for record in records}
     points = {"x": map(place, last.values()), "value": [r[field] for r in last.values()]}
     return pd.DataFrame(points, index=list(last)).sort_index()

@@ -17,7 +17,7 @@ from pages.ui import history, readings
 from pages.ui.axes import MEASURES
 from pages.ui.charts import TRAIN
 from pages.ui.charts import validation as single_validation
-from pages.ui.curves import forward_macs, x_axis
+from pages.ui.curves import costs_of, forward_macs, x_axis
 from pages.ui.downloads import Chart, chart_downloads
 from pages.ui.runs import charts
 
@@ -50,8 +50,7 @@ def comparison(selected: list[Run]) -> None:
             label=label,
             color=slots[min(group)],
             runs=[epochs[name] for name in group],
-            batch=begun[group[0]].batch_size,
-            macs=forward_macs(runs[group[0]]) if by == "macs" else 0.0,
+            costs=costs_of(runs[group[0]], by),
         )
         for label, group in labels.items()
     ]

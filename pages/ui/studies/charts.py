@@ -27,16 +27,15 @@ class Curve:
 
     value: str
     epochs: list[dict[str, Any]]
-    images: int  # training images per epoch
-    macs: float  # multiply-adds of one image's forward pass
+    costs: axes.Costs
 
 
 def cost(curve: Curve, by: str) -> list[float]:
     """The run's cost so far at the end of each recorded epoch; by: a key of COSTS."""
     if by == "seconds":
         return pd.Series([r["seconds"] for r in curve.epochs], dtype=float).cumsum().tolist()
-    each = {"epochs": 1, "images": curve.images, "macs": curve.images * curve.macs}[by]
-    return [each * r["epoch"] for r in curve.epochs]
+    place = axes.locator(curve.epochs, "epoch" if by == "epochs" else by, curve.costs)
+    return [place(record) for record in curve.epochs]
 
 
 def curve_rows(curves: list[Curve], by: str) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from engine.studies import bundle, rates, run
 from engine.studies.results import Outcome
 from engine.studies.study import Study
 from pages.ui import folders, history, readings
+from pages.ui.curves import costs_of
 from pages.ui.studies import driving
 from pages.ui.studies.charts import Curve
 from pages.ui.studies.progress import Member, state
@@ -74,9 +75,7 @@ def curves(study: Study) -> list[Curve]:
         config = readings.config_of(begun) if begun else None
         if config is None:
             continue
-        images, _ = readings.split_sizes(config)
-        macs = readings.requirements(config.model, config.batch_size).costs.macs
-        found.append(Curve(row.name, history.epochs(begun), images, macs))
+        found.append(Curve(row.name, history.epochs(begun), costs_of(begun, "macs")))
     return found
 
 

@@ -51,6 +51,8 @@ def settle() -> Path | None:
         return None
     task, now.task = now.task, None
     now.problem = task.error
+    if task.error and not now.checked:
+        now.open = None  # it holds the whole upload
     if isinstance(task.result, own.Checked):
         now.checked = task.result
     elif isinstance(task.result, Path):
@@ -138,8 +140,10 @@ def _files(now: Draft) -> None:
 
 
 def _add_files() -> None:
-    now = draft()
-    files = st.session_state[f"own_files_{now.widgets}"]
+    # A second click may arrive before the widgets are drawn anew: nothing is left to add then.
+    files = st.session_state.get(f"own_files_{draft().widgets}", [])
+    if not files:
+        return
     _add([(file.name, file.getvalue()) for file in files])
 
 
@@ -156,7 +160,7 @@ def _camera(now: Draft) -> None:
 
 
 def _add_photo() -> None:
-    if photo := st.session_state[f"own_photo_{draft().widgets}"]:
+    if photo := st.session_state.get(f"own_photo_{draft().widgets}"):
         _add([("photo.jpg", photo.getvalue())])
 
 
@@ -181,7 +185,7 @@ def _classes(now: Draft) -> None:
             st.write(f"**{markdown(title)}**: {len(pictures):,}")
             st.button(
                 "Remove",
-                key=f"own_remove_{number}",
+                key=f"own_remove_{title}",  # a second click must not meet the next class
                 type="tertiary",
                 on_click=_remove,
                 args=(title,),
@@ -204,6 +208,8 @@ def _remove(title: str) -> None:
 
 def _check_classes() -> None:
     now = draft()
+    if now.task:  # a double click
+        return
     now.open, now.label = own.open_files(now.classes), "my-pictures"
     check()
 
@@ -248,6 +254,8 @@ def _suggest_name(label: str) -> str:
 
 def _use() -> None:
     now, name = draft(), st.session_state["own_name"].strip()
+    if now.task or not now.checked:  # a double click
+        return
     now.problem = ""
     now.task = Task(partial(own.keep, now.checked, folders.DATA_ROOT, name), "keep-own")
     now.task.join(PATIENCE_S)

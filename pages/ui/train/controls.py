@@ -101,7 +101,7 @@ def preset_input(config: RunConfig | None) -> None:
             on_change=_apply_preset,
             args=(number,),
         )
-        base = PRESETS[shown or choices.base_preset()]
+        base = PRESETS[shown or choices.filled_from()]
         if shown or not (count := len(groups.changes(config))):
             st.caption(base.description)
         else:

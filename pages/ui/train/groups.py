@@ -88,7 +88,7 @@ def changes(config: RunConfig | None) -> list[str]:
 
 
 def _differences(config: RunConfig | None) -> Iterable[tuple[str, str]]:
-    base = PRESETS[choices.base_preset()]
+    base = PRESETS[choices.filled_from()]
     found = changed(config, base.over(config)) if config else ()
     return [
         (setting.path, f"{setting.label} {shown(setting, value, config)}")

@@ -12,6 +12,7 @@ from engine.errors import RunError
 from engine.models import ARCHITECTURES
 from engine.runs.run import Run
 from pages.ui import folders, readings
+from pages.ui.choices import OWN_IMAGES
 from pages.ui.text import markdown, percent
 from pages.ui.weights import KINDS, dataset_title
 
@@ -59,7 +60,8 @@ def _sources() -> dict[str, Run]:
     found = {run.name: run for run in islice(own, LISTED)}
     for run in sorted(readings.list_runs(folders.SHIPPED), key=lambda run: run.name):
         if _has_weights(run):  # a run of the same name takes precedence
-            found[f"pretrained/{run.name}" if run.name in found else run.name] = run
+            taken = _has_weights(Run(folders.RUN_ROOT / run.name))
+            found[f"pretrained/{run.name}" if taken else run.name] = run
     return found
 
 
@@ -79,10 +81,9 @@ def _described(name: str, run: Run) -> str:
     parts = [name, _size(config.model), dataset_title(str(info.get("name", "")))]
     with contextlib.suppress(RunError):
         parts.append(percent(accuracy) if (accuracy := run.status().final_acc) else "")
-    same = config.data.dataset in (
-        st.session_state["dataset"],
-        st.session_state["dataset_path"].strip(),
-    )
+    form = st.session_state
+    shown = form["dataset"] if form["dataset"] != OWN_IMAGES else form["dataset_path"].strip()
+    same = config.data.dataset == shown
     parts.append("same data set" if same else "other data set")
     return " · ".join(part for part in parts if part)
 

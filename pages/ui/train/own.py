@@ -5,15 +5,20 @@ The path in session state, "dataset_path", is what the form is read from; the wi
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
 from pathlib import Path
 
 import streamlit as st
 
 from engine import runs
 from engine.data import own
-from engine.errors import ConfigError, DataError, RunError
+from engine.errors import ConfigError, DataError, RunError, StudyError
 from engine.presets import FINE_TUNE
 from engine.runs.run import HELD, Run, State
+from engine.studies import study as studies
+from engine.studies.study import Study
 from pages.ui import choices, folders, readings
 from pages.ui.text import markdown, plain
 from pages.ui.train import adding
@@ -149,16 +154,36 @@ def _require_idle(users: list[Run]) -> None:
 
 
 def _rename(path: Path, key: str) -> None:
-    """Give the set the name that was typed, also in its runs; a refusal becomes a message."""
+    """Give the set the name that was typed, also in its runs and studies; a refusal is told."""
     form, users = st.session_state, _users(path)
     try:
         _require_idle(users)
         renamed = own.rename(path, form[key].strip())
-        form["dataset_path"], form["own_set"] = str(renamed), renamed.name
-        for run in users:
-            runs.move_data(run, str(renamed))
     except (ConfigError, DataError, RunError) as error:
         form["own_problem"] = markdown(plain(error))
+        return
+    form["dataset_path"], form["own_set"] = str(renamed), renamed.name
+    moves = [functools.partial(runs.move_data, run, str(renamed)) for run in users]
+    for study in _studies(path):
+        base = {**study.base, "data.dataset": str(renamed)}
+        moved = dataclasses.replace(study, base=base)
+        moves.append(functools.partial(studies.save, moved, folders.STUDY_ROOT))
+    for move in moves:  # one that fails must not keep the others from it
+        try:
+            move()
+        except (ConfigError, RunError, StudyError) as error:
+            form["own_problem"] = markdown(plain(error))
+
+
+def _studies(path: Path) -> list[Study]:
+    """The studies whose runs are trained on a set, or will be."""
+    place, found = path.resolve(), []
+    for name in studies.list_studies(folders.STUDY_ROOT):
+        with contextlib.suppress(ConfigError, StudyError):  # a damaged one
+            study = studies.load(folders.STUDY_ROOT, name)
+            if _is_at(study.base.get("data.dataset", ""), place):
+                found.append(study)
+    return found
 
 
 def _delete(path: Path) -> None:

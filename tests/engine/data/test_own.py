@@ -88,7 +88,7 @@ def test_uploads_above_the_limit_are_refused(monkeypatch):
     monkeypatch.setattr(own, "MAX_BYTES", 2**20)
     with pytest.raises(DataError, match="2 MB of images, more than 1 MB: put them into a folder"):
         own.open_zip(bytes(2**21), "a.zip")
-    with pytest.raises(DataError, match="2 MB, more than 1 MB"):
+    with pytest.raises(DataError, match="2 MB of images, more than 1 MB"):
         own.open_files({"a": [("x.png", bytes(2**20))], "b": [("x.png", bytes(2**20))]})
 
 

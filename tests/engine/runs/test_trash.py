@@ -31,12 +31,11 @@ def test_a_deleted_run_is_restored_as_it_was(make_run, tmp_path):
         trash.restore(entry)
 
 
-def test_a_name_that_was_taken_meanwhile_is_refused_and_nothing_is_lost(make_run, tmp_path):
+def test_a_run_whose_name_was_taken_meanwhile_is_restored_under_another(make_run, tmp_path):
     entries = [trash.discard(make_run("a")) for _ in range(2)]  # one name, twice
-    kept = trash.restore(entries[1])
-    with pytest.raises(RunError, match="exists already"):
-        trash.restore(entries[0])
-    assert kept.exists() and [e.path for e in trash.discarded(tmp_path)] == [entries[0].path]
+    restored = [trash.restore(entry) for entry in entries]
+    assert [run.name for run in restored] == ["a", "a-2"]
+    assert all(run.exists() for run in restored) and trash.discarded(tmp_path) == []
 
 
 def test_a_run_in_training_is_not_deleted(make_run, monkeypatch):
