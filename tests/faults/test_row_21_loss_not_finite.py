@@ -47,7 +47,7 @@ def test_row_21_the_run_fails_at_the_step_and_keeps_its_good_checkpoint(
     status = run.status()
     assert status.state is State.FAILED
     assert status.message.startswith(f"diverged at step {step} (epoch {epoch}): the loss is")
-    assert "try a lower learning rate" in status.message
+    assert "try a lower learning rate" in status.message and status.lasting
     assert "TrainingFailed: diverged at step" in run.log()
     checkpoint = CheckpointStore(run.path, {}).load_newest()
     assert checkpoint.step == kept

@@ -338,7 +338,7 @@ def test_curves_are_drawn_as_asked_and_downloaded(app, finished):
     assert sum(axes.X_AXES["macs"][1] in spec for spec in titles) >= 5
     run, chosen = (
         Run(folders.RUN_ROOT / "a"),
-        curves.Options("macs", 0, False, "test images", 16, 9),
+        curves.Options("macs", 0, False, "test images", axes.Costs(16, macs=9)),
     )
     for measure in curves.TITLES:
         png = rendered(rendering.png, lambda m=measure: curves.chart(run, m, chosen), "Title", "a")
