@@ -63,7 +63,7 @@ def test_from_the_first_visit_to_a_moving_curve_in_one_click(tab, server, wait_f
     page.wait_for_selector(CURVE)
     run = Run(server.runs / "my-first-network")  # 32 steps of the server's few shapes
     wait_for(lambda: run.status().state is State.FINISHED)
-    page.wait_for_selector("text=What next?")
+    page.wait_for_selector("text=See its errors")
     photograph(page, "first-network")
     runs.delete(run)
 
