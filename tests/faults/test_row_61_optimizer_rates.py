@@ -34,10 +34,10 @@ def test_row_61_a_command_repeats_every_rate(command_config, optimizer, lr):
 
 
 def test_row_61_a_rate_that_a_preset_chose_stays(monkeypatch):
-    chosen = {}
-    monkeypatch.setattr(train, "train", lambda args, given, group: chosen.update(given) or 0)
+    chosen = []
+    monkeypatch.setattr(train, "train", lambda args, config, *_: chosen.append(config) or 0)
     assert train.main(["--preset", "speedrun", "--optim", "adamw"]) == 0
-    assert "optim.lr" not in chosen
+    assert chosen[0].optim.lr == 0.24 and chosen[0].optim.optimizer == "adamw"
     assert PRESETS["speedrun"].config().optim.lr == 0.24
 
 
