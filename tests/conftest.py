@@ -33,7 +33,7 @@ from engine.worker import Worker
 # A run ends with a garbage collection, which would walk all that was imported: half of the time of
 # a test that trains.
 gc.freeze()
-WAIT_S = 120  # a guard against hanging for ever, not a measure of speed
+WAIT_S = 300  # a guard against hanging for ever, not a measure of speed
 
 
 @pytest.fixture(scope="session")

@@ -91,6 +91,8 @@ def test_a_study_goes_on_after_the_server_was_killed(tab, server, settle, wait_f
     page = tab(f"/Studies?plan={encode(study)}")
     page.get_by_text("In full", exact=True).click()
     settle(page)
+    page.wait_for_timeout(2_000)  # the plan is drawn anew, and a click meanwhile would be lost
+    settle(page)
     page.locator(".st-key-start_study button").click()
     first, second = (server.runs / name for name, _, _ in study.runs())
     wait_for(lambda: first.exists() and Run(first).status().epoch > 3, "some epochs")
