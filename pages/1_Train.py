@@ -122,7 +122,7 @@ def form(statuses: refresh.Pairs) -> None:
         for note in notes:
             st.info(markdown(f"{note[0].upper()}{note[1:]}."))
     with start:
-        start_box(config, statuses)
+        start_box(config, statuses, own=own)
     with more:
         more_ways(config)
 

@@ -172,6 +172,7 @@ class OwnImages:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     samples: np.ndarray  # uint8 [SAMPLES, 3, 32, 32], from the training images
+    info: dict[str, Any]  # as Run.dataset_info has it
 
 
 def own_images(dataset: str, fit: str) -> OwnImages:
@@ -205,7 +206,8 @@ def describe(info: ImageData) -> OwnImages:
     # Evenly spaced, because images of class folders come class by class.
     last = len(info.train_labels) - 1
     samples = info.train_images[[i * last // (SAMPLES - 1) for i in range(SAMPLES)]].numpy()
-    return OwnImages(info.class_counts(), info.notes, info.warnings, samples)
+    counts = info.class_counts()
+    return OwnImages(counts, info.notes, info.warnings, samples, info.describe())
 
 
 def clean_train_accuracy(run: Run, choice: DataConfig) -> float:

@@ -16,7 +16,7 @@ from engine.data.fingerprint import with_fingerprint
 from engine.predict import to_image
 from engine.runs.compare import data_differences, data_id, differing, seed_groups
 from engine.runs.run import State
-from pages.ui import tables
+from pages.ui import choices, readings, tables
 from pages.ui.weights import dataset_title
 
 CLASSES = ("cat", "dog")
@@ -181,6 +181,28 @@ def test_runs_before_and_after_a_change_are_no_seeds_of_one_another(own, pets, m
     assert table["Data set"].tolist() == [first, second] and first != second
     alone = tables.run_table([(trained[n], trained[n].status()) for n in ("before", "also")])
     assert alone["Data set"].tolist() == ["pets", "pets"]
+
+
+def test_an_identical_run_is_told_by_its_images_wherever_they_lie(app, finished, pets):
+    def told(folder) -> bool:
+        readings.version.clear()  # of some seconds ago
+        config = choices.encode(with_fields(known, {"data.dataset": str(folder)}))
+        at = app("pages/1_Train.py", choices=config)
+        assert not at.exception and not at.error
+        return any("An identical run exists: **twin**" in info.value for info in at.info)
+
+    settings = {"data.dataset": str(pets), "data.holdout": 0, "data.limit": None}
+    twin = finished("twin", **settings)
+    known = twin.config()
+    with twin.hold("a test") as writer:
+        writer.save_config(known, data.load(str(pets), pets.parent / "data").describe())
+    assert told(pets)
+    moved = pets.rename(pets.with_name("moved"))
+    assert told(moved)
+    other = write_images(pets, seed=1)
+    assert not told(other), "other images at the old place"
+    another_test_image(moved)
+    assert not told(moved), "changed since"
 
 
 def test_queued_and_older_runs_are_compared_by_path(own, pets):

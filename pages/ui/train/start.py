@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import streamlit as st
@@ -35,10 +36,16 @@ def skip_link() -> None:
     st.html(SKIP, unsafe_allow_javascript=True)
 
 
-def start_box(config: RunConfig, statuses: refresh.Pairs, ready: bool = True) -> None:
+def start_box(
+    config: RunConfig,
+    statuses: refresh.Pairs,
+    ready: bool = True,
+    own: readings.OwnImages | None = None,
+) -> None:
     """What the run will take and the button, which stay in sight; below them its name.
 
     ready: whether its images have been read. Until then it cannot start, but it can be named.
+    own: the user's own images, if it trains on them.
     """
     form, suggested = st.session_state, suggest_name(folders.RUN_ROOT, config)
     if not form.get("run_name"):  # emptied, or not kept while the box was off screen
@@ -47,7 +54,7 @@ def start_box(config: RunConfig, statuses: refresh.Pairs, ready: bool = True) ->
         form["name_before"], form["run_name"] = form.get("run_name"), suggested
     if ready:
         start_bar(config, suggested)
-        identical_run(config, statuses)
+        identical_run(config, statuses, own.info if own else None)
     else:
         unready()
     st.text_input("Name", key="run_name", on_change=name_edited, max_chars=80, **keep())
@@ -62,11 +69,14 @@ def start_box(config: RunConfig, statuses: refresh.Pairs, ready: bool = True) ->
         )
 
 
-def identical_run(config: RunConfig, statuses: refresh.Pairs) -> None:
-    """Say so if a finished run has these settings: another one would end the same."""
+def identical_run(config: RunConfig, statuses: refresh.Pairs, info: dict[str, Any] | None) -> None:
+    """Say so if a finished run has these settings and images: another one would end the same.
+
+    info: of the user's own images; None for built-in data sets, which their name identifies.
+    """
     for run, status in statuses:
         known = readings.config_of(run) if status.state is State.FINISHED else None
-        if known and _same_experiment(config, known):
+        if known and _same_experiment([config, known], [info, readings.dataset_info(run)]):
             with st.container(key="identical"):
                 result = f", {percent(status.final_acc)}" if status.final_acc is not None else ""
                 st.info(
@@ -80,12 +90,13 @@ def identical_run(config: RunConfig, statuses: refresh.Pairs) -> None:
             return
 
 
-def _same_experiment(a: RunConfig, b: RunConfig) -> bool:
+def _same_experiment(configs: list[RunConfig], infos: list[dict[str, Any] | None]) -> bool:
+    a, b = configs
     # The first comparisons are cheap; there may be a thousand runs.
     same = (a.seed, a.epochs, a.batch_size, a.model.arch) == (
         *(b.seed, b.epochs, b.batch_size, b.model.arch),
     )
-    return same and not differing([a, b])
+    return same and not differing(configs, infos)
 
 
 def unready() -> None:
