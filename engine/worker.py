@@ -114,10 +114,11 @@ class Worker:
             self._enqueue(run)
         return run
 
-    def resume(self, run: Run, *, first: bool = True) -> None:
-        """Queue a paused, stopped, failed or interrupted run, ahead of all others or behind them.
+    def resume(self, run: Run, place: str = "first") -> None:
+        """Queue a paused, stopped, failed or interrupted run, or one whose status.json is damaged.
 
-        Also one whose status.json is damaged. Raises RunError or ConfigError.
+        place: in the queue, "first", "last", or "former": the one that a cancelled run had. Raises
+        RunError or ConfigError.
         """
         run.config()  # raises if it is damaged
         with run.hold("the app") as writer:
@@ -125,8 +126,9 @@ class Worker:
             if state not in (*RESUMABLE, *HELD):  # live without a writer: interrupted
                 raise RunError(f"run {run.name!r} is {state}; only an unfinished run can go on")
             writer.discard_request()
-            writer.update(state=State.QUEUED, queued=time.time(), message="")
-        self._enqueue(run, first=first)
+            when, index = queue.place(place, writer.status.queued, self.waiting())
+            writer.update(state=State.QUEUED, queued=when, message="")
+        self._enqueue(run, index)
 
     def pause(self, run: Run) -> None:
         """Save a checkpoint and free the device, within one batch."""
@@ -190,14 +192,14 @@ class Worker:
             thread.join(max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _enqueue(self, run: Run, *, first: bool = False) -> bool:
+    def _enqueue(self, run: Run, index: int = sys.maxsize) -> bool:
         with contextlib.suppress(RunError):  # deleted: the thread will report it
             self._races[run.path] = run.status().race
         with self._changed:
             # The current run may be queued: it is resumed before the thread has left it.
             if run.path in self._queue:
                 return False
-            self._queue.insert(0 if first else len(self._queue), run.path)
+            self._queue.insert(index, run.path)
             self._changed.notify_all()
             return True
 

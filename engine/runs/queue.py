@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import time
 from pathlib import Path
 
 from engine.config import SETTINGS, RunConfig, with_fields
@@ -23,13 +25,29 @@ def queued(root: Path, study: str = "") -> list[Run]:
     return [run for _, run in sorted(found, key=lambda pair: pair[0])]
 
 
+def place(which: str, former: float, waiting: list[Run]) -> tuple[float, int]:
+    """A place in the queue: the time of submission that goes with it, and its index.
+
+    which: "first", "last", or "former": that of the time `former`. waiting: the queue, in order.
+    """
+    times = []
+    for run in waiting:
+        with contextlib.suppress(RunError):  # deleted
+            times.append(run.status().queued)
+    if which == "former":
+        return former, sum(other < former for other in times)
+    if which == "first" and times:
+        return math.nextafter(min(times), 0.0), 0
+    return time.time(), len(waiting)
+
+
 def store_order(paths: list[Path]) -> None:
     """Exchange the times of submission, so that queued runs are in this order."""
     times = []
     for path in paths:
         with contextlib.suppress(RunError):  # deleted
             times.append((Run(path).status().queued, path))
-    for wanted, (now, path) in zip(sorted(time for time, _ in times), times, strict=True):
+    for wanted, (now, path) in zip(sorted(when for when, _ in times), times, strict=True):
         if wanted != now:
             with contextlib.suppress(RunError), Run(path).hold("the app") as writer:
                 writer.update(queued=wanted)

@@ -119,7 +119,7 @@ def _ask_run(worker: Worker, run: Run, what: str) -> None:
     state = run.status().state
     if what == "resume":
         if state in RESUMABLE:
-            worker.resume(run, first=False)
+            worker.resume(run, "last")
     elif state is State.QUEUED:
         worker.cancel(run, State.PAUSED if what == "pause" else State.STOPPED)
     elif state in HELD:

@@ -74,12 +74,12 @@ def offer() -> None:
 
 
 def undo() -> None:
-    """Restore what was deleted last; what waited in the queue waits again, at its end."""
+    """Restore what was deleted last; what waited in the queue waits again, at its place."""
     _, entries, queued = st.session_state.pop("undo")
     restored = restore(entries)
     for run in restored if queued else ():
         try:
-            process.worker().resume(run, first=False)
+            process.worker().resume(run, "former")
         except (ConfigError, RunError) as error:
             st.session_state["undo_problem"] = str(error)
 

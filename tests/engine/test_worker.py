@@ -156,6 +156,25 @@ def test_a_waiting_run_is_moved_and_the_order_outlives_the_process(
     assert order[-3:] == ["c", "b", "a"]
 
 
+def test_a_cancelled_run_that_is_queued_again_has_its_former_place(worker, busy, submit, tmp_path):
+    waiting = lambda: [run.name for run in worker.waiting()]  # noqa: E731
+    a, b, c = (submit(name) for name in "abc")
+    for run in (a, b):
+        worker.cancel(run)
+    later = submit("later")
+    worker.resume(b, "former")
+    assert waiting() == ["b", "c", "later"]
+    worker.move(c, -1)
+    worker.cancel(later)
+    worker.cancel(c)
+    worker.resume(a, "former")
+    worker.resume(later, "former")
+    assert waiting() == ["a", "b", "later"]
+    worker.resume(c, "former")
+    assert waiting() == [run.name for run in queued(tmp_path)]
+    assert waiting().index("c") < waiting().index("b")
+
+
 def test_commands_that_come_too_early_or_too_late_are_refused(
     worker, busy, submit, ends, short_wait, wait_for
 ):
@@ -182,6 +201,7 @@ def test_a_resumed_run_goes_ahead_of_those_that_wait(worker, busy, submit, ends,
         writer.update(state=State.RUNNING)  # and then died
     assert left.status().state is State.INTERRUPTED
     worker.resume(left)
+    assert [run.name for run in queued(left.path.parent)] == ["left", "waiting"], "also later"
     busy.released.set()
     assert ends(waiting) is State.FINISHED
     assert order == ["left", "waiting"]

@@ -166,11 +166,12 @@ def test_runs_queue_up_and_are_reordered_cancelled_and_put_back(app, wait_for):
     at.button(key="cancel_three").click().run()
     assert waiting() == ["two"] and readings.find_run("three") is None
     at.button(key="undo_last").click().run()
-    assert waiting() == ["two", "three"] and state_of("three") is State.QUEUED
+    assert waiting() == ["three", "two"] and state_of("three") is State.QUEUED
     at.button(key="clear_queue").click().run()
     assert waiting() == [] and readings.find_run("two") is None
     at.button(key="undo_last").click().run()
-    assert waiting() == ["two", "three"]
+    assert waiting() == ["three", "two"]
+    at.button(key="later_three").click().run()
     at.button(key="stop").click().run()
     wait_for(lambda: state_of("two") is State.RUNNING)
     at.run()
