@@ -10,7 +10,6 @@ from engine.config import with_fields
 from engine.errors import CheckpointError, RunError
 from engine.predict import Predictor
 from engine.presets import PRESETS
-from engine.runs.folder import suggest_name
 from engine.runs.run import Run
 from pages.ui import folders, history, live, process
 from pages.ui.scenes import SCENES
@@ -27,9 +26,8 @@ def start_first() -> None:
     config = with_fields(PRESETS[FIRST].config(), {"data.root": str(folders.DATA_ROOT)})
     if live.live_twin(config):  # a double click
         return
-    name = suggest_name(folders.RUN_ROOT, config, base=NAME)
     try:
-        process.worker().submit(config, name, folders.RUN_ROOT)
+        name = process.submit(config, NAME, NAME).name
     except RunError as error:
         st.session_state["start_problem"] = markdown(plain(error))
     else:

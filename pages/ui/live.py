@@ -14,12 +14,11 @@ from engine.data.progress import format_duration
 from engine.errors import ConfigError, RunError
 from engine.runs.diagnose import diagnose
 from engine.runs.extend import extension
-from engine.runs.folder import suggest_name
 from engine.runs.metrics import Records
 from engine.runs.run import HELD, RESUMABLE, Run, State, Status
 from engine.runs.validation import seen_clause
 from engine.settings import number_text
-from pages.ui import charts, clean, curves, folders, history, process, readings, refresh, undo
+from pages.ui import charts, clean, curves, history, process, readings, refresh, undo
 from pages.ui.extension import extend_form
 from pages.ui.text import markdown, percent, time_left
 
@@ -270,8 +269,8 @@ def start_extension(run: Run, epochs: int) -> None:
     if twin := live_twin(config):  # a double click
         st.toast(f"{twin.name} already extends this run by as many epochs.")
         return
-    name = suggest_name(folders.RUN_ROOT, config, base=f"{run.name[:60]}-more")
-    process.worker().submit(config, name, folders.RUN_ROOT)
+    base = f"{run.name[:60]}-more"
+    name = process.submit(config, base, base).name
     st.session_state["started"] = name, config
     st.toast(f"{name} continues {run.name} for {epochs} more epoch{'s' * (epochs > 1)}.")
     watch(name, pin=False)

@@ -12,6 +12,8 @@ from engine.data import own
 from engine.device import Compute, resolve
 from engine.errors import RunError
 from engine.runs import trash
+from engine.runs.folder import suggest_name
+from engine.runs.run import Run
 from engine.worker import Worker, get_worker
 from pages.ui import folders, readings
 
@@ -21,6 +23,21 @@ _probe = threading.Lock()  # held while the machine's speed is measured
 def worker() -> Worker:
     """The process's training worker on the best device here."""
     return get_worker("auto")
+
+
+def submit(config: RunConfig, suggested: str, base: str | None = None) -> Run:
+    """Queue a run under a suggested name, or the next free one if another tab has taken it.
+
+    A run of that name that still trains, with the same config, is returned instead. base: as of
+    suggest_name. Raises RunError or ConfigError.
+    """
+    try:
+        return worker().submit(config, suggested, folders.RUN_ROOT)
+    except RunError:
+        free = suggest_name(folders.RUN_ROOT, config, base)
+        if free == suggested:  # refused for another reason
+            raise
+        return worker().submit(config, free, folders.RUN_ROOT)
 
 
 def prepare() -> None:

@@ -125,6 +125,37 @@ def test_row_30_the_same_name_with_other_choices_is_refused_on_the_page(form, ru
 
 
 @pytest.fixture
+def untouched(app, tiny):
+    """untouched() is a Train page whose form is filled and whose name is as suggested."""
+    return lambda: app(PAGE, choices=choices.encode(tiny(**LONG)))
+
+
+def test_row_30_the_same_untouched_form_from_two_tabs(untouched, runs_root, stopped):
+    first, second = untouched(), untouched()
+    first.button(key="start").click().run()
+    second.button(key="start").click().run()
+    assert not second.exception and errors(second) == ""
+    (run,) = runs.list_runs(runs_root)
+    assert run.name in [heading.value for heading in second.subheader], "it watches the one run"
+    stopped(run)
+
+
+def test_row_30_a_suggested_name_that_another_tab_took_is_replaced(
+    untouched, runs_root, stopped, tiny
+):
+    at = untouched()
+    suggested = at.text_input(key="run_name").value
+    runs.create(runs_root, suggested, tiny(seed=9))
+    runs.create(runs_root, f"{suggested}-2", tiny(seed=8))
+    at.button(key="start").click().run()
+    assert not at.exception and errors(at) == ""
+    names = {run.name for run in runs.list_runs(runs_root)}
+    assert names == {suggested, f"{suggested}-2", f"{suggested}-3"}
+    assert f"{suggested}-3" in [heading.value for heading in at.subheader]
+    stopped(Run(runs_root / f"{suggested}-3"))
+
+
+@pytest.fixture
 def tab(session, known_speed, tiny):
     """tab() is a session of a real server on Train, with the form filled."""
     return lambda: session("Train", choices=choices.encode(tiny(**LONG)))

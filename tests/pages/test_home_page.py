@@ -8,7 +8,7 @@ import subprocess
 from engine.config import with_fields
 from engine.data import background
 from engine.presets import PRESETS
-from engine.runs.run import State
+from engine.runs.run import Run, State
 from pages.ui import folders, home, process
 
 
@@ -25,6 +25,7 @@ def test_a_first_visit_offers_one_click_that_trains(app, monkeypatch):
 
         def submit(self, config, name, root):
             submitted.append((config, name))
+            return Run(root / name)
 
     monkeypatch.setattr(process, "worker", Worker)
     at = app()

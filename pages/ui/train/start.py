@@ -232,9 +232,12 @@ def start(config: RunConfig, suggested: str) -> None:
         if not edited and (same := live.live_twin(config)):  # a slow double click
             st.toast(f"{same.name} has these very settings; change one, or enter a name.")
             return
-        name = form["run_name"].strip() if edited else suggested
         at_once = process.worker().idle
-        run = process.worker().submit(config, name, folders.RUN_ROOT)
+        if edited:
+            name = form["run_name"].strip()
+            run = process.worker().submit(config, name, folders.RUN_ROOT)
+        else:
+            run = process.submit(config, suggested)
         at_once = at_once or run.status().state is State.RUNNING  # another tab has started it
     except (ConfigError, DataError, RunError) as error:
         form["start_problem"] = told(error)
