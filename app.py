@@ -70,7 +70,7 @@ def first_button(statuses: list) -> None:
             st.switch_page("pages/1_Train.py")
         return
     st.button(
-        "Train your first network (about a minute)",
+        f"Train your first network ({process.first_training()})",
         key="train_first",
         type="primary",
         icon=icon,

@@ -70,7 +70,7 @@ FINE_TUNE = "finetune"
 PRESETS = {
     "minute": Preset(
         "Minute",
-        "Built-in shapes and a small network: done in about a minute on a laptop, no download.",
+        "Built-in shapes, a small network, no download: about a minute on a quiet laptop.",
         {
             "data.dataset": "shapes",
             "model.arch": "vgg11",
@@ -97,7 +97,8 @@ PRESETS = {
     ),
     FINE_TUNE: Preset(
         "Fine-tune",
-        "For a few dozen images of each class: continues from a trained network. About a minute.",
+        "For a few dozen images of each class: continues from a trained network. "
+        "About a minute on a quiet laptop.",
         {
             "pretrained": "speedrun-wide",
             "model.arch": "speedrun",

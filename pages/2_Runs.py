@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import frame, readings, refresh, undo
+from pages.ui import frame, process, readings, refresh, undo
 from pages.ui.runs.comparison import comparison
 from pages.ui.runs.details import details
 from pages.ui.runs.table import table
@@ -17,7 +17,7 @@ def page() -> None:
     undo.offer()
     if not pairs:
         undo.bin_contents()
-        st.info("No runs yet. Train a first network: it takes about a minute.")
+        st.info(f"No runs yet. Train a first network: it takes {process.first_training()}.")
         st.page_link("pages/1_Train.py", label="Train a network")
         return
     with st.container(key="table"):

@@ -11,7 +11,7 @@ from engine import data
 from engine.data import formats
 from engine.inputs import FITS
 from engine.predict import MAX_BYTES
-from pages.ui import frame, readings, refresh, weights
+from pages.ui import frame, process, readings, refresh, weights
 from pages.ui.classify import cards, networks, samples
 from pages.ui.classify.editing import editing
 from pages.ui.classify.export import to_csv
@@ -56,7 +56,10 @@ def nothing_yet() -> None:
     if training:
         st.info("A network is training. You can try it here after its first checkpoint.")
     else:
-        st.info("There is no trained network here yet. Training a first one takes about a minute.")
+        st.info(
+            "There is no trained network here yet. Training a first one takes "
+            f"{process.first_training()}."
+        )
     link("pages/1_Train.py", "Watch it train" if training else "Train a network")
     refresh.repeat(look_again, 3.0)()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui import frame, readings, refresh, weights
+from pages.ui import frame, process, readings, refresh, weights
 from pages.ui.inspect import errors, history, learned, shift, sure, two, why
 from pages.ui.inspect.subject import Subject, choose
 from pages.ui.text import markdown, plain
@@ -59,7 +59,10 @@ def nothing_yet() -> None:
     if training:
         st.info("A network is training. You can inspect it here after its first checkpoint.")
     else:
-        st.info("There is no trained network here yet. Training a first one takes about a minute.")
+        st.info(
+            "There is no trained network here yet. Training a first one takes "
+            f"{process.first_training()}."
+        )
     st.page_link("pages/1_Train.py", label="Watch it train" if training else "Train a network")
     refresh.repeat(look_again, 3.0)()
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from engine import data, estimate, files, runs
 from engine.config import RunConfig
 from engine.data import own
+from engine.data.progress import format_duration
 from engine.device import Compute, resolve
 from engine.errors import RunError
+from engine.presets import PRESETS
 from engine.runs import trash
 from engine.runs.folder import suggest_name
 from engine.runs.run import Run
@@ -81,6 +83,15 @@ def seconds_of(config: RunConfig, costs: estimate.Costs) -> float | None:
     if speed is None:
         return None
     return estimate.epoch_seconds(config, costs, speed, *readings.split_sizes(config))
+
+
+def first_training() -> str:
+    """How long the preset Minute takes: on this machine, once its speed is known."""
+    config = PRESETS["minute"].config()
+    seconds = epoch_seconds(config)
+    if seconds is None:
+        return "about a minute on a quiet laptop"
+    return f"about {format_duration(seconds * config.epochs)} on this machine"
 
 
 def measure_speed(config: RunConfig) -> None:

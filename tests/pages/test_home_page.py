@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import subprocess
 
+import pytest
+
 from engine.config import with_fields
 from engine.data import background
 from engine.presets import PRESETS
@@ -32,13 +34,32 @@ def test_a_first_visit_offers_one_click_that_trains(app, monkeypatch):
     assert not at.exception
     assert "Shapes" in texts(at)
     button = at.button(key="train_first")
-    assert button.label == "Train your first network (about a minute)"
+    assert button.label == "Train your first network (about a minute on a quiet laptop)"
     button.click().run()
     ((config, name),) = submitted
     values = PRESETS["minute"].config()
     assert with_fields(config, {"data.root": values.data.root}) == values
     assert name == "my-first-network"
     assert at.session_state["watching"] == name
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("app.py", "Train your first network (about 5.0 min on this machine)"),
+        ("pages/2_Runs.py", "it takes about 5.0 min on this machine."),
+        ("pages/5_Classify.py", "a first one takes about 5.0 min on this machine."),
+        ("pages/6_Inspect.py", "a first one takes about 5.0 min on this machine."),
+    ],
+)
+def test_a_slow_machine_is_not_promised_a_minute(page, words, app, monkeypatch, tmp_path):
+    monkeypatch.setattr(process, "epoch_seconds", lambda config: 75.0)
+    monkeypatch.setattr(folders, "SHIPPED", tmp_path)
+    home.sample_answer.clear()
+    at = app(page)
+    home.sample_answer.clear()
+    assert not at.exception
+    assert words in "\n".join([texts(at), *(button.label for button in at.button)])
 
 
 def test_with_runs_the_button_leads_to_the_form(app, finished):
