@@ -13,9 +13,18 @@ from pages.ui import process, refresh
 
 ICON = Path(__file__).with_name("icon.png")  # a named icon would be fetched from a font server
 STYLE = f"<style>{Path(__file__).with_name('style.css').read_text(encoding='utf-8')}</style>"
-# For screen readers, which would read the file's name: "app".
-NAME_HOME = """<script>
+# A label for screen readers, which would read the file's name: "app". And the color-scheme, which
+# Streamlit sets on the app alone, for what lies outside it: dialogs, popovers and menus.
+SCRIPT = """<script>
 document.querySelector('[data-testid="stSidebarNavItems"] a')?.setAttribute("aria-label", "Home");
+(() => {
+  const app = document.querySelector('[data-testid="stApp"]');
+  const follow = () => {
+    document.documentElement.style.colorScheme = getComputedStyle(app).colorScheme;
+  };
+  follow();
+  new MutationObserver(follow).observe(app, { attributes: true, attributeFilter: ["class"] });
+})();
 </script>"""
 # What a button starts may appear far above it, above all on a phone.
 SCROLL_UP = """<script>
@@ -34,7 +43,7 @@ def start_page(title: str) -> None:
     _once_per_process()
     freeze_imports()
     st.html(STYLE)
-    st.html(NAME_HOME, unsafe_allow_javascript=True)
+    st.html(SCRIPT, unsafe_allow_javascript=True)
     refresh.watch_visibility()
     st.title(title, anchor=False)
 

@@ -52,6 +52,20 @@ def test_no_serious_violation(tab, settle, address, dark):
         assert contrast(*pair) >= 4.5, pair
 
 
+@pytest.mark.parametrize("dark", [False, True], ids=["to-dark", "to-light"])
+def test_a_dialog_follows_a_theme_chosen_against_the_systems(tab, settle, known_speed, dark):
+    page = tab("/Train", dark=dark)
+    page.locator("[data-testid=stMainMenu] button").click()
+    page.get_by_test_id("stMainMenuPopover").get_by_text("Light" if dark else "Dark").click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Compare architectures").click()
+    color = "element => getComputedStyle(element).color"
+    caption = "[data-testid={}] [data-testid=stCaptionContainer] p"
+    inside = page.locator(caption.format("stDialog")).first.evaluate(color)
+    assert inside == page.locator(caption.format("stMain")).first.evaluate(color)
+    assert inside == ("rgb(86, 96, 116)" if dark else "rgb(163, 173, 189)")
+
+
 def test_the_first_page_is_named_home(tab):
     page = tab("/Train")
     expect(page.get_by_test_id("stSidebarNav").get_by_role("link", name="Home")).to_be_visible()
