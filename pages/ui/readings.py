@@ -60,6 +60,17 @@ def status_of(run: Run) -> Status | None:
     return status
 
 
+def shipped_networks() -> list[Run]:
+    """The networks in the box, the most accurate first; those of the built-in shapes last."""
+
+    def key(run: Run) -> tuple[bool, float, str]:
+        status = status_of(run) or Status()
+        about = dataset_info(run) or {}
+        return about.get("name") == "shapes", -(status.final_acc or 0), run.name
+
+    return sorted(list_runs(folders.SHIPPED), key=key)
+
+
 def find_run(name: str | None) -> Run | None:
     """The run of that name, be it damaged, or None."""
     try:

@@ -54,9 +54,9 @@ class Choice:
 
 def choices() -> dict[str, Choice]:
     """Weights files by "run/kind": of shipped and finished runs, then of others, newest first."""
-    shipped = sorted(readings.list_runs(folders.SHIPPED), key=lambda run: run.name)
+    roots = {"pretrained/": readings.shipped_networks(), "": readings.list_runs(folders.RUN_ROOT)}
     found = {}
-    for prefix, listed in (("pretrained/", shipped), ("", readings.list_runs(folders.RUN_ROOT))):
+    for prefix, listed in roots.items():
         for run in listed:
             for kind in KINDS:
                 name = f"{prefix}{run.name}"

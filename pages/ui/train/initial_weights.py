@@ -58,7 +58,7 @@ def _sources() -> dict[str, Run]:
     """Runs with weights by the name that `RunConfig.pretrained` gives them, shipped ones last."""
     own = (run for run in readings.list_runs(folders.RUN_ROOT) if _has_weights(run))
     found = {run.name: run for run in islice(own, LISTED)}
-    for run in sorted(readings.list_runs(folders.SHIPPED), key=lambda run: run.name):
+    for run in readings.shipped_networks():
         if _has_weights(run):  # a run of the same name takes precedence
             taken = _has_weights(Run(folders.RUN_ROOT / run.name))
             found[f"pretrained/{run.name}" if taken else run.name] = run
