@@ -116,7 +116,7 @@ def latest_runs(statuses: list) -> None:
     live_ones = [run for run, status in statuses if status.state in readings.LIVE]
     rest = [run for run, _ in statuses if run not in live_ones][:LATEST]
     refresh.repeat(run_lines, live.TICK_S if live_ones else None)(live_ones + rest)
-    st.page_link("pages/2_Runs.py", label=f"All {len(statuses)} runs")
+    st.page_link("pages/2_Runs.py", label="All runs")
 
 
 def run_lines(shown: list) -> None:

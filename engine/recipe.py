@@ -103,7 +103,7 @@ class OptimConfig:
     ema: float = setting(
         0.0,
         "--ema",
-        "Moving average of the weights",
+        "Weight averaging",
         "decay per step of the weights' moving average, which is validated and saved; 0: off",
         usual="0, or 0.99 to 0.999",
         low=0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from engine.advice import FEW_STEPS
 from engine.runs.run import State, Status
 
 CHANCE_MARGIN = 1.25  # times the accuracy of guessing; below it a network is at chance
@@ -21,13 +22,14 @@ def diagnose(
     found = []
     if status.state is State.DAMAGED and status.message:
         found.append(status.message)
-    found += [f"{note[0].upper()}{note[1:].rstrip('.')}." for note in status.notes if note]
     learned = [e for e in epochs if e["epoch"] > warmup]  # a network learns little while it rises
     if learned and max(e["val_acc"] for e in epochs) < CHANCE_MARGIN / num_classes:
+        try_this = "a lower learning rate, a warm-up, or the architecture's own norm"
+        if 0 < status.steps < FEW_STEPS:
+            try_this = f"more epochs ({status.steps} steps are few) or trained weights"
         found.append(
             f"Still at chance ({100 / num_classes:.0f} %) after {len(epochs)} "
-            f"{'epoch' if len(epochs) == 1 else 'epochs'}. Try a lower learning rate, a warm-up, "
-            "or the architecture's own norm."
+            f"{'epoch' if len(epochs) == 1 else 'epochs'}. Try {try_this}."
         )
     if _overfits(epochs):
         found.append(

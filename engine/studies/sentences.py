@@ -47,9 +47,9 @@ def contrast(
             f"{basis})."
         )
     return (
-        f"Not shown: {result.value} against {result.reference} "
-        f"{points(result.difference, True)} points; differences beyond {points(low)} and "
-        f"{points(high)} are unlikely ({basis}). {_power(result)}"
+        f"No clear difference: {result.value} ended {points(abs(result.difference))} points "
+        f"{'below' if result.difference < 0 else 'above'} {result.reference}, which may be chance "
+        f"(95 %: {points(low)} to {points(high)}; {basis}). {_power(result)}"
     )
 
 
@@ -57,8 +57,8 @@ def _power(result: ContrastResult) -> str:
     low, high = map(_about, result.seeds_needed)
     number = f"{low} to {high}" if low != high else f"{low}"
     return (
-        f"Telling {result.resolution:g} points apart with 80 % power would take about {number} "
-        "seeds."
+        f"Detecting a difference of {result.resolution:g} points (80 % power) would take about "
+        f"{number} seeds."
     )
 
 
@@ -105,7 +105,7 @@ def headline(verdict: Verdict, planned_seeds: int) -> Iterator[str]:
         yield open_[0].sentence
     elif open_:
         pairs = ", ".join(f"{result.value} against {result.reference}" for result in open_)
-        yield f"No difference shown: {pairs}. {_power(open_[0])}"
+        yield f"No clear difference: {pairs}. {_power(open_[0])}"
     for value in verdict.values:
         if value.collapsed:
             runs = value.n + value.collapsed

@@ -26,7 +26,9 @@ MEASURES = {"accuracy": "Accuracy", "loss": "Loss", "lr": "Learning rate"}
 # Vega expressions for labels: formats alone write 10 as "1e+1" and 100 as "0.1k" on some axes. An
 # empty label is one that a logarithmic axis omits.
 PLAIN = "datum.label ? (abs(datum.value) < 1000 ? format(datum.value, '.4~g') : {big}) : ''"
-NUMBER = PLAIN.format(big="format(datum.value, '.4~s')")
+# Beyond "T" (1e12), prefixes that nobody reads: the loss of a diverged run.
+BIG = "format(datum.value, abs(datum.value) < 1e15 ? '.4~s' : '.1~e')"
+NUMBER = PLAIN.format(big=BIG)
 RATE = (
     "!datum.label ? '' : !datum.value ? '0' : "
     "datum.value < 1e-4 ? format(datum.value, '.3~e') : format(datum.value, '.4~g')"

@@ -58,7 +58,10 @@ def curve_spec(
     points = base.mark_point(size=18, **POINT).encode(
         opacity=alt.when(shown).then(alt.value(1)).otherwise(alt.value(0)), tooltip=told
     )
-    layers = [base.mark_line(strokeWidth=2), points]
+    # Thin where it has every batch, whose noise would hide the validation curve.
+    noisy = "false" if by == "epoch" else f"datum.series === '{TRAIN}'"
+    width = alt.when(noisy).then(alt.value(1)).otherwise(alt.value(2))
+    layers = [base.mark_line(strokeJoin="round").encode(strokeWidth=width), points]
     if best:
         top = base.transform_filter("datum.best")
         layers.append(top.mark_point(size=120, filled=False, strokeWidth=2))

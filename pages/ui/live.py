@@ -18,9 +18,10 @@ from engine.runs.metrics import Records
 from engine.runs.run import HELD, RESUMABLE, Run, State, Status
 from engine.runs.validation import seen_clause
 from engine.settings import number_text
-from pages.ui import charts, clean, curves, history, process, readings, refresh, undo
+from pages.ui import charts, choices, clean, curves, history, process, readings, refresh, undo
 from pages.ui.extension import extend_form
 from pages.ui.text import markdown, percent, time_left
+from pages.ui.train import find
 
 COLORS = {
     State.RUNNING: "blue",
@@ -50,7 +51,7 @@ def panel(run: Run, close: Callable[[], None] | None = None) -> None:
         replaced(run)
     buttons(run, status, close)
     if status.state is State.FAILED:
-        failure(status)
+        failure(run, status, here=close is not None)
     for sentence in run.problems():
         st.warning(markdown(sentence))
     chosen = curves.options(run, status)
@@ -72,8 +73,8 @@ def replaced(run: Run) -> None:
         st.button(f"Show {before}", key="show_before", on_click=watch, args=(before,))
 
 
-def failure(status: Status) -> None:
-    """Why the run failed, and whether a resume can help."""
+def failure(run: Run, status: Status, here: bool) -> None:
+    """Why the run failed, and what can help; here: on the Train page, which has the form."""
     reason = (status.message or "See the run's log").rstrip(".")
     after = f"in epoch {status.epoch}" if status.step else "before the first step"
     advice = (
@@ -82,6 +83,14 @@ def failure(status: Status) -> None:
         else "Once the cause is fixed, press Resume to continue."
     )
     st.error(markdown(f"Failed {after}. {reason[0].upper()}{reason[1:]}. {advice}"))
+    if here and status.lasting and (config := readings.config_of(run)):
+        st.button("Change its settings", key="change", on_click=change_settings, args=(config,))
+
+
+def change_settings(config: RunConfig) -> None:
+    """Fill the form with the settings of a run that diverged, and show its learning rate."""
+    choices.fill(config)
+    find.seek("optim.lr")
 
 
 def tick_of(status: Status) -> float | None:
@@ -121,13 +130,16 @@ def live(path: str, seen: tuple[State, float | None], chosen: curves.Options) ->
     info = readings.dataset_info(run)
     config = readings.config_of(run)
     rising = schedules.rising_epochs(config.schedule, config.epochs) if config else 0.0
+    for note in status.notes:
+        st.info(markdown(f"{note[0].upper()}{note[1:].rstrip('.')}."))
     for sentence in diagnose(status, epochs, len(info["classes"]) if info else 10, rising):
         st.warning(markdown(sentence))
-    with st.container(key="curves"):  # keeps its place when a warning appears above
-        if steps or epochs:
+    begun, waiting = bool(steps or epochs), status.state in readings.LIVE
+    # Keyed: it keeps its place when a warning appears above.
+    with st.container(key="curves" if begun or not waiting else "curves_to_come"):
+        if begun:
             curves.curves(run, chosen)
         else:
-            waiting = status.state in readings.LIVE
             st.caption(
                 "The first point appears after the first batch."
                 if waiting
@@ -204,7 +216,8 @@ def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
                 st.button("Stop training", key="stop", on_click=ask, args=(run, "stop"))
         elif status.state is State.QUEUED:
             st.button("Cancel", key="cancel", on_click=ask, args=(run, "cancel"))
-        if not running and usable and (run.path / "last.safetensors").is_file():
+        further = not running and usable and not status.lasting
+        if further and (run.path / "last.safetensors").is_file():
             with st.popover("Train further (new run)", key=f"extend_run_{run.name}"):
                 extend_form(run)
                 st.button(
@@ -230,7 +243,7 @@ def what_next(run: Run, status: Status, elsewhere: bool) -> None:
             f"{percent(status.final_acc)} after the last epoch; a guess would be "
             f"{percent(1 / len(info['classes']))}. Another seed gives a somewhat different figure."
         )
-    with st.container(horizontal=True):
+    with st.container(key="what_next", horizontal=True):
         st.page_link(
             "pages/6_Inspect.py",
             label="See its errors",

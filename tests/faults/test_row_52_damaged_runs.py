@@ -174,7 +174,7 @@ def test_row_52_no_page_ends_in_an_error_and_every_run_is_shown(app, whole, page
         assert set(at.dataframe[0].value["Run"]) == {"whole", *names}
     if page == "Home":
         links = [link.proto.label for link in at.get("page_link")]
-        assert f"All {len(names) + 1} runs" in links
+        assert "All runs" in links
 
 
 @pytest.mark.slow

@@ -189,6 +189,21 @@ def test_a_failed_run_says_why_and_is_resumed_only_where_that_can_help(app, fini
         at = app(PAGE, run="bad")
         assert "Failed in epoch 3. Diverged." in at.error[0].value
         assert ("resume" not in [button.key for button in at.button]) is lasting
+        assert ("change" in [button.key for button in at.button]) is lasting
+
+
+def test_the_settings_of_a_diverged_run_are_changed_at_its_learning_rate(app, finished):
+    run = finished("wild", **{"optim.lr": 1000.0, "epochs": 3})
+    (run.path / "last.safetensors").write_bytes(b"weights")
+    with run.hold("a test") as writer:
+        writer.update(state=State.FAILED, step=9, epoch=3, message="diverged", lasting=True)
+    at = app(PAGE, run="wild")
+    assert "extend" not in [button.key for button in at.button], "its weights are of no use"
+    at.button(key="change").click().run()
+    assert not at.exception
+    assert (at.number_input(key="lr").value, at.number_input(key="epochs").value) == (1000, 3)
+    assert at.session_state["recipe_settings"]
+    assert '"lr"' in next(h.proto.body for h in at.get("html") if "scrollIntoView" in h.proto.body)
 
 
 def test_a_queue_left_by_an_earlier_server_goes_on_when_asked(app, runs_root, tiny, wait_for):
@@ -280,6 +295,7 @@ def test_the_preset_is_shown_only_while_the_form_is_as_it_left_it(app):
     assert preset(at).value == "speedrun"
     at.number_input(key="epochs").set_value(10).run()
     assert preset(at).value is None
+    assert "1 setting differs" in captions(at)
     preset(at).set_value("speedrun").run()
     assert at.number_input(key="epochs").value == PRESETS["speedrun"].config().epochs
 

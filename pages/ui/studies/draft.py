@@ -185,7 +185,10 @@ def look_for_speed(study: Study) -> None:
     if process.worker().current is None:
         st.caption("Measuring the speed of this machine…")
     else:
-        st.caption("The plan can be made once no run is training.")
+        st.caption(
+            "A run is training, so the speed of this machine cannot be measured now. The plan "
+            "appears here once the run has ended."
+        )
 
 
 def fill_edits(asked: Study, planned: Study) -> None:

@@ -102,8 +102,10 @@ def preset_input(config: RunConfig | None) -> None:
             args=(number,),
         )
         base = PRESETS[shown or choices.filled_from()]
-        if shown or not (count := len(groups.changes(config))):
+        if shown:
             st.caption(base.description)
+        elif not (count := len(groups.changes(config))):
+            st.caption(f"The settings of {base.title}, with other images.")
         else:
             differ = "1 setting differs" if count == 1 else f"{count} settings differ"
             st.caption(f"{differ} from {base.title}. Choose {base.title} again to undo that.")

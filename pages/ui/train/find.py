@@ -63,9 +63,14 @@ def _open_group() -> None:
         values = " or ".join(needed.titles.get(v, v) for v in setting.when.values if v is not True)
         st.toast(f"{setting.label} is used with {values or needed.label}: choose that first.")
         path = needed.path
+    seek(path)
+
+
+def seek(path: str) -> None:
+    """Have the field of a setting shown, with its group unfolded."""
     if group := groups.holding(path):
-        form[group] = True
-    form["sought"] = path
+        st.session_state[group] = True
+    st.session_state["sought"] = path
 
 
 def _in_use(path: str) -> bool:

@@ -62,10 +62,13 @@ def own_inputs() -> None:
         st.button(
             "Fine-tune a trained network on these images",
             key="own_fine_tune",
+            type="primary",
             on_click=choices.start_from,
             args=(FINE_TUNE,),
-            help="Fills in the form from the Fine-tune preset, which is meant for a few "
-            "dozen images of each class.",
+        )
+        st.caption(
+            "Recommended for a few dozen images of each class: fills in the form from the "
+            "Fine-tune preset, which continues from a trained network."
         )
 
 

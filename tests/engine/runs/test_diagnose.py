@@ -1,7 +1,10 @@
 """What is said of a run's curves, and of which nothing is said."""
 
+import dataclasses
+
 import pytest
 
+from engine.advice import FEW_STEPS
 from engine.runs.diagnose import CHANCE_MARGIN, OVERFIT_EPOCHS, diagnose
 from engine.runs.run import State, Status
 
@@ -77,6 +80,13 @@ def test_rising_validation_with_falling_training_loss_is_overfitting():
 )
 def test_anything_else_is_not(losses):
     assert diagnose(RUNNING, epochs(**losses), 10) == []
+
+
+def test_a_short_run_at_chance_needs_more_epochs():
+    short = dataclasses.replace(RUNNING, steps=16)
+    assert "more epochs (16 steps are few)" in diagnose(short, epochs(val_acc=[0.1] * 2), 10)[0]
+    long = dataclasses.replace(RUNNING, steps=FEW_STEPS)
+    assert "a lower learning rate" in diagnose(long, epochs(val_acc=[0.1] * 2), 10)[0]
 
 
 def test_several_things_are_said_in_order():

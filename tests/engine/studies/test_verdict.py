@@ -41,8 +41,10 @@ def test_a_difference_is_told_with_its_interval_recipe_and_seeds():
     assert better.sentence.startswith("A beats B by 2.0 points (95 %: ")
     assert "3 seeds; width 1/4, 8 epochs; if the spreads are alike)" in better.sentence
     assert better.low < better.difference < better.high
-    assert alike.sentence.startswith("Not shown: C against B +0.07 points; differences beyond −")
-    assert "with 80 % power would take about" in alike.sentence
+    assert alike.sentence.startswith(
+        "No clear difference: C ended 0.07 points above B, which may be chance (95 %: −"
+    )
+    assert "points (80 % power) would take about" in alike.sentence
     assert (found.method, found.interim, found.df) == ("Dunnett", False, 4)
 
 
