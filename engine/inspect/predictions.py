@@ -22,15 +22,19 @@ from torch import Tensor
 from engine import allocator
 from engine.device import Compute, fastest_precision, resolve
 from engine.errors import CheckpointError, ConfigError
-from engine.evaluate import EVAL_BATCH, predict_logits
+from engine.evaluate import predict_logits
 from engine.files import reason, sweep, write_atomic
 from engine.predict import LayerKind, Network, load_network
 from engine.runs.run import Run
 from engine.runs.temperature import sha256
 
-SCHEMA = 1  # of a cache file; raise it when the results of the same weights change
+SCHEMA = 2  # of a cache file; raise it when the results of the same weights change
 MAX_CACHE_BYTES = 2**30  # of all files together; the ones that were not used longest go first
-# After each batch, wait this many times as long as it took. A training beside it loses more than
+# Images at once. Of 500, as in a validation, the largest buffers would be mapped anew for every
+# layer: outside a training's thread glibc does not keep them (engine.allocator).
+BATCH = 250
+TURN_BATCH = 100  # beside a training, which each of them holds up
+# After each of these, wait this many times as long as it took. A training beside it loses more than
 # the batch's time, as both use all cores (bench.inspection).
 WAIT_RATIO = 16.0
 RELOADS = 5  # of weights that a training replaces while they are read
@@ -90,24 +94,29 @@ def predict(
     layers: LayerKind = "inference"
     if compute is None:
         compute, layers = compute_like(Run(path.parent))
-    network, digest = _load(path, compute, layers)
-    about = (digest, compute.precision, layers == "training")
-    cached = folder / f"{_key(digest, images, compute, layers)}.safetensors"
-    found = _read(cached)
+    digest = _digest(path)
+    found = _read(folder / _name(digest, images, compute, layers))
     if found is None:
+        network, digest = _load(path, compute, layers)
         found = yield from _compute(network, images, compute, busy)
-        _write(cached, found)
+        _write(folder / _name(digest, images, compute, layers), found)
     yield 1.0
+    about = (digest, compute.precision, layers == "training")
     return Predictions(found["logits"], found["features"], *about)
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file of weights. Raises CheckpointError."""
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise CheckpointError(f"{path.name}: cannot be read ({reason(error)})") from error
 
 
 def _load(path: Path, compute: Compute, layers: LayerKind) -> tuple[Network, str]:
     """A network, and the SHA-256 of the weights that it was loaded from."""
     for _ in range(RELOADS):
-        try:
-            before = sha256(path)
-        except OSError as error:
-            raise CheckpointError(f"{path.name}: cannot be read ({reason(error)})") from error
+        before = _digest(path)
         network = load_network(path, compute, layers)
         with contextlib.suppress(OSError):
             if sha256(path) == before:
@@ -129,24 +138,27 @@ def _compute(
     handle = classifier.register_forward_pre_hook(keep)
     try:
         with allocator.kept_blocks():
-            for start in range(0, len(images), EVAL_BATCH):
-                begin = time.perf_counter()
-                part = images[start : start + EVAL_BATCH].to(compute.device)
+            start = 0
+            while start < len(images):
+                begin, turn = time.perf_counter(), busy()
+                part = images[start : start + (TURN_BATCH if turn else BATCH)].to(compute.device)
                 mean, std = network.mean, network.std
                 logits.append(predict_logits(network.model, part, mean, std, compute).cpu())
-                if busy():
+                if turn:
                     time.sleep(WAIT_RATIO * (time.perf_counter() - begin))
-                yield min(1.0, (start + EVAL_BATCH) / len(images))
+                start += len(part)
+                yield start / len(images)
     finally:
         handle.remove()
     return {"logits": torch.cat(logits), "features": torch.cat(features)}
 
 
-def _key(digest: str, images: Tensor, compute: Compute, layers: LayerKind) -> str:
+def _name(digest: str, images: Tensor, compute: Compute, layers: LayerKind) -> str:
+    """Name of the cache file."""
     about = f"{SCHEMA} {digest} {tuple(images.shape)} {compute.device.type} {compute.precision}"
     key = hashlib.sha256(f"{about} {layers}".encode())
     key.update(images.cpu().contiguous().numpy())
-    return key.hexdigest()
+    return f"{key.hexdigest()}.safetensors"
 
 
 def _read(path: Path) -> dict[str, Tensor] | None:

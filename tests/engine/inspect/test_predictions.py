@@ -56,7 +56,7 @@ def test_features_are_the_input_of_the_last_layer(trained, splits, tmp_path):
 
 def test_the_second_time_nothing_is_computed(trained, splits, tmp_path, monkeypatch):
     first = exhaust(predict(trained.path, splits.val_images, tmp_path))[1]
-    monkeypatch.setattr(predictions, "predict_logits", None)
+    monkeypatch.setattr(predictions, "load_network", None)
     shares, second = exhaust(predict(trained.path, splits.val_images, tmp_path))
     assert shares == [1.0]
     assert torch.equal(first.logits, second.logits)
@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_alone(trained, splits, 
 def test_it_takes_turns_with_a_training(trained, splits, tmp_path, monkeypatch):
     waits = []
     monkeypatch.setattr(predictions.time, "sleep", waits.append)
-    monkeypatch.setattr(predictions, "EVAL_BATCH", 20)
+    monkeypatch.setattr(predictions, "TURN_BATCH", 20)
     clock = iter(range(100))
     monkeypatch.setattr(predictions.time, "perf_counter", lambda: next(clock))
     exhaust(predict(trained.path, splits.val_images, tmp_path, busy=lambda: True))
