@@ -15,7 +15,7 @@ from engine.runs.run import State
 from engine.runs.validation import seen_clause
 from pages.ui import folders, frame, home, live, process, readings, refresh
 from pages.ui.scenes import SCENES
-from pages.ui.text import markdown, percent, time_left
+from pages.ui.text import called, markdown, percent, time_left
 
 LATEST = 5
 CARDS = (  # page, label, icon, text
@@ -127,7 +127,7 @@ def run_lines(shown: list) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge(status.state.value, color=live.COLORS.get(status.state, "orange"))
             target = "pages/1_Train.py" if status.state in readings.LIVE else "pages/2_Runs.py"
-            st.page_link(target, label=run.name, query_params={"run": run.name})
+            st.page_link(target, label=markdown(called(run)), query_params={"run": run.name})
             if curve := home.sparkline(run):
                 st.markdown(curve, width="content")
             if status.state is State.RUNNING and status.steps:

@@ -19,7 +19,8 @@ from engine.runs.status import State, Status
 
 SCHEMA = 1
 EXTRAS = ("schema", "dataset_info")  # of config.json, beside the config
-MAX_BYTES = 2**20  # of config, status, request, holder and note
+MAX_BYTES = 2**20  # of config, status, request, holder, title and note
+TITLE_CHARS = 80
 LOG_BYTES = 100_000  # of the end of a log, which is all that is shown
 # A folder with one of these is a run, whatever has happened to the others.
 MARKS = ("config.json", "status.json", "metrics.jsonl", "resume")
@@ -190,6 +191,20 @@ def read_note(folder: Path) -> str:
         return ""
 
 
+def read_title(folder: Path) -> str:
+    """The user's title; empty if there is none, or if it is not UTF-8 text."""
+    try:
+        return one_line(read_regular(folder / "title.txt", MAX_BYTES).decode())
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def one_line(text: str) -> str:
+    """A title as it is kept: at most TITLE_CHARS printable characters, single spaces."""
+    words = "".join(c if c.isprintable() else " " for c in text).split()
+    return " ".join(words)[:TITLE_CHARS].rstrip()
+
+
 def problems(folder: Path) -> list[str]:
     """Sentences about files, other than status.json, that are damaged or missing."""
     found = []
@@ -211,13 +226,18 @@ def problems(folder: Path) -> list[str]:
             found.append("metrics.jsonl is missing: the curves of this run are lost.")
     except OSError as error:
         found.append(f"metrics.jsonl cannot be read ({files.reason(error)}).")
-    for name in ("note.txt", "train.log", "last.safetensors", "best.safetensors"):
+    for name in ("note.txt", "title.txt", "train.log", "last.safetensors", "best.safetensors"):
         try:
             with open_regular(folder / name) as file:
-                if name == "note.txt" and os.fstat(file.fileno()).st_size > MAX_BYTES:
+                words = name in ("note.txt", "title.txt")
+                if words and os.fstat(file.fileno()).st_size > MAX_BYTES:
                     found.append(f"{name} is larger than {MAX_BYTES >> 20} MB and is not shown.")
+                elif name == "title.txt":
+                    file.read(MAX_BYTES).decode()
         except FileNotFoundError:
             continue
         except OSError as error:
             found.append(f"{name} cannot be read ({files.reason(error)}).")
+        except UnicodeDecodeError:
+            found.append(f"{name} is not UTF-8 text and is not shown.")
     return found

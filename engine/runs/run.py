@@ -22,14 +22,24 @@ from engine.config import RunConfig
 from engine.errors import RunError
 from engine.files import write_atomic
 from engine.runs import contents, metrics
-from engine.runs.contents import SCHEMA
+from engine.runs.contents import SCHEMA, TITLE_CHARS
 from engine.runs.status import HELD, RESUMABLE, State, Status
 
-__all__ = ["HELD", "RESUMABLE", "SCHEMA", "Run", "RunWriter", "State", "Status", "config_json"]
+__all__ = [
+    "HELD",
+    "RESUMABLE",
+    "SCHEMA",
+    "TITLE_CHARS",
+    "Run",
+    "RunWriter",
+    "State",
+    "Status",
+    "config_json",
+]
 
 NOTE_CHARS = 10_000
 # Written without the lock, so perhaps at this moment: the sweep of a holder leaves them alone.
-UNLOCKED = (".control.json.", ".note.txt.")
+UNLOCKED = (".control.json.", ".note.txt.", ".title.txt.")
 LOCK_WAIT_S = 2.0  # seconds; `is_alive` of another process holds the lock for microseconds
 
 
@@ -126,6 +136,18 @@ class Run:
         with self.writing("note.txt") as path:
             content = text[:NOTE_CHARS].encode("utf-8", "replace")
             write_atomic(path, content, durable=False)
+
+    def title(self) -> str:
+        """The user's title, one line beside the name, which stays the identity; empty if none."""
+        return contents.read_title(self.path)
+
+    def set_title(self, text: str) -> None:
+        """Replace the title, or remove it. Raises RunError if it cannot be written."""
+        with self.writing("title.txt") as path:
+            if title := contents.one_line(text):
+                write_atomic(path, title.encode(), durable=False)
+            else:
+                path.unlink(missing_ok=True)
 
     def requested(self) -> str | None:
         """The pending request, "pause" or "stop", or None."""

@@ -20,7 +20,7 @@ from engine.runs.validation import seen_clause
 from engine.settings import number_text
 from pages.ui import charts, choices, clean, curves, history, process, readings, refresh, undo
 from pages.ui.extension import extend_form
-from pages.ui.text import markdown, percent, time_left
+from pages.ui.text import called, markdown, percent, time_left
 from pages.ui.train import find
 
 COLORS = {
@@ -64,13 +64,15 @@ def panel(run: Run, close: Callable[[], None] | None = None) -> None:
 def replaced(run: Run) -> None:
     """Say which run was shown before this one, which came next in the queue."""
     before, after = st.session_state.get("replaced", (None, None))
-    status = readings.status_of(Run(run.path.with_name(before))) if after == run.name else None
+    previous = Run(run.path.with_name(before)) if after == run.name else None
+    status = readings.status_of(previous) if previous else None
     if status is None:
         return
     with st.container(key="replaced", horizontal=True, vertical_alignment="center"):
         reached = f" at {percent(status.final_acc)}" if status.final_acc is not None else ""
-        st.caption(f"{before} has ended ({status.state.value}{reached}). {run.name} came next.")
-        st.button(f"Show {before}", key="show_before", on_click=watch, args=(before,))
+        ended, now = markdown(called(previous)), markdown(called(run))
+        st.caption(f"{ended} has ended ({status.state.value}{reached}). {now} came next.")
+        st.button(f"Show {ended}", key="show_before", on_click=watch, args=(before,))
 
 
 def failure(run: Run, status: Status, here: bool) -> None:
@@ -203,7 +205,10 @@ def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
     resumable = status.state in RESUMABLE or (damaged and usable)
     resumable = resumable and not status.lasting
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.subheader(run.name, anchor=False)
+        title = run.title()
+        st.subheader(markdown(title or run.name), anchor=False)
+        if title:
+            st.caption(markdown(run.name), width="content")
         st.badge(status.state.value, color=COLORS.get(status.state, "orange"))
         if running:
             st.button("Pause", key="pause", on_click=ask, args=(run, "pause"))

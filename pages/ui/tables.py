@@ -38,7 +38,7 @@ OPTIONAL = {
 }
 # Shown until the user chooses others.
 USUAL = (
-    *("Run", "State", "Final", "Measured on", "Architecture", "Activation", "Epochs"),
+    *("Run", "Title", "State", "Final", "Measured on", "Architecture", "Activation", "Epochs"),
     *("Augmentations", "Seconds"),
 )
 ACCURACIES = ("Final", "Best")
@@ -55,6 +55,7 @@ def run_table(pairs: list[tuple[Run, Status]], more: Iterable[str] = ()) -> pd.D
         rows.append(
             {
                 "Run": run.name,
+                "Title": run.title(),
                 "State": status.state.value,
                 "Final": status.final_acc if status.state is State.FINISHED else None,
                 "Best": status.best_acc,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.config import RunConfig
 from engine.data.progress import format_duration
-from engine.runs.run import Status
+from engine.runs.run import Run, Status
 from pages.ui import folders
 
 
@@ -22,6 +22,17 @@ def percent(fraction: float | None) -> str:
     """Format a fraction, such as "93.78 %"; "–" for None."""
     # Round half up, like the browser: in binary, 93.775 is often slightly less.
     return "–" if fraction is None else f"{100 * fraction + 1e-9:.2f} %"
+
+
+def called(run: Run) -> str:
+    """What a run is called: its title, or else its name. Not escaped."""
+    return run.title() or run.name
+
+
+def in_full(run: Run) -> str:
+    """A run's title with its name in brackets, or its name alone. Not escaped."""
+    title = run.title()
+    return f"{title} ({run.name})" if title else run.name
 
 
 def command(config: RunConfig, name: str) -> str:

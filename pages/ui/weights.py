@@ -45,11 +45,13 @@ class Choice:
 
     @property
     def label(self) -> str:
-        """The title, with a note if the run failed, or test accuracy chose the epoch."""
+        """The title, after the run's own, with a note if it failed or tests chose the epoch."""
+        own = self.run.title()
+        title = f"{own} · {self.title}" if own else self.title
         if self.status.state is State.FAILED:
-            return f"{self.title} (training failed)"
+            return f"{title} (training failed)"
         chosen = self.kind == "best" and self.status.val_is_test
-        return f"{self.title} (chosen on test data)" if chosen else self.title
+        return f"{title} (chosen on test data)" if chosen else title
 
 
 def choices() -> dict[str, Choice]:

@@ -27,6 +27,7 @@ PAGES = {
 }
 FILES = (
     *("config.json", "status.json", "metrics.jsonl", "note.txt", "train.log", "control.json"),
+    "title.txt",
     *("holder.json", "run.lock", "last.safetensors", "best.safetensors", "resume"),
 )
 
@@ -132,7 +133,7 @@ ROWS = [
 def whole(finished) -> Path:
     """A finished run with every file that a run may have."""
     path = finished("whole").path
-    for name in ("last.safetensors", "best.safetensors", "train.log", "note.txt"):
+    for name in ("last.safetensors", "best.safetensors", "train.log", "note.txt", "title.txt"):
         (path / name).write_bytes(b"some contents")
     (path / "holder.json").write_text('{"role": "the app", "pid": 1, "host": "h"}')
     (path / "control.json").write_text('{"command": "stop"}')
@@ -186,7 +187,8 @@ def test_row_52_every_damaged_run_opens(app, whole, tmp_path, monkeypatch):
         monkeypatch.setattr(folders, "RUN_ROOT", alone)
         at = app(PAGES["Runs"], run=name)
         assert not at.exception, name
-        assert name in [text.value for text in at.subheader], name
+        headings = [text.value for text in (*at.subheader, *at.caption)]
+        assert name in headings, name  # the name is beside the title
 
 
 # What is done to a run with such a file.
@@ -198,6 +200,29 @@ def test_row_52_a_note_of_any_encoding_is_shown(app, finished):
     at = app(PAGES["Runs"], run="noted")
     assert not at.exception
     assert at.text_area(key="note_noted").value == "sch\N{REPLACEMENT CHARACTER}n"
+
+
+@pytest.mark.parametrize("damage", [d for d in DAMAGES if d not in ("missing", "truncated")])
+def test_row_52_without_a_readable_title_the_name_stands_alone(app, finished, damage):
+    run = finished("whole")
+    run.set_title("My best")
+    DAMAGES[damage](run.path / "title.txt")
+    assert run.title() == ""
+    told = [p for p in run.problems() if p.startswith("title.txt ")]
+    assert bool(told) is (damage != "empty")
+    at = app(PAGES["Runs"], run="whole")
+    assert not at.exception
+    assert "whole" in [text.value for text in at.subheader]
+    assert at.text_input(key="title_whole").value == ""
+
+
+def test_row_52_saving_a_title_says_why_it_cannot(app, finished):
+    run = finished("titled")
+    as_folder(run.path / "title.txt")
+    at = app(PAGES["Runs"], run="titled")
+    at.text_input(key="title_titled").set_value("My best").run()
+    assert not at.exception
+    assert "title.txt cannot be written" in "".join(error.value for error in at.error)
 
 
 def test_row_52_a_folder_of_runs_that_cannot_be_read_is_said(app, monkeypatch, runs_root):

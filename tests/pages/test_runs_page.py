@@ -16,6 +16,7 @@ from engine.runs.checkpoint import CheckpointStore, describe_model
 from engine.runs.run import Run, State
 from pages.ui import axes, curves, folders, rendering, tables
 from pages.ui.downloads import csv, rendered
+from pages.ui.runs.comparison import group_labels
 from pages.ui.runs.exporting import zipped
 
 PAGE = "pages/2_Runs.py"
@@ -56,7 +57,8 @@ def test_columns_order_filter_and_ticks_are_kept_in_the_link(app, finished):
     finished("b", acc=(0.2, 0.6), **{"model.arch": "vgg11"})
     finished("c", acc=(0.2, 0.5), **{"optim.weight_decay": 0.1})
     at = app(PAGE)
-    assert list(at.dataframe[0].value) == list(tables.USUAL)
+    usual = [column for column in tables.USUAL if column != "Title"]  # no run has one
+    assert list(at.dataframe[0].value) == usual
     at.multiselect(key="columns").set_value(["Final", "Weight decay"]).run()
     at.selectbox(key="order").set_value("final").run()
     assert at.dataframe[0].value.values.tolist() == [
@@ -72,7 +74,7 @@ def test_columns_order_filter_and_ticks_are_kept_in_the_link(app, finished):
     assert app(PAGE, ticked="a", run="b").selectbox(key="run").value == "b"
     odd = app(PAGE, order="<script>", columns="nothing", ticked="../..,%00", differs="maybe")
     assert not odd.exception
-    assert list(odd.dataframe[0].value) == list(tables.USUAL)
+    assert list(odd.dataframe[0].value) == usual
 
 
 def test_ticked_runs_are_deleted_together_and_put_back(app, finished):
@@ -143,6 +145,45 @@ def test_a_note_is_kept(app, finished):
     assert run.note() == "more width helps"
     again = app(PAGE, columns="Note")
     assert "more width helps" in list(again.dataframe[0].value["Note"])
+
+
+def test_a_title_is_shown_beside_the_name_wherever_a_run_is_named(app, finished):
+    run = finished("titled")
+    finished("other", **{"model.arch": "vgg13"})
+    at = app(PAGE, run="titled")
+    assert "Title" not in at.dataframe[0].value, "while no run has one"
+    at.text_input(key="title_titled").set_value("*My* best").run()
+    assert run.title() == "*My* best" and run.name == "titled"
+    assert r"\*My\* best" in [heading.value for heading in at.subheader]
+    assert "titled" in [caption.value for caption in at.caption]
+    assert list(at.dataframe[0].value["Title"]) == ["", "*My* best"]
+    home = app()
+    assert r"\*My\* best" in [link.proto.label for link in home.get("page_link")]
+    again = app(PAGE, ticked="titled,other")
+    curves = [row["Curve"] for _, row in again.table[0].value.iterrows()]
+    assert len(curves) == 2 and any(curve.startswith(r"\*My\* best · ") for curve in curves)
+    at.text_input(key="title_titled").set_value(" ").run()
+    assert run.title() == "" and not (run.path / "title.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("titles", "expected"),
+    [
+        ({"a": "First"}, {"a": "First · relu", "b": "mish"}),
+        ({"a": "x" * 80, "b": "B"}, {"a": "relu", "b": "B · mish"}),
+    ],
+)
+def test_a_legend_has_titles_where_there_is_room(tiny, titles, expected):
+    configs = {
+        name: tiny(**{"model.activation": of}) for name, of in (("a", "relu"), ("b", "mish"))
+    }
+    labels = group_labels([["a"], ["b"]], configs, dict.fromkeys("ab"), titles)
+    assert labels == {expected[name]: [name] for name in "ab"}
+
+
+def test_a_legend_has_no_label_twice(tiny):
+    configs, titles = {"a": tiny(), "b": tiny()}, {"a": "same", "b": "same"}
+    assert group_labels([["a"], ["b"]], configs, {}, titles) == {"a": ["a"], "b": ["b"]}
 
 
 def test_clone_carries_the_choices_to_train(app, finished):

@@ -14,7 +14,8 @@ from engine.runs.run import State
 from pages.ui import readings, tables
 
 RESULTS = {
-    "Run", "State", "Final", "Best", "Measured on", "Seconds", "Parameters", "Made", "Note",
+    "Run", "Title", "State", "Final", "Best", "Measured on", "Seconds", "Parameters", "Made",
+    "Note",
 }  # fmt: skip
 
 

@@ -482,7 +482,7 @@ def test_start_from_sets_the_network_that_the_weights_need(app):
     assert at.number_input(key="width").value == width and not at.error
 
 
-def test_an_identical_run_is_told_and_a_note_goes_with_the_run(app, finished):
+def test_an_identical_run_is_told_and_title_and_note_go_with_the_run(app, finished):
     def told() -> bool:
         return any("An identical run exists: **twin**, 40.00 %" in i.value for i in at.info)
 
@@ -492,10 +492,12 @@ def test_an_identical_run_is_told_and_a_note_goes_with_the_run(app, finished):
     at.number_input(key="seed").set_value(5).run()
     assert not told()
     at.text_area(key="run_note").set_value("another seed").run()
+    at.text_input(key="run_title").set_value("The second").run()
     at.button(key="start").click().run()
     (run,) = [run for run in runs.list_runs(folders.RUN_ROOT) if run.name != "twin"]
     assert run.note() == "another seed" and run.name.endswith("seed5")
-    assert not at.text_area(key="run_note").value
+    assert run.title() == "The second"
+    assert not at.text_area(key="run_note").value and not at.text_input(key="run_title").value
     process.worker().stop(run)
 
 

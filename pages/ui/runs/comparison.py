@@ -20,8 +20,10 @@ from pages.ui.charts import validation as single_validation
 from pages.ui.curves import costs_of, forward_macs, x_axis
 from pages.ui.downloads import Chart, chart_downloads
 from pages.ui.runs import charts
+from pages.ui.text import markdown
 
 MAX_OVERLAID = 20
+LABEL_CHARS = 50  # of a label with a title
 
 
 def comparison(selected: list[Run]) -> None:
@@ -43,7 +45,7 @@ def comparison(selected: list[Run]) -> None:
     if not names:
         st.info("Nothing to draw: no ticked run has finished an epoch.")
         return
-    labels = group_labels(names, begun, infos)
+    labels = group_labels(names, begun, infos, {name: run.title() for name, run in runs.items()})
     slots = charts.colors([min(group) for group in names])  # as the first of its seeds alone
     groups = [
         charts.Group(
@@ -194,11 +196,22 @@ def chart_options(on: str) -> tuple[str, tuple[str, ...], str, bool, bool]:
 
 
 def group_labels(
-    groups: list[list[str]], configs: dict[str, RunConfig], infos: dict[str, compare.Info]
+    groups: list[list[str]],
+    configs: dict[str, RunConfig],
+    infos: dict[str, compare.Info],
+    titles: dict[str, str],
 ) -> dict[str, list[str]]:
-    """The groups by a label that says in what they differ, with the number of seeds of each."""
+    """The groups by a label that says in what they differ, with the number of seeds of each.
+
+    titles: of the runs; one that is drawn alone has its title before that, where there is room.
+    """
     firsts = {group[0]: configs[group[0]] for group in groups}
     labels = compare.distinguish(firsts, infos)
+    alone = [group[0] for group in groups if len(group) == 1 and titles.get(group[0])]
+    named = {n: f"{titles[n]} · {labels[n]}" if labels[n] != n else titles[n] for n in alone}
+    room = {**labels, **{n: label for n, label in named.items() if len(label) <= LABEL_CHARS}}
+    if len(set(room.values())) == len(room):  # no two alike
+        labels = room
     return {
         labels[group[0]] + (f" (n = {len(group)})" if len(group) > 1 else ""): group
         for group in groups
@@ -220,7 +233,7 @@ def summary(
         if final.empty:
             continue
         spread = f" ± {final.std():.2f}" if len(final) > 1 else ""
-        row = {"Curve": label, "Runs": ", ".join(group), "n": len(final)}
+        row = {"Curve": markdown(label), "Runs": ", ".join(group), "n": len(final)}
         row["Final"] = f"{final.mean():.2f}{spread} %"
         if not ended:
             last = sorted({epochs[name][-1]["epoch"] for name in shown})

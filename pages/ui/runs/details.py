@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from engine import runs
 from engine.data.progress import format_duration
 from engine.errors import ConfigError, RunError
 from engine.runs import trash
-from engine.runs.run import HELD, Run, Status
+from engine.runs.run import HELD, NOTE_CHARS, TITLE_CHARS, Run, Status
 from pages.ui import choices, live, readings, undo
 from pages.ui.runs.exporting import exporting
-from pages.ui.text import command, markdown, percent
+from pages.ui.text import command, in_full, markdown, percent
 
 
 def details(names: list[str], chosen: list[str]) -> None:
@@ -41,7 +43,7 @@ def details(names: list[str], chosen: list[str]) -> None:
         live.panel(run)
     with st.container(key="actions"):
         actions(run, status)
-    note(run)
+    words(run)
     config = readings.config_of(run)
     if config:
         with st.expander("Configuration", key="configuration"):
@@ -70,7 +72,7 @@ def actions(run: Run, status: Status) -> None:
             st.button("Rename", key="rename", on_click=rename, args=(run, key))
         with st.popover("Delete", key=f"delete_run_{run.name}"):  # closed for the next run
             st.write(
-                f"**{run.name}**: {percent(status.final_acc)} after "
+                f"**{markdown(in_full(run))}**: {percent(status.final_acc)} after "
                 f"{format_duration(status.seconds)} of training. It can be restored for "
                 f"{format_duration(trash.KEEP_S)}."
             )
@@ -93,24 +95,35 @@ def downloads(run: Run) -> None:
             )
 
 
-def note(run: Run) -> None:
+def words(run: Run) -> None:
+    """The title and the note, which can be changed at any time."""
+    key = f"title_{run.name}"
+    st.text_input(
+        "Title",
+        value=run.title(),
+        key=key,
+        max_chars=TITLE_CHARS,
+        on_change=store,
+        args=(run.set_title, key),
+        placeholder="Shown beside the run's name",
+    )
     key = f"note_{run.name}"
     st.text_area(
         "Note",
         value=run.note(),
         key=key,
         height=80,
-        max_chars=10_000,
-        on_change=set_note,
-        args=(run, key),
+        max_chars=NOTE_CHARS,
+        on_change=store,
+        args=(run.set_note, key),
         placeholder="What you wanted to find out, and what you observed",
     )
 
 
-def set_note(run: Run, key: str) -> None:
-    """Store the note that was typed; a refusal becomes a message."""
+def store(setter: Callable[[str], None], key: str) -> None:
+    """Store the words that were typed; a refusal becomes a message."""
     try:
-        run.set_note(st.session_state[key])
+        setter(st.session_state[key])
     except RunError as error:
         st.session_state["run_problem"] = str(error)
 

@@ -43,7 +43,8 @@ def table(pairs: list[tuple[Run, Status]]) -> list[str]:
         chosen = hidden_selection(ticked, [])
     else:
         wanted = tables.only_differing(shown, ticked) if differs else [*columns]
-        visible = [c for c in shown if c == "Run" or c in wanted]
+        titled = any(shown["Title"])
+        visible = [c for c in shown if c == "Run" or (c in wanted and (titled or c != "Title"))]
         names = list(shown["Run"])
         chosen = selected(shown, visible, [name for name in ticked if name in names])
         chosen += hidden_selection(ticked, names)
@@ -102,7 +103,7 @@ def options() -> tuple[str, str, list[str], bool]:
 
 def all_columns() -> list[str]:
     """Every column that can be chosen."""
-    results = ("Run", "State", "Final", "Best", "Measured on")
+    results = ("Run", "Title", "State", "Final", "Best", "Measured on")
     after = ("Seconds", "Parameters", "Made", "Note")
     own = tables.setting_cells(None)
     return [*results, *own, *tables.OPTIONAL, *after]
@@ -128,6 +129,7 @@ def selected(shown: pd.DataFrame, columns: list[str], ticked: list[str]) -> list
                 if label in SETTING_HELP
             },
             "Run": st.column_config.TextColumn(width=180, pinned=True),
+            "Title": st.column_config.TextColumn(width=180),
             "Final": st.column_config.NumberColumn(
                 format="%.2f %%", width=90, help="After the last epoch; empty until then"
             ),

@@ -78,7 +78,7 @@ def _described(name: str, run: Run) -> str:
     if config is None:
         return name
     info = readings.dataset_info(run) or {}
-    parts = [name, _size(config.model), dataset_title(str(info.get("name", "")))]
+    parts = [name, run.title(), _size(config.model), dataset_title(str(info.get("name", "")))]
     with contextlib.suppress(RunError):
         parts.append(percent(accuracy) if (accuracy := run.status().final_acc) else "")
     form = st.session_state

@@ -13,11 +13,11 @@ from engine.data.progress import format_duration
 from engine.errors import ConfigError, DataError, RunError
 from engine.runs.compare import differing
 from engine.runs.folder import suggest_name
-from engine.runs.run import NOTE_CHARS, Run, State
+from engine.runs.run import NOTE_CHARS, TITLE_CHARS, Run, State
 from engine.settings import get_field
 from pages.ui import choices, folders, live, process, readings, refresh
 from pages.ui.choices import VARIED
-from pages.ui.text import command, markdown, percent, plain
+from pages.ui.text import called, command, in_full, markdown, percent, plain
 from pages.ui.train.controls import keep
 
 SKIP = """<a class="skip_to_start" href="#start">Skip to Start training</a>
@@ -58,13 +58,19 @@ def start_box(
     else:
         unready()
     st.text_input("Name", key="run_name", on_change=name_edited, max_chars=80, **keep())
-    with st.expander("Note", key="note_box"):
+    with st.expander("Title and note", key="note_box"):
+        st.text_input(
+            "Title",
+            key="run_title",
+            max_chars=TITLE_CHARS,
+            placeholder="Shown beside the run's name",
+            **keep(),
+        )
         st.text_area(
             "Note",
             key="run_note",
             max_chars=NOTE_CHARS,
             placeholder="What you want to find out with this run; shown on the Runs page",
-            label_visibility="collapsed",
             **keep(),
         )
 
@@ -80,12 +86,14 @@ def identical_run(config: RunConfig, statuses: refresh.Pairs, info: dict[str, An
             with st.container(key="identical"):
                 result = f", {percent(status.final_acc)}" if status.final_acc is not None else ""
                 st.info(
-                    f"An identical run exists: **{markdown(run.name)}**{result}. "
+                    f"An identical run exists: **{markdown(in_full(run))}**{result}. "
                     "Running it again gives the same result; change the seed to see how much "
                     "results vary."
                 )
                 st.page_link(
-                    "pages/2_Runs.py", label=f"Open {run.name}", query_params={"run": run.name}
+                    "pages/2_Runs.py",
+                    label=f"Open {markdown(called(run))}",
+                    query_params={"run": run.name},
                 )
             return
 
@@ -242,8 +250,7 @@ def start(config: RunConfig, suggested: str) -> None:
     except (ConfigError, DataError, RunError) as error:
         form["start_problem"] = told(error)
         return
-    if note := form.get("run_note", "").strip():
-        keep_note(run, note)
+    keep_words(run)
     st.session_state["name_edited"] = False
     st.session_state["started"] = run.name, config
     if at_once:
@@ -253,14 +260,17 @@ def start(config: RunConfig, suggested: str) -> None:
         st.toast(f"{run.name} was added to the queue.")
 
 
-def keep_note(run: Run, note: str) -> None:
-    """Store the note with the run; one that cannot be stored stays in the form."""
-    try:
-        run.set_note(note)
-    except RunError as error:
-        st.toast(f"The note was not stored: {told(error)}")
-    else:
-        st.session_state["run_note"] = ""
+def keep_words(run: Run) -> None:
+    """Store title and note with the run; what cannot be stored stays in the form."""
+    form = st.session_state
+    for word, setter in (("title", run.set_title), ("note", run.set_note)):
+        key = f"run_{word}"
+        try:
+            if text := form.get(key, "").strip():
+                setter(text)
+                form[key] = ""
+        except RunError as error:
+            st.toast(f"The {word} was not stored: {told(error)}")
 
 
 def name_edited() -> None:

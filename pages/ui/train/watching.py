@@ -11,7 +11,7 @@ import streamlit as st
 from engine.errors import RunError
 from engine.runs.run import Run, State, Status
 from pages.ui import folders, live, process, readings, undo
-from pages.ui.text import markdown
+from pages.ui.text import called, markdown
 
 UNFINISHED = (State.PAUSED, State.INTERRUPTED)
 
@@ -59,7 +59,7 @@ def queue(statuses: list[tuple[Run, Status]]) -> None:
     current = process.worker().current
     left = [r for r in waiting if r.path not in mine and not (current and current.path == r.path)]
     if left:
-        names = ", ".join(run.name for run in left[:5])
+        names = markdown(", ".join(called(run) for run in left[:5]))
         st.info(f"Left in the queue when the app was last stopped: {names}")
         if st.button("Continue queue", key="continue_queue"):
             process.worker().continue_queue(folders.RUN_ROOT)
@@ -84,7 +84,7 @@ def queued_row(run: Run, status: Status, turn: int | None, count: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(status.state.value, color=live.COLORS.get(status.state, "orange"))
         st.button(
-            run.name,
+            markdown(called(run)),
             key=f"watch_{run.name}",
             type="tertiary",
             on_click=live.watch,

@@ -297,3 +297,17 @@ def test_making_a_run_where_a_file_is_says_so_and_leaves_nothing(tmp_path, tiny)
         runs.create(tmp_path / "file", "a", tiny())
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_title_is_one_printable_line_of_limited_length(make_run):
+    run = make_run("a")
+    assert run.title() == ""
+    run.set_title("  two\nlines \u202eof\ttext\ud800 ")
+    assert run.title() == "two lines of text"
+    run.set_title("x" * 79 + " yz")
+    assert run.title() == "x" * 79
+    (run.path / "title.txt").write_bytes(b"from \x07outside " + b"y" * 500)
+    assert run.title() == "from outside " + "y" * 67
+    run.set_title(" ")
+    assert not (run.path / "title.txt").exists()
+    run.set_title("")  # none to remove
