@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from engine import runs
@@ -83,6 +85,30 @@ def test_ones_own_study_from_the_train_form(tab, server, settle, wait_for, known
 
 
 @pytest.mark.slow
+def test_the_rate_of_each_value_is_chosen_first(tab, server, settle, wait_for, known_speed):
+    dark_and_bright(server.data / "own" / "halves")
+    base = {key: BASE[key] for key in ("model.arch", "model.width", "precision")}
+    base |= {"data.dataset": str(server.data / "own" / "halves"), "batch_size": 12, "epochs": 1}
+    values = tuple(Value(norm, {"model.norm": norm}) for norm in ("batch", "group"))
+    factor = Factor("Norm", values)
+    study = Study("fair", "Which norm, each at its rate?", (factor,), base, "batch", seeds=(0,))
+    page = tab(f"/Studies?plan={encode(study)}")
+    page.get_by_text("A learning rate for each value").click()
+    settle(page)
+    page.locator(".st-key-start_study button").click()
+    page.wait_for_url("**/Studies?study=fair")
+    wait_for(lambda: [r.status().state for r in members(server, "fair-")] == [State.FINISHED] * 8)
+    chosen = [run.config() for run in members(server, "fair-") if run.status().study == "fair"]
+    used = {config.model.norm: config for config in chosen}
+    shown = ", ".join(f"{norm} {used[norm].optim.lr:.3g}" for norm in ("batch", "group"))
+    page.locator(".st-key-resume_study, .st-key-pause_study").wait_for(state="detached")
+    settle(page)
+    page.locator("summary").get_by_text("How sure is this?").click()
+    expect(page.get_by_text(f"Each value has its own learning rate ({shown})")).to_be_visible()
+    assert len(chosen) == 2 and not any(config.data.holdout for config in chosen)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_study_goes_on_after_the_server_was_killed(tab, server, settle, wait_for, known_speed):
     values = tuple(Value(norm, {"model.norm": norm}) for norm in ("batch", "group"))
@@ -112,3 +138,14 @@ def test_a_study_goes_on_after_the_server_was_killed(tab, server, settle, wait_f
 
 def members(server, prefix: str) -> list[Run]:
     return [run for run in runs.list_runs(server.runs) if run.name.startswith(prefix)]
+
+
+def dark_and_bright(folder: Path) -> None:
+    """A data set of two classes, 40 training and 20 test images."""
+    draw = np.random.default_rng(0)
+    for part, count in (("train", 20), ("test", 10)):
+        for name, low in (("dark", 0), ("bright", 128)):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = draw.integers(low, low + 128, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
