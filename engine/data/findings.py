@@ -36,8 +36,8 @@ class Findings:
         if self.fit == "pad":
             return [f"{many}: they are padded with black"]
         return [
-            f"{many}: only their central square is used, {share:.0%} of {name!r}; pad keeps all "
-            "of an image (If not square; --fit)"
+            f"{many}: only their central square is used, {100 * share:.0f} % of {name!r}; pad "
+            "keeps all of an image (If not square; --fit)"
         ]
 
     def warnings(self) -> list[str]:

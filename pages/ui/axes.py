@@ -35,6 +35,12 @@ RATE = (
 )
 PERCENT = "datum.label ? format(100 * datum.value, '.4~g') + ' %' : ''"
 LABELS = {"lr": RATE, "loss": NUMBER, "accuracy": PERCENT}
+# Of every chart: formats such as ".2%" then write "82.25 %", as the texts do.
+NUMBERS = {
+    **{"decimal": ".", "thousands": ",", "grouping": [3], "currency": ["$", ""]},
+    "percent": " %",
+}
+CONFIG = {"locale": {"number": NUMBERS}}
 TOOLTIPS = {"accuracy": ".2%", "loss": ".4~g", "lr": ".3~g"}
 
 

@@ -63,7 +63,7 @@ def curve_spec(
     width = alt.when(noisy).then(alt.value(1)).otherwise(alt.value(2))
     layers = [base.mark_line(strokeJoin="round").encode(strokeWidth=width), points]
     if best:
-        top = base.transform_filter("datum.best")
+        top = base.transform_filter("datum.best").encode(tooltip=told)
         layers.append(top.mark_point(size=120, filled=False, strokeWidth=2))
         layers.append(top.mark_text(text="best", dy=-13, fontSize=12))
     return spec_of(alt.layer(*layers))
@@ -158,4 +158,4 @@ def spec_of(chart: alt.Chart | alt.LayerChart, height: int = 280) -> dict[str, A
     spec = chart.properties(height=height, width="container").to_dict()
     for name in ("data", "datasets", "config", "$schema"):
         spec.pop(name, None)
-    return spec
+    return {**spec, "config": axes.CONFIG}

@@ -7,12 +7,14 @@ from typing import Any
 import pandas as pd
 import vl_convert
 
+from pages.ui import axes
 from pages.ui.charts import PALETTE
 
 PNG_SCALE = 2.0  # pixels per unit of the chart
 INK, QUIET = "#172033", "#475569"
 AXIS = {"labelFontSize": 12, "titleFontSize": 13, "labelColor": INK, "titleColor": INK}
 LOOK = {
+    **axes.CONFIG,
     "font": "Helvetica, Arial, sans-serif",
     "range": {"category": list(PALETTE)},
     "axis": {**AXIS, "titleFontWeight": "normal", "gridColor": "#e5e9f0", "domainColor": QUIET},

@@ -18,10 +18,10 @@ def time_left(status: Status) -> str:
     return f"{about}{format_duration(status.eta_seconds)} left"
 
 
-def percent(fraction: float | None) -> str:
+def percent(fraction: float | None, digits: int = 2) -> str:
     """Format a fraction, such as "93.78 %"; "–" for None."""
     # Round half up, like the browser: in binary, 93.775 is often slightly less.
-    return "–" if fraction is None else f"{100 * fraction + 1e-9:.2f} %"
+    return "–" if fraction is None else f"{100 * fraction + 1e-9:.{digits}f} %"
 
 
 def called(run: Run) -> str:

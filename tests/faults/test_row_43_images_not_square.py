@@ -55,7 +55,7 @@ def test_the_choice_decides_what_the_network_sees(read, entries):
 
 def test_the_import_tells_what_it_did(read, entries):
     (note,) = read(entries).notes
-    assert note.startswith("4 of 8 images are not square: only their central square is used, 33%")
+    assert note.startswith("4 of 8 images are not square: only their central square is used, 33 %")
     assert "'test/cat/9.png'" in note or "'train/cat/0.png'" in note
     assert "--fit" in note
     assert read(entries, fit="pad").notes == (

@@ -324,7 +324,7 @@ def test_the_words_say_what_was_erased(traced):
     trace = traced()
     grey = trace.stages["erasing"].images[0] == 0
     assert preview.erased_share(trace) == grey.all(0).float().mean()
-    assert preview.erased_text(trace) == "16.1% erased: 15 px high, 11 px wide"
+    assert preview.erased_text(trace) == "16.1 % erased: 15 px high, 11 px wide"
 
 
 @pytest.mark.parametrize("mixing", ["mixup", "cutmix"])

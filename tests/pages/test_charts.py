@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from engine import schedules
 from engine.config import OptimConfig, ScheduleConfig
-from pages.ui import axes, charts, rendering
+from pages.ui import axes, charts, rendering, text
 from pages.ui.runs import charts as several
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -89,6 +89,18 @@ def test_files_have_the_colors_of_the_page():
     theme = tomllib.loads((REPOSITORY / ".streamlit" / "config.toml").read_text())["theme"]
     assert theme["light"]["chartCategoricalColors"] == list(charts.PALETTE)
     assert len(set(theme["dark"]["chartCategoricalColors"])) == len(charts.PALETTE)
+
+
+def test_charts_write_percentages_as_the_texts_do():
+    formats = [part["format"] for spec in json.loads(all_specs()) for part in every(spec)
+               if "%" in str(part.get("format", ""))]  # fmt: skip
+    assert formats, "in tooltips"
+    for form in {*formats, ".1%"}:
+        spec = {"mark": "text", "encoding": {"text": {"field": "v", "format": form}}}
+        rows = pd.DataFrame({"v": [0.8225]})
+        drawn = rendering.svg(rendering.standalone(spec, rows, "t")).decode()
+        assert text.percent(0.8225, int(form[1])) in drawn
+    assert all(spec["config"] == axes.CONFIG for spec in json.loads(all_specs()))
 
 
 def test_one_run_has_the_same_spec_whatever_its_rows():

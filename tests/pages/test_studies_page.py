@@ -309,10 +309,21 @@ def test_curves_have_a_band_over_seeds_and_every_cost():
 
 def test_the_legend_fits_on_a_phone_and_leaves_room_for_the_curves():
     short, long = ("a", "b"), tuple(f"batch × width {i:.2f}" for i in range(6))
-    specs = [charts.curve_spec("epochs", names, False) for names in (short, long)]
+    specs = [charts.curve_spec("epochs", names, False, "test images") for names in (short, long)]
     columns = [s["layer"][0]["encoding"]["color"]["legend"]["columns"] for s in specs]
     assert columns == [6, 2]
     assert specs[1]["height"] - specs[0]["height"] == 2 * 24
+
+
+@pytest.mark.parametrize(("held", "on"), [(0, "test images"), (40, "held-out images")])
+def test_charts_say_what_the_accuracy_was_measured_on(held, on):
+    values = Value("a", {}), Value("b", {"epochs": 2})
+    base = {**BASE, "data.holdout": held}
+    images = charts.measured_on(Study("s", "q", (Factor("F", values),), base))
+    curves = charts.curve_spec("epochs", ("a", "b"), True, images)["layer"]
+    assert {layer["encoding"]["y"]["title"] for layer in curves} == {f"Accuracy on {on}"}
+    costs = charts.cost_spec("seconds", ("a", "b"), images)
+    assert costs["encoding"]["y"]["title"] == f"Accuracy on {on}"
 
 
 def test_a_damaged_link_or_zip_is_one_line(app):

@@ -14,6 +14,8 @@ import pandas as pd
 
 from engine.augment import RandomErasing
 from engine.randomness import Purpose, keyed_generator
+from pages.ui import axes
+from pages.ui.text import percent
 
 OWN, PARTNER = "this image", "its partner"
 SAMPLES = 4_000  # images of the histogram of erased areas
@@ -24,7 +26,7 @@ DRAWN, MARKED = "all", "this one"
 def label_rows(parts: list[tuple[str, float]]) -> pd.DataFrame:
     """Rows for LABEL_SPEC."""
     rows = [
-        (f"{name} {share:.1%}", share, part)
+        (f"{name} {percent(share, 1)}", share, part)
         for (name, share), part in zip(parts, (OWN, PARTNER), strict=False)
     ]
     return pd.DataFrame(rows, columns=["label", "share", "part"])
@@ -61,7 +63,7 @@ def area_rows(erasing: RandomErasing, area: float) -> pd.DataFrame:
     rows = pd.DataFrame({"x": start, "end": start + BIN, "share": shares, "kind": DRAWN})
     if not area:
         return rows
-    mark = {"x": area, "kind": MARKED, "text": f"{area:.1%}"}
+    mark = {"x": area, "kind": MARKED, "text": percent(area, 1)}
     return pd.concat([rows, pd.DataFrame([mark])], ignore_index=True)
 
 
@@ -101,6 +103,7 @@ def _marked() -> list[dict[str, Any]]:
 
 
 LABEL_SPEC: dict[str, Any] = {
+    "config": axes.CONFIG,
     "height": 110,
     "width": "container",
     "mark": {"type": "bar", "cornerRadiusEnd": 3, "size": 16},
@@ -128,6 +131,7 @@ LABEL_SPEC: dict[str, Any] = {
 }
 
 BETA_SPEC: dict[str, Any] = {
+    "config": axes.CONFIG,
     "height": 180,
     "width": "container",
     "layer": [
@@ -157,6 +161,7 @@ BETA_SPEC: dict[str, Any] = {
 }
 
 AREA_SPEC: dict[str, Any] = {
+    "config": axes.CONFIG,
     "height": 180,
     "width": "container",
     "layer": [

@@ -30,6 +30,7 @@ from engine.data import ImageData
 from engine.data.batches import epoch_permutation
 from engine.randomness import Purpose, keyed_generator
 from pages.ui import images
+from pages.ui.text import percent
 
 BATCH = 32  # images mixed with one another and shown together
 MIXING = {"none": "None", "mixup": "Mixup", "cutmix": "CutMix", "both": "Either, at random"}
@@ -188,20 +189,20 @@ def erased_share(traced: Trace, index: int = 0) -> float:
 
 
 def erased_text(traced: Trace) -> str:
-    """Erased rectangle, such as "16.1% erased: 15 px high, 11 px wide"."""
+    """Erased rectangle, such as "16.1 % erased: 15 px high, 11 px wide"."""
     _, _, height, width = _rectangle(traced.params.erasing)
     share = erased_share(traced)
     if not share:
         return "Not erased this time"
-    return f"{share:.1%} erased: {height} px high, {width} px wide"
+    return f"{percent(share, 1)} erased: {height} px high, {width} px wide"
 
 
 def box_text(params: CutMixParams) -> str:
-    """Pasted box, such as "21.5% pasted: 14 px high, 16 px wide"."""
+    """Pasted box, such as "21.5 % pasted: 14 px high, 16 px wide"."""
     height, width = params.bottom - params.top, params.right - params.left
     if not height * width:
         return "Nothing pasted this time"
-    return f"{1 - params.lam:.1%} pasted: {height} px high, {width} px wide"
+    return f"{percent(1 - params.lam, 1)} pasted: {height} px high, {width} px wide"
 
 
 def _rectangle(params: ErasingParams) -> tuple[int, int, int, int]:
@@ -223,8 +224,8 @@ def soft_label(stage: Stage, names: list[str], index: int = 0) -> list[tuple[str
 
 
 def label_text(parts: list[tuple[str, float]]) -> str:
-    """Soft label, such as "cat 70.0% + dog 30.0%"."""
-    return " + ".join(f"{name} {share:.1%}" for name, share in parts)
+    """Soft label, such as "cat 70.0 % + dog 30.0 %"."""
+    return " + ".join(f"{name} {percent(share, 1)}" for name, share in parts)
 
 
 def channels_text(values: tuple[float, ...]) -> str:

@@ -8,7 +8,7 @@ from PIL.Image import Image
 from pages.ui import images
 from pages.ui.augmentations import charts, preview
 from pages.ui.augmentations.preview import Trace
-from pages.ui.text import markdown
+from pages.ui.text import markdown, percent
 
 ALPHA = "λ ~ Beta(α, α). With a small α most images are mixed little; with α = 1, λ is uniform."
 RESNET = ("Deep Residual Learning for Image Recognition", "1512.03385")
@@ -97,14 +97,14 @@ def erasing(traced: Trace) -> None:
     st.vega_lite_chart(
         charts.area_rows(eraser, area),
         charts.AREA_SPEC,
-        alt=f"histogram of the erased area; in this image {area:.1%} is erased",
+        alt=f"histogram of the erased area; in this image {percent(area, 1)} is erased",
     )
 
 
 def mixup(traced: Trace, names: list[str]) -> None:
     st.subheader("5a · Mixup", anchor=False)
     lam = traced.last.lam
-    text = f"{lam:.1%} this image, {1 - lam:.1%} its partner"
+    text = f"{percent(lam, 1)} this image, {percent(1 - lam, 1)} its partner"
     show(preview.mixed(traced), text, partners(traced, names))
     st.slider("Mixup α", 0.05, 2.0, step=0.05, key="alpha", help=ALPHA, persist_state="session")
     explain(

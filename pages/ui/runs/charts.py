@@ -161,18 +161,17 @@ def build_overlay(
     )
     lines = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
     # No dash encoding here, or its legend would show points as well.
+    told = [
+        alt.Tooltip("series:N", title="Run"),
+        *[alt.Tooltip("split:N", title="Measured on")] * (measure != "lr"),
+        *axes.tooltips(measure, by),
+    ]
     points = base.mark_point(size=24, **POINT).encode(
-        y=y,
-        opacity=alt.value(float(dotted)),
-        tooltip=[
-            alt.Tooltip("series:N", title="Run"),
-            *[alt.Tooltip("split:N", title="Measured on")] * (measure != "lr"),
-            *axes.tooltips(measure, by),
-        ],
+        y=y, opacity=alt.value(float(dotted)), tooltip=told
     )
     height = RATE_HEIGHT if measure == "lr" else 340 + height
     rings = base.transform_filter("datum.best").mark_point(size=110, filled=False, strokeWidth=2)
-    layers = [*[band] * banded, lines, points, *[rings.encode(y=y)] * best]
+    layers = [*[band] * banded, lines, points, *[rings.encode(y=y, tooltip=told)] * best]
     return spec_of(alt.layer(*layers), height)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from engine.studies.study import Study
 from pages.ui import axes
-from pages.ui.charts import THEME_COLORS, legend, spec_of, thin
+from pages.ui.charts import THEME_COLORS, legend, spec_of, thin, validation
 
 COSTS = {  # x axes: title of the choice, title of the axis
     "epochs": ("Epochs", "Epoch"),
@@ -28,6 +29,11 @@ class Curve:
     value: str
     epochs: list[dict[str, Any]]
     costs: axes.Costs
+
+
+def measured_on(study: Study) -> str:
+    """The images that the accuracies of a study are measured on."""
+    return validation(not study.base.get("data.holdout"))
 
 
 def cost(curve: Curve, by: str) -> list[float]:
@@ -73,19 +79,24 @@ def published_rows(published: dict[str, float]) -> pd.DataFrame:
 
 
 @functools.lru_cache(maxsize=64)
-def curve_spec(by: str, names: tuple[str, ...], published: bool) -> dict[str, Any]:
-    """Curves by value with a band over seeds, for curve_rows followed by published_rows."""
+def curve_spec(by: str, names: tuple[str, ...], published: bool, images: str) -> dict[str, Any]:
+    """Curves by value with a band over seeds, for curve_rows followed by published_rows.
+
+    images: those that the accuracies were measured on.
+    """
     empty = {"x": [0.0], "value": [0.0], "low": [0.0], "high": [0.0], "published": [0.0]}
     base = alt.Chart(pd.DataFrame({**empty, "series": [""]}))
-    color, x, y = _color(names), _x(by), _y("value")
-    band = base.mark_area(opacity=0.18).encode(x=x, y=_y("low"), y2="high:Q", color=color)
+    color, x = _color(names), _x(by)
+    fields = ("value", "low", "published")
+    y, low, dots = (axes.y("accuracy", images=images, field=field) for field in fields)
+    band = base.mark_area(opacity=0.18).encode(x=x, y=low, y2="high:Q", color=color)
     tooltip = _tooltips(by)
     lines = base.mark_line(strokeWidth=2).encode(x=x, y=y, color=color, tooltip=tooltip)
     points = base.mark_point(size=24, filled=True, opacity=1).encode(
         x=x, y=y, color=color, tooltip=tooltip
     )
     dotted = base.mark_rule(strokeDash=[2, 4], strokeWidth=1.5).encode(
-        y=_y("published"),
+        y=dots,
         color=color,
         tooltip=[
             alt.Tooltip("series:N", title="Value"),
@@ -104,11 +115,14 @@ def cost_rows(curves: list[Curve], by: str) -> pd.DataFrame:
 
 
 @functools.lru_cache(maxsize=64)
-def cost_spec(by: str, names: tuple[str, ...]) -> dict[str, Any]:
-    """One point per run, for cost_rows."""
+def cost_spec(by: str, names: tuple[str, ...], images: str) -> dict[str, Any]:
+    """One point per run, for cost_rows; images: as for curve_spec."""
     base = alt.Chart(pd.DataFrame({"x": [0.0], "value": [0.0], "series": [""]}))
     points = base.mark_point(size=70, filled=True, opacity=0.9).encode(
-        x=_x(by), y=_y("value"), color=_color(names), tooltip=_tooltips(by)
+        x=_x(by),
+        y=axes.y("accuracy", images=images),
+        color=_color(names),
+        tooltip=_tooltips(by),
     )
     return spec_of(points, _height(names, 270))
 
@@ -127,7 +141,9 @@ def grid_spec(first: str, second: str) -> dict[str, Any]:
         y=alt.Y("first:N", title=first, sort=None),
     )
     cells = base.mark_rect().encode(
-        color=alt.Color("value:Q", title="%", scale=alt.Scale(scheme="blues", zero=False))
+        color=alt.Color(
+            "value:Q", title="Accuracy (%)", scale=alt.Scale(scheme="blues", zero=False)
+        )
     )
     # A halo keeps the number readable on light and dark cells.
     halo = base.mark_text(fontSize=14, stroke="white", strokeWidth=4).encode(
@@ -156,15 +172,6 @@ def _height(names: tuple[str, ...], plot: int) -> int:
 def _x(by: str) -> alt.X:
     step = {"tickMinStep": 1} if by in ("epochs", "images") else {}
     return alt.X("x:Q", title=COSTS[by][1], axis=alt.Axis(labelExpr=axes.NUMBER, **step))
-
-
-def _y(field: str) -> alt.Y:
-    return alt.Y(
-        f"{field}:Q",
-        title="Validation accuracy",
-        scale=alt.Scale(zero=False),
-        axis=alt.Axis(labelExpr=axes.PERCENT),
-    )
 
 
 def _tooltips(by: str) -> list[alt.Tooltip]:

@@ -69,7 +69,7 @@ def image(study: Study, by: str, make: Any) -> bytes:
         ignore_index=True,
     )
     names = tuple(row.name for row in study.rows())
-    spec = charts.curve_spec(by, names, bool(found))
+    spec = charts.curve_spec(by, names, bool(found), charts.measured_on(study))
     return make(rendering.standalone(spec, rows, f"{study.question} ({report.recipe(study)})"))
 
 

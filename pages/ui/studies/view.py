@@ -143,8 +143,9 @@ def chart(study: Study, curves: list[charts.Curve], by: str) -> None:
     found = report.published(study)
     rows = pd.concat([rows, charts.published_rows(found)], ignore_index=True)
     names = tuple(row.name for row in study.rows())
-    spec = charts.curve_spec(by, names, bool(found))
-    st.vega_lite_chart(rows, spec, alt="validation accuracy of each value")
+    on = charts.measured_on(study)
+    spec = charts.curve_spec(by, names, bool(found), on)
+    st.vega_lite_chart(rows, spec, alt=f"accuracy of each value on {on}")
     band = "Bands: one standard deviation between seeds." if len(study.all_seeds()) > 1 else ""
     dotted = " Dotted: the published accuracy, after 250 epochs at full width." if found else ""
     st.caption(f"{band}{dotted}")
@@ -156,7 +157,8 @@ def cost_chart(study: Study, curves: list[charts.Curve], by: str) -> None:
         st.caption("The first point appears after the first epoch.")
         return
     names = tuple(row.name for row in study.rows())
-    st.vega_lite_chart(rows, charts.cost_spec(by, names), alt="accuracy of each run by its cost")
+    spec = charts.cost_spec(by, names, charts.measured_on(study))
+    st.vega_lite_chart(rows, spec, alt="accuracy of each run by its cost")
     st.caption("One point for each run: its latest accuracy, and what it has cost so far.")
 
 
