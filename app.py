@@ -124,7 +124,8 @@ def run_lines(shown: list) -> None:
         status = readings.status_of(run)
         if status is None:
             continue
-        with st.container(horizontal=True, vertical_alignment="center"):
+        row = st.container(key=f"run_row_{run.name}", horizontal=True, vertical_alignment="center")
+        with row:
             st.badge(status.state.value, color=live.COLORS.get(status.state, "orange"))
             target = "pages/1_Train.py" if status.state in readings.LIVE else "pages/2_Runs.py"
             st.page_link(target, label=markdown(called(run)), query_params={"run": run.name})
@@ -173,13 +174,14 @@ def data_sets() -> None:
     for name, spec in data.DATASETS.items():
         fetch = background.current(name, folders.DATA_ROOT)
         here = name not in FETCHED or data.is_available(name, folders.DATA_ROOT)
-        with st.container(horizontal=True, vertical_alignment="center"):
+        row = st.container(key=f"data_row_{name}", horizontal=True, vertical_alignment="center")
+        with row:
             st.badge("ready" if here else "not downloaded", color="green" if here else "gray")
             st.write(f"**{spec.title}**")
             if not here:
                 absent.append(name)
             if not here and not (fetch and fetch.running):
-                again = "Try again" if fetch else "Download"
+                again = "Try again" if fetch else f"Download ({spec.download_mb} MB)"
                 st.button(again, key=f"download_{name}", on_click=download, args=(name,))
             if fetch and fetch.running:
                 fetching = True

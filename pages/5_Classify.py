@@ -300,6 +300,8 @@ def explain(chosen: list[Ready]) -> None:
             "images with known labels: of the answers given with 80 %, about 80 % should be right. "
             "That need not hold for other kinds of pictures."
         )
+    if all(len(ready.classes) <= 1 / cards.UNSURE for ready in chosen):
+        return  # the likelier of two classes has at least 50 %
     st.caption(
         f"**May be none of these classes** marks pictures whose most likely class has a "
         f"probability below {100 * cards.UNSURE:.0f} %. A network distributes 100 % over its "

@@ -34,6 +34,7 @@ DATASETS: dict[str, DatasetSpec] = {
         num_classes=10,
         load=lambda root, url, watch: cifar.load(cifar.CIFAR10, root, url, watch),
         is_available=lambda root: cifar.is_available(cifar.CIFAR10, root),
+        download_mb=170,
     ),
     "cifar100": DatasetSpec(
         title="CIFAR-100",
@@ -42,6 +43,7 @@ DATASETS: dict[str, DatasetSpec] = {
         num_classes=100,
         load=lambda root, url, watch: cifar.load(cifar.CIFAR100, root, url, watch),
         is_available=lambda root: cifar.is_available(cifar.CIFAR100, root),
+        download_mb=169,
     ),
     "shapes": DatasetSpec(
         title="Shapes (built in)",

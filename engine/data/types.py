@@ -77,3 +77,4 @@ class DatasetSpec:
     num_classes: int
     load: Callable[[Path, str | None, Watch], ImageData]
     is_available: Callable[[Path], bool]
+    download_mb: int = 0  # size of the download; 0: none

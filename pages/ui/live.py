@@ -182,7 +182,7 @@ def figures(status: Status, steps: Records, epochs: Records) -> None:
     on = charts.validation(status.val_is_test)
     best = f"Best, epoch {status.best_epoch}" if status.best_epoch else "Best"
     chosen = "Chosen on the test images, so it is optimistic." if status.val_is_test else None
-    now, highest, train, rate = st.columns(4)
+    now, highest, train, rate = st.columns(4, vertical_alignment="bottom")
     now.metric(f"Accuracy on {on}", percent(epochs[-1]["val_acc"] if epochs else None))
     highest.metric(best, percent(status.best_acc), help=chosen)
     recent = [r["acc"] for r in steps[-RECENT_STEPS:]]
@@ -248,7 +248,7 @@ def what_next(run: Run, status: Status, elsewhere: bool) -> None:
             f"{percent(status.final_acc)} after the last epoch; a guess would be "
             f"{percent(1 / len(info['classes']))}. Another seed gives a somewhat different figure."
         )
-    with st.container(key="what_next", horizontal=True):
+    with st.container(key="what_next", horizontal=True, vertical_alignment="center"):
         st.page_link(
             "pages/6_Inspect.py",
             label="See its errors",

@@ -57,6 +57,8 @@ def existing() -> None:
                 study.question,
                 key=f"open_{name}",
                 type="tertiary",
+                icon=":material/chevron_right:",
+                icon_position="right",
                 on_click=opened.open_study,
                 args=(name,),
             )

@@ -15,17 +15,23 @@ from pages.ui import folders, rendering, tables
 from pages.ui.studies import charts, export, opened
 from pages.ui.text import command, markdown
 
+ZIP = "Study (zip)"
+ZIP_HELP = (
+    "Holds the plan and all results. Imported on another computer, its seeds count beside those "
+    "measured there."
+)
+
 
 def downloads(study: Study, by: str) -> None:
     """Buttons; each file is made at the click."""
     files = {
-        "Report (Markdown)": (report_file, f"{study.name}.md", "text/markdown"),
+        "Report with table (Markdown)": (report_file, f"{study.name}.md", "text/markdown"),
         "Runs (CSV)": (runs_csv, f"{study.name}.csv", "text/csv"),
         "Chart (SVG)": (functools.partial(image, by=by, make=rendering.svg), f"{study.name}.svg",
                         "image/svg+xml"),
         "Chart (PNG)": (functools.partial(image, by=by, make=rendering.png), f"{study.name}.png",
                         "image/png"),
-        "Study (zip)": (pack, f"{study.name}.zip", "application/zip"),
+        ZIP: (pack, f"{study.name}.zip", "application/zip"),
     }  # fmt: skip
     with st.popover("Download", key="study_downloads"):
         for label, (make, name, kind) in files.items():
@@ -36,11 +42,8 @@ def downloads(study: Study, by: str) -> None:
                 mime=kind,
                 on_click="ignore",
                 key=f"download_{name}",
+                help=ZIP_HELP if label == ZIP else None,
             )
-        st.caption(
-            "The zip holds the plan and all results. Imported on another computer, its seeds count "
-            "beside those measured there."
-        )
 
 
 def commands(study: Study) -> dict[tuple[str, int], str]:

@@ -28,5 +28,5 @@ def found(own: readings.OwnImages, fit: str, key: str) -> None:
 
 
 def told_line(line: str) -> str:
-    """A line of an import as Markdown in which nothing is marked up."""
-    return markdown(printable(line[0].upper() + line[1:]))
+    """A line of an import as Markdown in which nothing is marked up, without a terminal's flag."""
+    return markdown(printable(line[0].upper() + line[1:]).replace("; --fit)", ")"))

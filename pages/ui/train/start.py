@@ -130,7 +130,8 @@ def start_bar(config: RunConfig, suggested: str) -> None:
         if seconds is not None:
             epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
             where = process.compute_text(config.precision)
-            st.caption(f"{epochs} of {format_duration(seconds)} · {where}")
+            each = format_duration(seconds) if seconds >= 1 else "less than 1 s"
+            st.caption(f"{epochs} of {each} · {where}")
         if not process.worker().idle:
             st.caption("Another run is training; this one starts after it.")
             if is_ending():
