@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import zlib
 from typing import Any
 
 import altair as alt
@@ -27,6 +28,7 @@ PALETTE = (
     *("#1e3a8a", "#7c2d12", "#14532d", "#581c87", "#7f1d1d", "#155e75", "#854d0e", "#831843"),
     *("#4d7c0f", "#475569", "#6366f1", "#0f766e"),
 )
+DASHES = [[1, 0], [5, 4]]  # of validation and training
 # Points show their value under the pointer. The invisible stroke makes them easy to hit; a line
 # would show the value of its first point.
 POINT = {"filled": True, "stroke": "transparent", "strokeWidth": 12}
@@ -37,20 +39,48 @@ def validation(is_test: bool) -> str:
     return "test images" if is_test else "held-out images"
 
 
+def colors(names: list[str]) -> dict[str, int]:
+    """An index in PALETTE for each of up to len(PALETTE) runs, no two alike.
+
+    It follows from the run's name, so that a run keeps its color; where two names ask for the same,
+    the second takes the next one that is free. The first THEME_COLORS are used first.
+    """
+    taken: dict[str, int] = {}
+    for name in sorted(names):
+        wanted = zlib.crc32(name.encode())
+        few = [(wanted + i) % THEME_COLORS for i in range(THEME_COLORS)]
+        order = [*few, *range(THEME_COLORS, len(PALETTE))]
+        taken[name] = next(i for i in order if i not in taken.values())
+    return taken
+
+
+def domain(groups: list[tuple[str, int]]) -> list[str]:
+    """The labels, each at the index of its color; other places hold strings that are not drawn.
+
+    Colors then come from the theme, by place. groups: label and color of each.
+    """
+    labels = {color: label for label, color in groups}
+    return [labels.get(i, f"\N{ZERO WIDTH SPACE}{i}") for i in range(len(PALETTE))]
+
+
 @functools.cache
 def curve_spec(
-    measure: str, by: str, log: bool = False, *, on: str = "test images", best: bool = False
+    measure: str,
+    by: str,
+    log: bool = False,
+    *,
+    on: str = "test images",
+    best: bool = False,
+    slot: int = 0,
 ) -> dict[str, Any]:
     """Train and validation curves of one run. Rows: x, value, series, best.
 
     by: a key of axes.X_AXES. on: the validation images. best: mark the row whose `best` is true.
+    slot: the run's color, an index in PALETTE; the training curve is dashed and paler.
     """
     empty = {"x": [0.0], "value": [0.0], "series": [TRAIN], "best": [False]}
-    base = alt.Chart(pd.DataFrame(empty)).encode(
-        x=axes.x(by),
-        y=axes.y(measure, log),
-        color=alt.Color("series:N", scale=alt.Scale(domain=[TRAIN, on]), legend=legend()),
-    )
+    base = _alone(empty, slot).encode(x=axes.x(by), y=axes.y(measure, log), detail="series:N")
+    kinds = {"scale": alt.Scale(domain=[on, TRAIN], range=DASHES), "legend": legend(symbolSize=500)}
     told = [alt.Tooltip("series:N", title="Measured on"), *axes.tooltips(measure, by)]
     # By step, only validation shows points: it is measured once per epoch, and a single value draws
     # no line. The others are transparent, not filtered out: an empty layer makes Vega log warnings.
@@ -58,10 +88,14 @@ def curve_spec(
     points = base.mark_point(size=18, **POINT).encode(
         opacity=alt.when(shown).then(alt.value(1)).otherwise(alt.value(0)), tooltip=told
     )
+    pale = alt.when(f"datum.series === '{TRAIN}'").then(alt.value(0.6)).otherwise(alt.value(1))
     # Thin where it has every batch, whose noise would hide the validation curve.
     noisy = "false" if by == "epoch" else f"datum.series === '{TRAIN}'"
     width = alt.when(noisy).then(alt.value(1)).otherwise(alt.value(2))
-    layers = [base.mark_line(strokeJoin="round").encode(strokeWidth=width), points]
+    lines = base.mark_line(strokeJoin="round").encode(
+        strokeWidth=width, strokeDash=alt.StrokeDash("series:N", **kinds), opacity=pale
+    )
+    layers = [lines, points]
     if best:
         top = base.transform_filter("datum.best").encode(tooltip=told)
         layers.append(top.mark_point(size=120, filled=False, strokeWidth=2))
@@ -70,10 +104,9 @@ def curve_spec(
 
 
 @functools.cache
-def line_spec(measure: str, by: str = "epoch", height: int = 180) -> dict[str, Any]:
-    """One line without a legend, such as the learning rate. Rows: x, value."""
-    base = alt.Chart(pd.DataFrame({"x": [0.0], "value": [0.0]}))
-    base = base.encode(x=axes.x(by), y=axes.y(measure))
+def line_spec(measure: str, by: str = "epoch", height: int = 180, slot: int = 0) -> dict[str, Any]:
+    """One line without a legend, such as the learning rate. Rows: x, value. slot: its color."""
+    base = _alone({"x": [0.0], "value": [0.0]}, slot).encode(x=axes.x(by), y=axes.y(measure))
     points = base.mark_point(size=18, **POINT).encode(
         opacity=alt.value(0), tooltip=axes.tooltips(measure, by)
     )
@@ -147,6 +180,12 @@ def thin(points: list[tuple], limit: int = MAX_POINTS) -> list[tuple]:
         extremes = {min(bucket, key=lambda p: p[1]), max(bucket, key=lambda p: p[1])}
         kept += sorted(extremes)
     return kept
+
+
+def _alone(columns: dict[str, list], slot: int) -> alt.Chart:
+    """A chart of one run in its color, from the theme. columns: of an example row."""
+    color = alt.Color("run:N", scale=alt.Scale(domain=domain([("run", slot)])), legend=None)
+    return alt.Chart(pd.DataFrame(columns)).transform_calculate(run="'run'").encode(color=color)
 
 
 def legend(**more: Any) -> alt.Legend:

@@ -97,13 +97,14 @@ def forward_macs(run: Run) -> float:
 def chart(run: Run, measure: str, chosen: Options) -> Chart:
     """(spec, rows) of accuracy, loss or "lr", from the run's records of now."""
     by, smoothing, log, on, costs = chosen
-    begun = bool(history.epochs(run))
+    begun, slot = bool(history.epochs(run)), charts.colors([run.name])[run.name]
     by = by if begun or by != "epoch" else "step"
     if measure == "lr":
         rows = history.compute(run, charts.rate_rows, by, costs)
-        return charts.line_spec("lr", by, charts.RATE_HEIGHT), rows
+        return charts.line_spec("lr", by, charts.RATE_HEIGHT, slot), rows
     rows = history.compute(run, charts.run_rows, measure, by, smoothing, on, costs)
-    return charts.curve_spec(measure, by, log and measure == "loss", on=on, best=begun), rows
+    log = log and measure == "loss"
+    return charts.curve_spec(measure, by, log, on=on, best=begun, slot=slot), rows
 
 
 def curves(run: Run, chosen: Options) -> None:

@@ -12,13 +12,13 @@ from engine.predict import Predictor
 from engine.presets import PRESETS
 from engine.runs.run import Run
 from pages.ui import folders, history, live, process
+from pages.ui.charts import PALETTE, colors
 from pages.ui.scenes import SCENES
 from pages.ui.text import markdown, plain
 
 FIRST, NAME = "minute", "my-first-network"  # preset and name of the first run
 NETWORK, SCENE = "speedrun-wide", "ship"  # of the sample that is answered on Home
 WIDTH, HEIGHT = 96, 24  # pixels of a sparkline
-COLOR = "#4f83f1"  # of its line, visible in both themes
 
 
 def start_first() -> None:
@@ -57,9 +57,10 @@ def sparkline(run: Run) -> str:
         f"{2 + i * step:.1f},{HEIGHT - 2 - (HEIGHT - 4) * (v - low) / ((high - low) or 1):.1f}"
         for i, v in enumerate(values)
     )
+    color = PALETTE[colors([run.name])[run.name]]  # as on all pages, in the light theme
     name = f"validation accuracy from {100 * values[0]:.0f} % to {100 * values[-1]:.0f} %"
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}">'
-        f'<polyline points="{points}" fill="none" stroke="{COLOR}" stroke-width="1.5"/></svg>'
+        f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="1.5"/></svg>'
     )
     return f"![{name}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"

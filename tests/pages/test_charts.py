@@ -82,7 +82,7 @@ def test_specs_hold_no_rows_no_counted_names_and_a_fixed_order_of_colours():
         for part in every(spec):
             if "color" in part:
                 domain = part["color"]["scale"]["domain"]
-                assert domain in ([charts.TRAIN, "test images"], several.domain(list(LABELS)))
+                assert domain in (charts.domain([("run", 0)]), charts.domain(list(LABELS)))
 
 
 def test_files_have_the_colors_of_the_page():
@@ -122,6 +122,27 @@ def step(number: int, acc: float = 0.1) -> dict:
 
 
 # ---------------------------------------------------------------------------- one run
+
+
+@pytest.mark.parametrize("by", ["epoch", "step"])
+def test_a_run_has_its_own_color_alone_as_among_others(by):
+    records = [step(1), step(2), epoch(1), epoch(2, 0.6, steps=1)]
+    slot = charts.colors(["a run"])["a run"]
+    group = several.Group("a run", slot, [[epoch(1), epoch(2)]])
+    splits = ("test images", charts.TRAIN)
+    drawn = [
+        (charts.curve_spec("loss", by, slot=slot), charts.run_rows(records, "loss", by)),
+        (charts.line_spec("lr", by, slot=slot), charts.rate_rows(records, by)),
+    ]
+    rows = several.overlay_rows([group], "loss", splits)
+    drawn.append((several.overlay_spec(rows, "loss", [group], splits), rows))
+    for spec, rows in drawn:
+        image = rendering.svg(rendering.standalone(spec, rows, "t")).decode()
+        assert set(re.findall(r'aria-roledescription="line mark"[^>]*stroke="(#\w+)"', image)) == {
+            charts.PALETTE[slot]
+        }
+    dashes = rendering.svg(rendering.standalone(*drawn[0], "t")).decode()
+    assert "stroke-dasharray" in dashes and "training images" in dashes and splits[0] in dashes
 
 
 def test_by_epoch_both_curves_come_from_the_epochs():

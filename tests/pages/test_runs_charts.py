@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pages.ui import axes
-from pages.ui.charts import TRAIN
+from pages.ui.charts import TRAIN, colors, domain
 from pages.ui.runs import charts
 from tests.fixtures_app import epoch_row
 
@@ -90,14 +90,14 @@ def test_curves_of_many_long_runs_have_few_points_and_their_best_epoch():
 
 def test_a_run_keeps_its_color_whatever_is_drawn_with_it_and_no_two_are_alike():
     names = [f"run-{i}" for i in range(20)]
-    alone = {name: charts.colors([name])[name] for name in names}
+    alone = {name: colors([name])[name] for name in names}
     assert set(alone.values()) <= set(range(8)), "the most distinct"
     free = {alone[name]: name for name in names[:10]}  # one name for each color
-    assert charts.colors(list(free.values())) == {name: alone[name] for name in free.values()}
-    every = charts.colors(names)
+    assert colors(list(free.values())) == {name: alone[name] for name in free.values()}
+    every = colors(names)
     assert sorted(every.values()) == list(range(20))
-    assert charts.colors(names[::-1]) == every, "in whatever order they are ticked"
-    assert charts.domain([("x", 2)])[2] == "x" and len(set(charts.domain([("x", 2)]))) == 20
+    assert colors(names[::-1]) == every, "in whatever order they are ticked"
+    assert domain([("x", 2)])[2] == "x" and len(set(domain([("x", 2)]))) == 20
 
 
 def test_other_axes_count_what_each_run_has_done():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +11,12 @@ import altair as alt
 import pandas as pd
 
 from pages.ui import axes
-from pages.ui.charts import PALETTE, POINT, RATE_HEIGHT, THEME_COLORS, TRAIN, legend, spec_of, thin
+from pages.ui.charts import DASHES, POINT, RATE_HEIGHT, TRAIN, domain, legend, spec_of, thin
 
 MAX_DOTS = 2_000  # points of all curves together: more would slow down the browser
 FEW = 40  # points of a curve that are drawn as dots on its line
 LEGEND_ROW = 18  # pixels
 LEGEND_CHARS = 110  # per row of the legend; more would be cut off
-DASHES = [[1, 0], [5, 4]]
 COSTS = {  # of the chart of accuracy against cost
     "parameters": "Parameters",
     "macs": "Multiply-adds of a forward pass, for one image",
@@ -34,30 +32,6 @@ class Group:
     color: int  # index in PALETTE
     runs: list[list[dict[str, Any]]]  # the epoch records of each
     costs: axes.Costs = axes.UNKNOWN
-
-
-def colors(names: list[str]) -> dict[str, int]:
-    """An index in PALETTE for each of up to len(PALETTE) runs, no two alike.
-
-    It follows from the run's name, so that a run keeps its color; where two names ask for the same,
-    the second takes the next one that is free. The first THEME_COLORS are used first.
-    """
-    taken: dict[str, int] = {}
-    for name in sorted(names):
-        wanted = zlib.crc32(name.encode())
-        few = [(wanted + i) % THEME_COLORS for i in range(THEME_COLORS)]
-        order = [*few, *range(THEME_COLORS, len(PALETTE))]
-        taken[name] = next(i for i in order if i not in taken.values())
-    return taken
-
-
-def domain(groups: list[tuple[str, int]]) -> list[str]:
-    """The labels, each at the index of its color; other places hold strings that are not drawn.
-
-    Colors then come from the theme, by place. groups: label and color of each.
-    """
-    labels = {color: label for label, color in groups}
-    return [labels.get(i, f"\N{ZERO WIDTH SPACE}{i}") for i in range(len(PALETTE))]
 
 
 def overlay_rows(

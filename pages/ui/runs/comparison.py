@@ -15,7 +15,7 @@ from engine.runs.run import Run, State, Status
 from engine.settings import Role
 from pages.ui import history, readings
 from pages.ui.axes import MEASURES
-from pages.ui.charts import TRAIN
+from pages.ui.charts import TRAIN, colors
 from pages.ui.charts import validation as single_validation
 from pages.ui.curves import costs_of, forward_macs, x_axis
 from pages.ui.downloads import Chart, chart_downloads
@@ -46,7 +46,7 @@ def comparison(selected: list[Run]) -> None:
         st.info("Nothing to draw: no ticked run has finished an epoch.")
         return
     labels = group_labels(names, begun, infos, {name: run.title() for name, run in runs.items()})
-    slots = charts.colors([min(group) for group in names])  # as the first of its seeds alone
+    slots = colors([min(group) for group in names])  # as the first of its seeds alone
     groups = [
         charts.Group(
             label=label,
