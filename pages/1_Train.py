@@ -59,7 +59,7 @@ def watching(watched: Run | None, statuses: refresh.Pairs) -> None:
         return
     if st.session_state.pop("just_started", False):
         frame.scroll_up()
-    live.panel(watched, close)
+    live.panel(watched, close, find.change)
     queue(statuses)
     st.divider()
     st.subheader("New run", anchor=False)

@@ -18,10 +18,9 @@ from engine.runs.metrics import Records
 from engine.runs.run import HELD, RESUMABLE, Run, State, Status
 from engine.runs.validation import seen_clause
 from engine.settings import number_text
-from pages.ui import charts, choices, clean, curves, history, process, readings, refresh, undo
+from pages.ui import charts, clean, curves, history, process, readings, refresh, undo
 from pages.ui.extension import extend_form
 from pages.ui.text import called, markdown, percent, time_left
-from pages.ui.train import find
 
 COLORS = {
     State.RUNNING: "blue",
@@ -41,8 +40,16 @@ TRAIN_NOTE = (
 )
 
 
-def panel(run: Run, close: Callable[[], None] | None = None) -> None:
-    """A run's buttons and live curves; with `close`, a button to close it once it has ended."""
+def panel(
+    run: Run,
+    close: Callable[[], None] | None = None,
+    change: Callable[[RunConfig], None] | None = None,
+) -> None:
+    """A run's buttons and live curves.
+
+    close: with it, a button to close the run once it has ended. change: fills the form with the
+    settings of a run that diverged, on the page that has the form.
+    """
     status = readings.status_of(run)
     if status is None:
         st.info("This run was deleted.")
@@ -51,7 +58,7 @@ def panel(run: Run, close: Callable[[], None] | None = None) -> None:
         replaced(run)
     buttons(run, status, close)
     if status.state is State.FAILED:
-        failure(run, status, here=close is not None)
+        failure(run, status, change)
     for sentence in run.problems():
         st.warning(markdown(sentence))
     chosen = curves.options(run, status)
@@ -75,8 +82,8 @@ def replaced(run: Run) -> None:
         st.button(f"Show {ended}", key="show_before", on_click=watch, args=(before,))
 
 
-def failure(run: Run, status: Status, here: bool) -> None:
-    """Why the run failed, and what can help; here: on the Train page, which has the form."""
+def failure(run: Run, status: Status, change: Callable[[RunConfig], None] | None) -> None:
+    """Why the run failed, and what can help; change: as of `panel`."""
     reason = (status.message or "See the run's log").rstrip(".")
     after = f"in epoch {status.epoch}" if status.step else "before the first step"
     advice = (
@@ -85,14 +92,8 @@ def failure(run: Run, status: Status, here: bool) -> None:
         else "Once the cause is fixed, press Resume to continue."
     )
     st.error(markdown(f"Failed {after}. {reason[0].upper()}{reason[1:]}. {advice}"))
-    if here and status.lasting and (config := readings.config_of(run)):
-        st.button("Change its settings", key="change", on_click=change_settings, args=(config,))
-
-
-def change_settings(config: RunConfig) -> None:
-    """Fill the form with the settings of a run that diverged, and show its learning rate."""
-    choices.fill(config)
-    find.seek("optim.lr")
+    if change and status.lasting and (config := readings.config_of(run)):
+        st.button("Change its settings", key="change", on_click=change, args=(config,))
 
 
 def tick_of(status: Status) -> float | None:

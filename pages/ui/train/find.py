@@ -6,7 +6,7 @@ import json
 
 import streamlit as st
 
-from engine.config import SETTINGS
+from engine.config import SETTINGS, RunConfig
 from pages.ui import choices
 from pages.ui.train import groups
 
@@ -71,6 +71,12 @@ def seek(path: str) -> None:
     if group := groups.holding(path):
         st.session_state[group] = True
     st.session_state["sought"] = path
+
+
+def change(config: RunConfig) -> None:
+    """Fill the form with the settings of a run that diverged, and show its learning rate."""
+    choices.fill(config)
+    seek("optim.lr")
 
 
 def _in_use(path: str) -> bool:
