@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shutil
+import zipfile
+from pathlib import Path
 
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
 from playwright.sync_api import expect
 
 from engine import runs
@@ -11,7 +20,8 @@ from engine.config import with_fields
 from engine.data.shapes import CLASSES
 from engine.models import build_model
 from engine.runs.checkpoint import CheckpointStore, describe_model
-from engine.runs.run import State
+from engine.runs.run import Run, State
+from pages.ui import folders
 
 HEATMAPS = 3
 IMAGES = "[data-testid=stImage] img"
@@ -66,6 +76,22 @@ def test_two_networks_are_compared_in_a_sentence(tab, server, settle, tiny, phot
     photograph(page, "inspect-two")
 
 
+def test_two_shipped_networks_are_compared(tab, server, settle, cifar10, photograph):
+    first, second = networks_of_equal_classes(server.runs)
+    page = tab(f"/Inspect?section=Two+networks&network=pretrained/{first.name}/last&data=other")
+    path = page.get_by_label("Path of class folders")
+    path.fill(str(cifar10))
+    path.press("Enter")
+    page.locator(".st-key-second_network input").click()
+    page.get_by_role("option", name=re.compile(rf"\b{re.escape(second.name)} · last")).click()
+    sentence = page.get_by_text(re.compile("A is right where B is wrong on .* p [=<]"))
+    expect(sentence).to_be_visible()
+    expect(page.get_by_text("Grad-CAM for this answer")).to_have_count(2)
+    settle(page)
+    expect(page.get_by_text(re.compile(f"A: .*{first.name}.* B: .*{re.escape(second.name)}"))).to_be_visible()
+    photograph(page, "inspect-shipped")
+
+
 def test_every_section_fits_a_phone_in_the_dark(tab, settle, photograph):
     page = tab("/Inspect", dark=True, width=390)
     for title in ("Where it errs", "How sure it is", "What it learned", "Corrupted images"):
@@ -73,6 +99,41 @@ def test_every_section_fits_a_phone_in_the_dark(tab, settle, photograph):
         settle(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, title
         photograph(page, f"inspect-phone-{title.split()[-1]}")
+
+
+@pytest.fixture(scope="module")
+def cifar10(zip_if_here, tmp_path_factory) -> Path:
+    """Class folders with a few pictures of CIFAR-10 or, where it is not, noise under its names."""
+    folder, draw = tmp_path_factory.mktemp("cifar10"), np.random.default_rng(0)
+    with contextlib.ExitStack() as stack:
+        archive = stack.enter_context(zipfile.ZipFile(zip_if_here)) if zip_if_here else None
+        for name in Run(folders.SHIPPED / "speedrun-wide").dataset_info()["classes"]:
+            for place in (f"train/{name}/0000.jpg", *(f"test/{name}/{n:04}.jpg" for n in range(9))):
+                (folder / place).parent.mkdir(parents=True, exist_ok=True)
+                if archive:
+                    (folder / place).write_bytes(archive.read(place))
+                else:
+                    pixels = draw.integers(256, size=(32, 32, 3), dtype=np.uint8)
+                    Image.fromarray(pixels).save(folder / place)
+    return folder
+
+
+def networks_of_equal_classes(root) -> tuple[Run, Run]:
+    """Two shipped networks for CIFAR-10; where there is one, and a changed copy of it in `root`."""
+    wide = Run(folders.SHIPPED / "speedrun-wide")
+    classes = wide.dataset_info()["classes"]
+    for other in runs.list_runs(folders.SHIPPED):
+        if other.name != wide.name and other.dataset_info()["classes"] == classes:
+            return wide, other
+    copy = shutil.copytree(wide.path, root / "changed-copy")
+    state = safetensors.torch.load_file(copy / "last.safetensors")
+    draw = torch.Generator().manual_seed(0)
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and tensor.ndim > 1:
+            noise = torch.randn(tensor.shape, generator=draw) * tensor.float().std()
+            state[name] = (tensor + 0.3 * noise).to(tensor.dtype)
+    CheckpointStore(copy, describe_model(wide.config().model)).save(1, state, {})
+    return wide, Run(copy)
 
 
 def guessing_run(root, name: str, tiny) -> None:
