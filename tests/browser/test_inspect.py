@@ -84,11 +84,12 @@ def test_two_shipped_networks_are_compared(tab, server, settle, cifar10, photogr
     path.press("Enter")
     page.locator(".st-key-second_network input").click()
     page.get_by_role("option", name=re.compile(rf"\b{re.escape(second.name)} · last")).click()
-    sentence = page.get_by_text(re.compile("A is right where B is wrong on .* p [=<]"))
-    expect(sentence).to_be_visible()
-    expect(page.get_by_text("Grad-CAM for this answer")).to_have_count(2)
+    expect(page.get_by_text(re.compile("A is right where B is wrong on .* p [=<]"))).to_be_visible()
+    names = re.compile(f"A: .*{first.name}.* B: .*{re.escape(second.name)}")
+    expect(page.get_by_text(names)).to_be_visible()
     settle(page)
-    expect(page.get_by_text(re.compile(f"A: .*{first.name}.* B: .*{re.escape(second.name)}"))).to_be_visible()
+    page.locator(".st-key-two_list button", has_text=re.compile(r"\([1-9]")).first.click()
+    expect(page.get_by_text("Grad-CAM for this answer")).to_have_count(2)
     photograph(page, "inspect-shipped")
 
 
@@ -108,7 +109,10 @@ def cifar10(zip_if_here, tmp_path_factory) -> Path:
     with contextlib.ExitStack() as stack:
         archive = stack.enter_context(zipfile.ZipFile(zip_if_here)) if zip_if_here else None
         for name in Run(folders.SHIPPED / "speedrun-wide").dataset_info()["classes"]:
-            for place in (f"train/{name}/0000.jpg", *(f"test/{name}/{n:04}.jpg" for n in range(9))):
+            for place in (
+                f"train/{name}/0000.jpg",
+                *(f"test/{name}/{n:04}.jpg" for n in range(20)),
+            ):
                 (folder / place).parent.mkdir(parents=True, exist_ok=True)
                 if archive:
                     (folder / place).write_bytes(archive.read(place))
