@@ -7,6 +7,7 @@ import re
 import shutil
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -78,10 +79,12 @@ def test_two_networks_are_compared_in_a_sentence(tab, server, settle, tiny, phot
 
 def test_two_shipped_networks_are_compared(tab, server, settle, cifar10, photograph):
     first, second = networks_of_equal_classes(server.runs)
-    page = tab(f"/Inspect?section=Two+networks&network=pretrained/{first.name}/last&data=other")
+    network = quote(f"pretrained/{first.name} · last")
+    page = tab(f"/Inspect?section=Two+networks&network={network}&data=Own+folder+or+zip")
     path = page.get_by_label("Path of class folders")
     path.fill(str(cifar10))
     path.press("Enter")
+    settle(page)
     page.locator(".st-key-second_network input").click()
     page.get_by_role("option", name=re.compile(rf"\b{re.escape(second.name)} · last")).click()
     expect(page.get_by_text(re.compile("A is right where B is wrong on .* p [=<]"))).to_be_visible()
