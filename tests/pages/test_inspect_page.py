@@ -229,7 +229,7 @@ def test_the_answer_is_that_of_the_plain_network(why):
     (expected,) = predictor.top_k(images.test_images[7:8])
     shown = table(at, "Class", "Probability")
     assert list(shown["Class"]) == [label for label, _ in expected]
-    assert list(shown["Probability"]) == pytest.approx([value for _, value in expected])
+    assert list(shown["Probability"]) == pytest.approx([100 * value for _, value in expected])
     right = expected[0][0] == CLASSES[images.test_labels[7]]
     assert f"The answer is {'right' if right else 'wrong'}" in texts(at)
 

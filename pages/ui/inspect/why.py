@@ -136,14 +136,14 @@ def answer(subject: Subject, picture: Picture, probabilities: Any) -> None:
             pd.DataFrame(
                 {
                     "Class": [subject.classes[i] for i in order],
-                    "Probability": [float(probabilities[i]) for i in order],
+                    "Probability": [100 * float(probabilities[i]) for i in order],
                 }
             ),
             hide_index=True,
             key="why_classes",
             column_config={
                 "Probability": st.column_config.ProgressColumn(
-                    format="percent", min_value=0.0, max_value=1.0
+                    format="%.2f %%", min_value=0.0, max_value=100.0
                 )
             },
         )
