@@ -173,6 +173,7 @@ def card_of(
         seed=config.seed,
         stratified=choice.stratified,
     )
+    threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}"
     rows = [f"| {r.name} | {100 * r.recall:.1f} | {100 * r.precision:.1f} |" for r in found.classes]
     return CARD.format(
         name=folder.name,
@@ -187,7 +188,7 @@ def card_of(
             f"    {shipped_config(run.config()).to_command(run.name)}" for run in trained
         ),
         minutes=sum(run.status().seconds for run in trained) / 60,
-        machine=f"{machine['device_name']}, {machine['threads']} threads, {machine['precision']}",
+        machine=f"{machine['device_name']}, {threads}, {machine['precision']}",
         plain=100 * status.final_acc,
         tta=100 * status.tta_acc,
         views=views_of(TestTimeAugmentation.like_training(config.augment)),

@@ -100,11 +100,12 @@ def section(blocks: list[dict[str, Any]]) -> tuple[str, bytes]:
     found = report.verdict_of(chosen, outcomes)
     machines = sorted({outcome.block for outcome in outcomes})
     threads = sorted({each["threads"] for block in blocks for each in block["runs"].values()})
+    used = f"{'/'.join(map(str, threads))} thread{'s' * (threads != [1])}"
     seconds = sum(each["seconds"] for block in blocks for each in block["runs"].values())
     lines = [
         f"## {chosen.question}",
         f"{blocks[0]['data']}, {report.recipe(chosen)}; {len(blocks)} of {len(chosen.seeds)} "
-        f"planned seeds; {'; '.join(machines)}, {'/'.join(map(str, threads))} threads, "
+        f"planned seeds; {'; '.join(machines)}, {used}, "
         f"{seconds / 60:.0f} minutes of training.",
         f"    {command(chosen)}",
         _markdown(report.table(chosen, found)),
