@@ -2,19 +2,21 @@
 
     python scripts/screenshots.py
 
-Trains two small networks (a few minutes on two cores) and writes train.png, runs.png,
-augmentations.png, classify.png and inspect.png to docs/. Requires requirements-dev.txt and Chromium
-on the PATH.
+Trains three small networks (a few minutes on two cores) and writes train.png, runs.png,
+augmentations.png, classify.png, inspect.png and the animation training.webp to docs/. Requires
+requirements-dev.txt and Chromium on the PATH.
 """
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page
+from PIL import Image
+from playwright.sync_api import BrowserContext, Page
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -24,6 +26,12 @@ from engine.presets import PRESETS
 
 DOCS = REPOSITORY / "docs"
 RUNS = {"batch-norm": [], "group-norm": ["--norm", "group"]}
+COLORS = 128  # of a picture's palette
+SHOWN = "Epoch 3 of"  # when Train is photographed
+PATIENCE_MS = 180_000
+WIDTH = 900  # pixels of the animation
+EVERY_S, FRAME_MS, LAST_MS = 2, 150, 3000
+FRAMES = 160  # at most; what training takes beyond these is left out
 
 
 def main() -> None:
@@ -50,32 +58,56 @@ def photograph_all(url: str) -> None:
             browser.new_context(color_scheme=scheme, viewport={"width": 1400, "height": 900})
             for scheme in ("light", "dark")
         )
+        for context in (light, dark):
+            context.set_default_timeout(PATIENCE_MS)
         training(light.new_page(), url)
-        page = light.new_page()
-        page.goto(f"{url}/Runs?compare={','.join(RUNS)}")
-        keep(page, "runs")
-        page.goto(f"{url}/Classify")
-        settle(page)
-        choose(page, "Network", "vgg11-shapes")
-        page.get_by_role("tab", name="Random test images").click()
-        keep(page, "classify")
-        page = dark.new_page()
-        page.goto(f"{url}/Augmentations")
-        keep(page, "augmentations")
-        page.goto(f"{url}/Inspect")
-        page.wait_for_selector(".st-key-confusion svg, .st-key-confusion canvas")
-        keep(page, "inspect")
+        pages(light, dark, url)
+
+
+def pages(light: BrowserContext, dark: BrowserContext, url: str) -> None:
+    """All pages but Train."""
+    page = light.new_page()
+    page.goto(f"{url}/Runs?ticked={','.join(RUNS)}")
+    page.wait_for_selector(".st-key-comparison svg, .st-key-comparison canvas")
+    keep(page, "runs")
+    page.goto(f"{url}/Classify")
+    settle(page)
+    choose(page, "Network", "vgg11-shapes")
+    page.get_by_role("tab", name="Random test images").click()
+    keep(page, "classify")
+    page = dark.new_page()
+    page.goto(f"{url}/Augmentations")
+    keep(page, "augmentations")
+    page.goto(f"{url}/Inspect")
+    page.wait_for_selector(".st-key-confusion svg, .st-key-confusion canvas")
+    keep(page, "inspect")
 
 
 def training(page: Page, url: str) -> None:
-    """Start the preset "minute", and photograph it in its third epoch."""
+    """Start the preset "minute"; photograph it in its third epoch, and animate it to its end."""
     page.goto(f"{url}/Train")
     settle(page)
     page.locator(".st-key-start button").click()
-    page.wait_for_selector("text=/Epoch 3 of/", timeout=300_000)
-    keep(page, "train")
-    page.locator(".st-key-stop button").click()
-    page.wait_for_selector("text=Stopped after", timeout=60_000)
+    page.wait_for_selector(".st-key-live_accuracy")
+    frames, shown, ended = [], False, False
+    while not ended and len(frames) < FRAMES:
+        ended = page.get_by_text("Finished after").first.is_visible()
+        frames.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
+        if not shown and (shown := page.get_by_text(SHOWN).first.is_visible()):
+            keep(page, "train")
+        page.wait_for_timeout(1_000 * EVERY_S)
+    animate(frames)
+
+
+def animate(frames: list[Image.Image]) -> None:
+    """Write training.webp; the last frame stays longer."""
+    size = (WIDTH, WIDTH * frames[0].height // frames[0].width)
+    first, *rest = (frame.resize(size, Image.Resampling.LANCZOS) for frame in frames)
+    times = [FRAME_MS] * len(rest) + [LAST_MS]
+    first.save(
+        DOCS / "training.webp", save_all=True, append_images=rest, duration=times, loop=0,
+        quality=60, method=6,
+    )  # fmt: skip
 
 
 def choose(page: Page, label: str, option: str) -> None:
@@ -88,7 +120,8 @@ def choose(page: Page, label: str, option: str) -> None:
 def keep(page: Page, name: str) -> None:
     settle(page)
     page.wait_for_timeout(3_000)
-    page.screenshot(path=DOCS / f"{name}.png")
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    picture.quantize(COLORS).save(DOCS / f"{name}.png", optimize=True)
 
 
 def settle(page: Page) -> None:

@@ -71,9 +71,7 @@ def confusion_spec(classes: tuple[str, ...]) -> dict[str, Any]:
         title="Share of the class",
         # A square root keeps rare confusions visible beside the diagonal.
         scale=alt.Scale(range=BLUES, domain=[0, 1], type="sqrt"),
-        legend=alt.Legend(
-            orient="top", format=".0%", gradientLength=160, values=[0, 0.05, 0.25, 1]
-        ),
+        legend=alt.Legend(orient="top", format=".0%", gradientLength=160, values=[0, 0.25, 1]),
     )
     cells = base.mark_rect(cursor="pointer", stroke="#8886").encode(color=color, tooltip=tooltip)
     cells = cells.add_params(selection)
