@@ -91,7 +91,7 @@ def first_training() -> str:
     seconds = epoch_seconds(config)
     if seconds is None:
         return "about a minute on a quiet laptop"
-    return f"about {format_duration(seconds * config.epochs)} on this machine"
+    return f"about {format_duration(max(1.0, seconds * config.epochs))} on this machine"
 
 
 def measure_speed(config: RunConfig) -> None:

@@ -70,7 +70,7 @@ def test_from_the_first_visit_to_a_moving_curve_in_one_click(tab, server, wait_f
 
 def test_first_visit_start_watch_stop(start, tab, server, wait_for, photograph):
     home = tab("/")
-    assert home.get_by_role("button", name="Train your first network").is_visible()
+    expect(home.get_by_role("button", name="Train your first network")).to_be_visible()
     photograph(home, "home-first")
     page = start("journey")
     page.wait_for_selector(CURVE)
