@@ -219,6 +219,9 @@ class AugmentConfig:
         settings.check(self, "augment.")
         for name in ("area", "ratio"):
             low, high = (getattr(self, f"erase_{name}_{end}") for end in ("min", "max"))
+            if low > high and high == getattr(AugmentConfig, f"erase_{name}_max"):  # the default
+                path = f"augment.erase_{name}_min"
+                raise ConfigError(path, f"{low:g} is above the largest one, {high:g}")
             if low > high:
                 path = f"augment.erase_{name}_max"
                 raise ConfigError(path, f"{high:g} is below the smallest one, {low:g}")

@@ -20,7 +20,8 @@ SHIPPED = runs.list_runs(script.REPOSITORY / "checkpoints" / "pretrained")
 FILES = {
     *("README.md", "config.json", "last.safetensors", "last.temperature.json", "status.json"),
 }
-LEAST = {"speedrun-wide": 0.915, "vgg11-shapes": 0.97}  # accuracy with test-time augmentation
+# Accuracy with test-time augmentation
+LEAST = {"resnet18-half": 0.9, "speedrun-wide": 0.915, "vgg11-shapes": 0.97}
 
 
 @pytest.fixture

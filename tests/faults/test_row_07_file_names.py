@@ -41,7 +41,7 @@ def no_file_of_that_name(monkeypatch):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_good_picture_s_name_is_escaped(upload, shown, picture, no_file_of_that_name, name):
-    page = shown(upload((name, picture()))).replace(frame.NAME_HOME, "")
+    page = shown(upload((name, picture()))).replace(frame.SCRIPT, "")
     assert page.count("<article") == 1 and "<script" not in page and "<img src=x" not in page
     assert page.count("<img") == 2  # the original and the input, none from the name
     assert "\0" not in page and "\u202e" not in page
