@@ -24,21 +24,12 @@ from pages.ui.train.watching import close, queue, watched_run
 def page() -> None:
     frame.start_page("Train")
     on_cpu = resolve().device.type == "cpu"
-    address = st.query_params.to_dict()
-    address = address if frame.entered() else {}
-    groups.restore(address.get("open", ""))
     skip_link()
     # Keyed, and made first on every run: whatever appears above the form, the browser keeps the
     # form's fields as they are, with half-typed text and the focus.
     above, inputs = keyed("above_form"), keyed("form")
-    with above:
-        choices.prepare_form("minute" if on_cpu else "study", address.get("choices"))
-    if address.get("images") == choices.OWN_IMAGES:  # from Home
-        st.session_state["dataset"] = choices.OWN_IMAGES
-    if asked := address.get("run"):
-        live.watch(asked)
-    elif seen := address.get("watched"):
-        live.watch(seen, pin=False)
+    with frame.entering() as entered, above:
+        follow(st.query_params.to_dict() if entered else {}, "minute" if on_cpu else "study")
     statuses = readings.statuses()
     watched = watched_run(statuses)
     with above:
@@ -49,6 +40,21 @@ def page() -> None:
     training = status is not None and status.state in readings.LIVE
     every = refresh.WATCHING_S if training else refresh.INTERVAL_S
     refresh.rerun_on_change(refresh.live_states, statuses, every)
+
+
+def follow(address: dict[str, str], first: str) -> None:
+    """Open the groups, fill the form and watch the run that an address asks for.
+
+    first: the preset of a form that nothing has filled yet.
+    """
+    groups.restore(address.get("open", ""))
+    choices.prepare_form(first, address.get("choices"))
+    if address.get("images") == choices.OWN_IMAGES:  # from Home
+        st.session_state["dataset"] = choices.OWN_IMAGES
+    if asked := address.get("run"):
+        live.watch(asked)
+    elif seen := address.get("watched"):
+        live.watch(seen, pin=False)
 
 
 def watching(watched: Run | None, statuses: refresh.Pairs) -> None:

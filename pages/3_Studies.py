@@ -17,10 +17,11 @@ from pages.ui.text import markdown
 def page() -> None:
     frame.start_page("Studies")
     address = st.query_params.to_dict()
-    if frame.entered():
-        take_link(address)
-        if plan := address.get("plan"):
-            take_plan(plan)
+    with frame.entering() as entered:
+        if entered:
+            take_link(address)
+            if plan := address.get("plan"):
+                take_plan(plan)
     if st.session_state.pop("just_opened", False):
         frame.scroll_up()
     if name := address.get("study"):

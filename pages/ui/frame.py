@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import streamlit as st
@@ -48,12 +50,15 @@ def start_page(title: str) -> None:
     st.title(title, anchor=False)
 
 
-def entered() -> bool:
-    """Whether the page was opened, rather than rerun, since the last call.
+@contextlib.contextmanager
+def entering() -> Iterator[bool]:
+    """Whether the page was opened, rather than rerun, since this was last left.
 
-    Only then is its address newer than what the page shows.
+    Only then is its address newer than what the page shows. Should a rerun interrupt the script
+    inside, the next run enters again: what the address asks for is never lost.
     """
-    return st.session_state.pop("entered", False)
+    yield st.session_state.get("entered", False)
+    st.session_state["entered"] = False
 
 
 def scroll_up() -> None:

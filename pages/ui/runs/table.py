@@ -28,8 +28,9 @@ def table(pairs: list[tuple[Run, Status]]) -> list[str]:
     """The filtered table and what can be done with its ticked rows; the names of these."""
     form, known = st.session_state, {run.name for run, _ in pairs}
     asked = st.query_params.get(TICKED, "")
-    if frame.entered() and asked:
-        form["chosen_runs"] = [name for name in asked.split(",")[:LINKED] if name in known]
+    with frame.entering() as entered:
+        if entered and asked:
+            form["chosen_runs"] = [name for name in asked.split(",")[:LINKED] if name in known]
     ticked = [name for name in form.get("chosen_runs", []) if name in known]
     words, order, columns, differs = options()
     more = [label for label in columns if label in tables.OPTIONAL]
