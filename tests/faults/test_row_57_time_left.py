@@ -1,16 +1,22 @@
 """Row 57 of docs/FAULTS.md: the time left, on steady and on busy machines."""
 
 import itertools
+import json
 import random
+import statistics
+from pathlib import Path
 
 import pytest
 import torch
 
+from bench import time_left
 from engine.training.meter import Meter
 from engine.training.pace import Pace
 from engine.training.step import StepMetrics
 
 READ_EVERY_S = 0.25
+# Times of the preset Minute, by `python -m bench.time_left --only minute --record FOLDER`.
+RECORDED = Path(__file__).parents[1] / "fixtures" / "times"
 
 
 class Clock:
@@ -102,6 +108,31 @@ def test_row_57_beside_other_work_for_half_the_run_it_is_within_a_factor_of_two(
     for at, ratio, _ in simulate(seconds):
         if 0.1 <= at < 0.95:
             assert 0.5 < ratio < 2, at
+
+
+def recorded(load: str) -> tuple[list[float], list[float]]:
+    """Estimates / truth from a tenth of a recorded training on, and the times of its steps."""
+    recording = json.loads((RECORDED / f"minute-{load}.json").read_text())
+    ratios = [estimate.ratio for estimate in time_left.judged(time_left.replay(recording))]
+    assert len(ratios) > 50
+    return ratios, [each for segment in recording["segments"] for each in segment["steps"]]
+
+
+def test_row_57_of_a_recorded_steady_training_it_is_within_a_quarter():
+    ratios, _ = recorded("steady")
+    assert 0.75 < min(ratios) and max(ratios) < 1.25
+
+
+@pytest.mark.parametrize("load", ["busy-at-first", "busy-at-the-end"])
+def test_row_57_of_a_recorded_training_beside_other_work_it_errs_by_the_slowdown(load):
+    """No estimate knows what load will come: when it changes, the last one is off by its factor."""
+    ratios, steps = recorded(load)
+    half = len(steps) // 2
+    halves = sorted(statistics.mean(part) for part in (steps[:half], steps[half:]))
+    slowdown = halves[1] / halves[0]
+    assert 1.5 < slowdown < 2.5
+    bound = max(2, 1.1 * slowdown)
+    assert 1 / bound < min(ratios) and max(ratios) < bound
 
 
 def test_row_57_of_small_images_first_it_knows_that_large_ones_take_longer(simulate):
