@@ -30,10 +30,10 @@ from engine.runs.temperature import sha256
 
 SCHEMA = 2  # of a cache file; raise it when the results of the same weights change
 MAX_CACHE_BYTES = 2**30  # of all files together; the ones that were not used longest go first
-# Images at once. Of 500, as in a validation, the largest buffers would be mapped anew for every
-# layer: outside a training's thread glibc does not keep them (engine.allocator).
+# Batch size. With 500 images, as in validation, the largest buffers would be allocated anew for
+# each layer: outside a training thread, glibc does not keep them (engine.allocator).
 BATCH = 250
-TURN_BATCH = 100  # beside a training, which each of them holds up
+TURN_BATCH = 100  # during a training, which waits for each batch
 # After each of these, wait this many times as long as it took. A training beside it loses more than
 # the batch's time, as both use all cores (bench.inspection).
 WAIT_RATIO = 16.0

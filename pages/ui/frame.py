@@ -52,10 +52,10 @@ def start_page(title: str) -> None:
 
 @contextlib.contextmanager
 def entering() -> Iterator[bool]:
-    """Whether the page was opened, rather than rerun, since this was last left.
+    """Whether the page was opened, rather than rerun, since this context last ended.
 
-    Only then is its address newer than what the page shows. Should a rerun interrupt the script
-    inside, the next run enters again: what the address asks for is never lost.
+    Only then is its address newer than what the page shows. If a rerun interrupts the script inside
+    the context, the next run enters again, so that nothing the address asks for is lost.
     """
     yield st.session_state.get("entered", False)
     st.session_state["entered"] = False

@@ -2,10 +2,8 @@
 
 Chellapilla, Puri, Simard 2006, "High Performance Convolutional Neural Networks for Document
 Processing". For 4×4 outputs in bf16 with AMX and 2×2 outputs in fp32, PyTorch's convolution kernels
-take at least twice as long, even counting im2col. With AVX512-BF16 instead, only training is
-faster, by a fifth to a quarter, and only with a stride of 2 or 2×2 outputs; for 4×4 outputs of
-stride 1, PyTorch's kernels take a fifth less time in training and a third less in inference (AMD
-Zen 4, torch 2.14).
+take at least twice as long, even counting im2col. In bf16 without AMX it is used in training only,
+for a stride of 2 or 2×2 outputs, and gains little (`bench.gains`).
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ def applies(conv: nn.Conv2d, x: Tensor) -> bool:
 
 
 def applies_to_gradients(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether only the gradients of a bf16 convolution are faster than with PyTorch's kernels."""
+    """Whether to use im2col in bf16 without AMX: only where gradients are needed."""
     positions = MAX_POSITIONS[x.dtype] if conv.stride[0] == 2 else MAX_POSITIONS_STRIDE_1
     return torch.is_grad_enabled() and is_small_map(conv, x, positions)
 
