@@ -29,7 +29,6 @@ NETWORKS: dict[str, tuple[dict[str, str], ...]] = {  # replacement: networks tha
     "depthwise": ({"arch": "convmixer256d16"},),
     "grouped": ({"arch": "resnext18"},),
     "im2col": ({"arch": "resnet18"}, {"arch": "vgg16"}),
-    "im2col_gradients": ({"arch": "resnet18"}, {"arch": "vgg16"}),
     "group_norm": ({"arch": "resnet18", "norm": "group"},),
     "instance_norm": ({"arch": "resnet18", "norm": "instance"},),
     "elu": ({"arch": "resnet18", "activation": "celu"},),

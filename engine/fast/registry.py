@@ -103,19 +103,10 @@ REPLACEMENTS = (
         name="im2col",
         replaces="3×3 convolution of small feature maps",
         by="im2col and one matrix product",
-        targets=(Target.AMX, Target.FP32),
+        targets=(*BF16, Target.FP32),
         condition=f"output ≤ {im2col.MAX_POSITIONS[torch.bfloat16]} positions in bf16, "
         f"{im2col.MAX_POSITIONS[torch.float32]} in fp32, ≥ {MIN_CHANNELS} channels",
         algorithm=_algorithm(im2col),
-    ),
-    Replacement(
-        name="im2col_gradients",
-        replaces="3×3 convolution of small feature maps, where gradients are needed",
-        by="im2col and one matrix product",
-        targets=(Target.AVX512_BF16,),
-        condition=f"output ≤ {im2col.MAX_POSITIONS[torch.bfloat16]} positions with stride 2, "
-        f"{im2col.MAX_POSITIONS_STRIDE_1} with stride 1, ≥ {MIN_CHANNELS} channels",
-        algorithm=Algorithm(im2col.applies_to_gradients, im2col.convolve),
     ),
     Replacement(
         name="group_norm",

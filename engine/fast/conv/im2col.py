@@ -1,9 +1,8 @@
 """3×3 convolutions as im2col and one matrix product, for small outputs.
 
 Chellapilla, Puri, Simard 2006, "High Performance Convolutional Neural Networks for Document
-Processing". For 4×4 outputs in bf16 with AMX and 2×2 outputs in fp32, PyTorch's convolution kernels
-take at least twice as long, even counting im2col. In bf16 without AMX it is used in training only,
-for a stride of 2 or 2×2 outputs, and gains little (`bench.gains`).
+Processing". For 4×4 outputs in bf16 and 2×2 outputs in fp32, PyTorch's convolution kernels take at
+least twice as long, even counting im2col.
 """
 
 from __future__ import annotations
@@ -16,18 +15,11 @@ from torch.nn import functional as F
 from engine.fast.conv.shapes import add_bias, is_small_map, output_size
 
 MAX_POSITIONS = {torch.bfloat16: 16, torch.float32: 4}  # H' · W' of the output: 4×4, 2×2
-MAX_POSITIONS_STRIDE_1 = 4  # in bf16, of stride 1, without AMX
 
 
 def applies(conv: nn.Conv2d, x: Tensor) -> bool:
     """Whether the output is small enough for the dtype of x (B, C, H, W)."""
     return is_small_map(conv, x, MAX_POSITIONS[x.dtype])
-
-
-def applies_to_gradients(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether to use im2col in bf16 without AMX: only where gradients are needed."""
-    positions = MAX_POSITIONS[x.dtype] if conv.stride[0] == 2 else MAX_POSITIONS_STRIDE_1
-    return torch.is_grad_enabled() and is_small_map(conv, x, positions)
 
 
 def convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
