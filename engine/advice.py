@@ -16,6 +16,8 @@ from engine.settings import get_field, is_used
 # `--preset minute --limit N` (n = 1): 10 % after 252 steps on 16,000 images, 72 % after 500 on
 # 32,000. With its batch of 2,000 the preset speedrun needs 275 steps, on 550,000 images.
 FEW_STEPS, FEW_IMAGES = 400, 50_000
+# Peak learning rates of this project's recipes; ten times as much is likely to diverge.
+USUAL_LR = {"sgd": 0.1, "adam": 0.001, "adamw": 0.001, "muon": 0.24}
 
 
 def warnings(
@@ -35,8 +37,9 @@ def warnings(
             f"training needs about {required / 1e9:,.0f} GB of memory, this machine has "
             f"{available / 1e9:,.0f} GB; use a smaller batch size or width"
         )
-    if config.optim.optimizer.startswith("adam") and config.optim.lr > 0.01:
-        found.append(f"lr {config.optim.lr:g} is high for {config.optim.optimizer}; 0.001 is usual")
+    optimizer, lr = config.optim.optimizer, config.optim.lr
+    if lr > 10 * (usual := USUAL_LR[optimizer]):
+        found.append(f"lr {lr:g} is high for {optimizer}; {usual:g} is usual")
     if config.tta and not (config.augment.flip or config.augment.crop):
         found.append("test-time augmentation has one view only: flip and crop are off")
     if train_images and not config.pretrained:

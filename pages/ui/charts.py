@@ -189,7 +189,9 @@ def _alone(columns: dict[str, list], slot: int) -> alt.Chart:
 
 
 def legend(**more: Any) -> alt.Legend:
-    return alt.Legend(title=None, orient="top", labelLimit=260, symbolOpacity=1, **more)
+    return alt.Legend(
+        **{"title": None, "orient": "top", "labelLimit": 260, "symbolOpacity": 1, **more}
+    )
 
 
 def spec_of(chart: alt.Chart | alt.LayerChart, height: int = 280) -> dict[str, Any]:

@@ -57,10 +57,17 @@ def sparkline(run: Run) -> str:
         f"{2 + i * step:.1f},{HEIGHT - 2 - (HEIGHT - 4) * (v - low) / ((high - low) or 1):.1f}"
         for i, v in enumerate(values)
     )
-    color = PALETTE[colors([run.name])[run.name]]  # as on all pages, in the light theme
+    light, dark = (theme_color(theme, colors([run.name])[run.name]) for theme in ("light", "dark"))
     name = f"validation accuracy from {100 * values[0]:.0f} % to {100 * values[-1]:.0f} %"
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}">'
-        f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="1.5"/></svg>'
+        f"<style>polyline {{ stroke: {light} }}"
+        f"@media (prefers-color-scheme: dark) {{ polyline {{ stroke: {dark} }} }}</style>"
+        f'<polyline points="{points}" fill="none" stroke-width="1.5"/></svg>'
     )
     return f"![{name}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+
+
+def theme_color(theme: str, slot: int) -> str:
+    """The color in which charts of the theme, "light" or "dark", draw a run; slot: of `colors`."""
+    return (st.get_option(f"theme.{theme}.chartCategoricalColors") or PALETTE)[slot]

@@ -18,7 +18,7 @@ from engine.runs.metrics import Records
 from engine.runs.run import HELD, RESUMABLE, Run, State, Status
 from engine.runs.validation import seen_clause
 from engine.settings import number_text
-from pages.ui import charts, clean, curves, history, process, readings, refresh, undo
+from pages.ui import charts, clean, curves, history, process, readings, refresh, undo, weights
 from pages.ui.extension import extend_form
 from pages.ui.text import called, markdown, percent, time_left
 
@@ -250,12 +250,13 @@ def what_next(run: Run, status: Status, elsewhere: bool) -> None:
             f"{percent(1 / len(info['classes']))}. Another seed gives a somewhat different figure."
         )
     with st.container(key="what_next", horizontal=True, vertical_alignment="center"):
-        st.page_link(
-            "pages/6_Inspect.py",
-            label="See its errors",
-            icon=":material/troubleshoot:",
-            query_params={"network": f"{run.name} · last"},
-        )
+        if weights_file := weights.choice_of(run.name, run, "last"):
+            st.page_link(
+                "pages/6_Inspect.py",
+                label="See its errors",
+                icon=":material/troubleshoot:",
+                query_params={"network": weights_file.label},  # a bound value is its label
+            )
         if st.button("Classify a picture", key="classify_with", icon=":material/image_search:"):
             st.session_state["checkpoint"] = f"{run.name}/last"
             st.switch_page("pages/5_Classify.py")

@@ -62,13 +62,14 @@ def choices() -> dict[str, Choice]:
         for run in listed:
             for kind in KINDS:
                 name = f"{prefix}{run.name}"
-                if choice := _choice(name, run, kind):
+                if choice := choice_of(name, run, kind):
                     found[f"{name}/{kind}"] = choice
     # Stable sort. A run stopped in its first epoch would be a poor default.
     return dict(sorted(found.items(), key=lambda item: not item[1].is_complete))
 
 
-def _choice(name: str, run: Run, kind: str) -> Choice | None:
+def choice_of(name: str, run: Run, kind: str) -> Choice | None:
+    """One of a run's weights files, unless it is absent. name: of the choice; kind: of KINDS."""
     try:
         about = (run.path / KINDS[kind]).stat()
     except OSError:

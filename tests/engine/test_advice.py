@@ -13,10 +13,13 @@ from engine.config import RunConfig, with_fields
         ({"schedule.kind": "multi_step", "schedule.milestones": ()}, ["stays constant"]),
         ({"schedule.t_max": 50}, ["rises again after"]),
         ({"schedule.t_max": 200}, ["reaches 0 only at"]),
-        ({"optim.optimizer": "adam"}, ["high for adam"]),
+        ({"optim.optimizer": "adam"}, ["high for adam; 0.001 is usual"]),
+        ({"optim.lr": 1000.0}, ["lr 1000 is high for sgd; 0.1 is usual"]),
+        ({"optim.optimizer": "muon", "optim.lr": 3.0}, ["high for muon"]),
         ({"schedule.t_max": 100}, []),
         ({"schedule.kind": "multi_step", "schedule.milestones": (50, 99)}, []),
         ({"optim.optimizer": "adamw", "optim.lr": 0.001}, []),
+        ({"optim.lr": 1.0}, []),
     ],
 )
 def test_warnings_name_what_is_probably_not_meant(values, expected):

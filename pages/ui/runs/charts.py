@@ -17,6 +17,7 @@ MAX_DOTS = 2_000  # points of all curves together: more would slow down the brow
 FEW = 40  # points of a curve that are drawn as dots on its line
 LEGEND_ROW = 18  # pixels
 LEGEND_CHARS = 110  # per row of the legend; more would be cut off
+LEGEND_PX = 720  # their width
 COSTS = {  # of the chart of accuracy against cost
     "parameters": "Parameters",
     "macs": "Multiply-adds of a forward pass, for one image",
@@ -187,7 +188,8 @@ def _color(groups: tuple[tuple[str, int], ...], hidden: bool = False) -> tuple[a
     """The color of each group, and the height of the legend in pixels."""
     labels = [label for label, _ in groups]
     columns = max(1, min(6, LEGEND_CHARS // (max(map(len, labels), default=0) + 6)))
-    key = None if hidden else legend(columns=columns, values=labels)
+    shown = {"columns": columns, "values": labels, "labelLimit": LEGEND_PX // columns}
+    key = None if hidden else legend(**shown)
     scale = alt.Scale(domain=domain(list(groups)))
     height = LEGEND_ROW * math.ceil(len(labels) / columns)
     return alt.Color("series:N", scale=scale, legend=key), height
