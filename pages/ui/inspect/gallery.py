@@ -48,13 +48,29 @@ def entries(sample: Sample, indices: list[int], texts: list[str]) -> list[Entry]
     ]
 
 
+def choose_list(key: str, titles: dict[Any, str], default: Any) -> Any:
+    """The choice of the pictures that a gallery shows. titles: by option."""
+    return st.segmented_control(
+        "Pictures",
+        list(titles),
+        default=default,
+        required=True,
+        key=key,
+        format_func=titles.get,
+        persist_state="session",
+    )
+
+
 def gallery(
     key: str, entries: list[Entry], heading: str = "", on_click: Callable[[int], None] | None = None
 ) -> None:
-    """Pictures as buttons, PER_PAGE at once.
+    """Pictures as buttons, PER_PAGE at once; a message if there are none.
 
     on_click: called with a picture's number when it is clicked; None: open its detail.
     """
+    if not entries:
+        st.info("No image is of this kind.")
+        return
     pages = -(-len(entries) // PER_PAGE)
     page = 1
     if heading:

@@ -12,7 +12,7 @@ from engine.inspect.sample import Sample, sample
 from engine.runs import history
 from pages.ui.downloads import downloads
 from pages.ui.inspect import charts, datasets
-from pages.ui.inspect.gallery import entries, gallery, open_image
+from pages.ui.inspect.gallery import choose_list, entries, gallery, open_image
 from pages.ui.inspect.subject import HELD, TEST, Subject
 
 LISTS = {
@@ -65,19 +65,9 @@ def chart(found: Learned, epochs: int) -> None:
 
 
 def images(subject: Subject, whole: Sample, found: Learned, part: str) -> None:
-    name = st.segmented_control(
-        "Pictures",
-        list(LISTS),
-        default="forgotten",
-        required=True,
-        key="history_list",
-        format_func=lambda key: LISTS[key][0],
-        persist_state="session",
-    )
+    titles = {key: title for key, (title, _) in LISTS.items()}
+    name = choose_list("history_list", titles, "forgotten")
     chosen = getattr(found, name)()
-    if not chosen:
-        st.info("No image is of this kind.")
-        return
     names, labels = subject.classes, whole.labels.tolist()
     texts = [f"{names[labels[i]]}, {describe(found, i)}" for i in chosen]
     heading = f"{len(chosen):,} image{'s' if len(chosen) > 1 else ''}: {LISTS[name][1]}."

@@ -12,7 +12,7 @@ from engine.runs import temperature
 from engine.runs.run import State
 from pages.ui.downloads import downloads
 from pages.ui.inspect import charts, computing
-from pages.ui.inspect.gallery import entries, gallery
+from pages.ui.inspect.gallery import choose_list, entries, gallery
 from pages.ui.inspect.subject import Subject
 from pages.ui.text import markdown, percent, plain
 
@@ -106,20 +106,10 @@ def judgment(fit: Fit) -> str:
 
 
 def pictures_of(subject: Subject, found: Predictions) -> None:
-    name = st.segmented_control(
-        "Pictures",
-        list(LISTS),
-        default="wrong",
-        required=True,
-        key="sure_list",
-        format_func=lambda key: LISTS[key][0],
-        persist_state="session",
-    )
+    titles = {key: title for key, (title, _) in LISTS.items()}
+    name = choose_list("sure_list", titles, "wrong")
     probabilities, names = found.probabilities(), subject.classes
     chosen = FIND[name](probabilities, subject.sample.labels)
-    if not chosen:
-        st.info("No image is of this kind.")
-        return
     predicted, given = found.labels.tolist(), subject.sample.labels.tolist()
     labels = [
         f"{names[predicted[i]]} {100 * probabilities[i, predicted[i]].item():.0f} %"

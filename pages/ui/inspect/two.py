@@ -14,7 +14,7 @@ from pages.ui import pictures, readings, weights
 from pages.ui.downloads import downloads
 from pages.ui.images import enlarge
 from pages.ui.inspect import computing
-from pages.ui.inspect.gallery import entries, gallery
+from pages.ui.inspect.gallery import choose_list, entries, gallery
 from pages.ui.inspect.subject import Subject, pinned
 from pages.ui.text import markdown, plain
 
@@ -87,24 +87,15 @@ def disagreements(subject: Subject, second: Subject, a: Any, b: Any) -> None:
     labels, names = subject.sample.labels, subject.classes
     masks = ((a == labels) & (b != labels), (b == labels) & (a != labels))
     masks = (*masks, (a != labels) & (b != labels) & (a != b))
-    kind = st.segmented_control(
-        "Pictures",
-        range(len(KINDS)),
-        default=0,
-        required=True,
-        key="two_list",
-        format_func=lambda index: f"{KINDS[index]} ({int(masks[index].sum()):,})",
-        persist_state="session",
-    )
+    titles = {i: f"{name} ({int(masks[i].sum()):,})" for i, name in enumerate(KINDS)}
+    kind = choose_list("two_list", titles, 0)
     chosen = masks[kind].nonzero().flatten().tolist()
-    if not chosen:
-        st.info("No image is of this kind.")
-        return
     numbers = [subject.sample.numbers[i] for i in chosen]
-    if st.session_state.get("pair_image") not in numbers:
-        st.session_state["pair_image"] = numbers[0]
-    index = chosen[numbers.index(st.session_state["pair_image"])]
-    pair(subject, second, index, (int(a[index]), int(b[index])))
+    if numbers:
+        if st.session_state.get("pair_image") not in numbers:
+            st.session_state["pair_image"] = numbers[0]
+        index = chosen[numbers.index(st.session_state["pair_image"])]
+        pair(subject, second, index, (int(a[index]), int(b[index])))
     texts = [f"A {names[a[i]]}, B {names[b[i]]}" for i in chosen]
     gallery(
         f"two_{kind}",
