@@ -44,10 +44,10 @@ def comparison(seconds: dict[str, float]) -> pd.DataFrame:
             "What it is": architecture.description,
             "Parameters (M)": costs[name][0] / 1e6,
             "Multiply-adds (M)": costs[name][1].macs / 1e6,
-            "Time per epoch here (min)": seconds[name] / 60 if name in seconds else None,
+            "Epoch here (min)": seconds[name] / 60 if name in seconds else None,
             "Accuracy (%)": known.get(name, (None, ""))[0],
             "Source of accuracy": known.get(name, (None, ""))[1],
-            "Paper": architecture.paper,
+            "Paper": architecture.paper.rpartition(", ")[2],
         }
         for name, architecture in ARCHITECTURES.items()
     ]
@@ -71,10 +71,11 @@ def compare(config: RunConfig | None) -> None:
     """The table; ticking a row chooses that architecture."""
     table = comparison(epoch_seconds(config))
     st.caption(f"Tick a row to choose it. A click on a column's title sorts by it. {HELP}")
+    # Widths in pixels: together no wider than the dialog, else the last columns are out of sight.
     numbers = {
-        "Parameters (M)": "%.2f",
-        "Multiply-adds (M)": "%.0f",
-        "Time per epoch here (min)": "%.1f",
+        "Parameters (M)": ("%.2f", 110),
+        "Multiply-adds (M)": ("%.0f", 125),
+        "Epoch here (min)": ("%.1f", 120),
     }
     st.dataframe(
         table,
@@ -86,11 +87,17 @@ def compare(config: RunConfig | None) -> None:
         selection_mode="single-row",
         column_config={
             **{
-                name: st.column_config.NumberColumn(format=format_)
-                for name, format_ in numbers.items()
+                name: st.column_config.NumberColumn(format=format_, width=width)
+                for name, (format_, width) in numbers.items()
             },
+            "Architecture": st.column_config.TextColumn(width=135),
+            "What it is": st.column_config.TextColumn(width=270),
             "Accuracy (%)": st.column_config.NumberColumn(
-                format="%.2f", help="On CIFAR-10's test images, as the next column says."
+                format="%.2f", width=100, help="On CIFAR-10's test images, as the next column says."
+            ),
+            "Source of accuracy": st.column_config.TextColumn(width=160),
+            "Paper": st.column_config.LinkColumn(
+                width=90, display_text=r"abs/(.+)", help="Its number on arXiv, as a link."
             ),
         },
     )

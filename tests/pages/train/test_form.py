@@ -235,7 +235,8 @@ def test_architectures_are_compared_with_their_costs_and_chosen_from_the_table(a
     table = architectures.comparison(seconds).set_index("Architecture")
     assert list(table.index) == list(ARCHITECTURES)
     assert table["What it is"].all() and (table["Parameters (M)"] > 0).all()
-    assert table.loc["resnet18", "Time per epoch here (min)"] == pytest.approx(5.55 / 60, abs=0.001)
+    assert table.loc["resnet18", "Epoch here (min)"] == pytest.approx(5.55 / 60, abs=0.001)
+    assert table["Paper"].str.startswith("https://arxiv.org/abs/").all()
     assert table.loc["resnet18", "Accuracy (%)"] == 96.015
     assert "study" in table.loc["resnet18", "Source of accuracy"]
     assert "preset Speedrun" in table.loc["speedrun", "Source of accuracy"]
