@@ -39,15 +39,17 @@ def warnings(
         )
     optimizer, lr = config.optim.optimizer, config.optim.lr
     if lr > 10 * (usual := USUAL_LR[optimizer]):
-        found.append(f"lr {lr:g} is high for {optimizer}; {usual:g} is usual")
+        found.append(f"learning rate {lr:g} is high for {optimizer}; {usual:g} is usual")
     if config.tta and not (config.augment.flip or config.augment.crop):
-        found.append("test-time augmentation has one view only: flip and crop are off")
+        found.append(
+            "test-time augmentation has no effect: flip and crop are off; turn on one of them"
+        )
     if train_images and not config.pretrained:
         steps = config.epochs * math.ceil(train_images / config.batch_size)
         if steps < FEW_STEPS and config.epochs * train_images < FEW_IMAGES:
             found.append(
-                f"only {steps:,} optimizer steps: a network may stay at chance below about "
-                f"{FEW_STEPS}; train for more epochs, use a smaller batch size or more images"
+                f"only {steps:,} optimizer steps: below about {FEW_STEPS}, accuracy may stay at "
+                f"chance level; train for more epochs, use a smaller batch size or more images"
             )
     return found
 
@@ -58,15 +60,26 @@ def _schedule_warnings(config: RunConfig) -> Iterable[str]:
         if milestone >= epochs:
             yield f"milestone {milestone} is past the end ({epochs} epochs)"
     if schedule.kind == "multi_step" and not any(m < epochs for m in schedule.milestones):
-        yield "multi_step has no milestone inside the epochs: lr stays constant"
+        yield (
+            "the schedule has no milestone before the end: the learning rate stays constant; give "
+            "milestones"
+        )
     if schedule.t_max is not None and schedule.t_max != epochs:
-        after = "rises again after" if schedule.t_max < epochs else "reaches 0 only at"
-        yield f"with t_max {schedule.t_max} the learning rate {after} that epoch"
+        if schedule.t_max < epochs:
+            yield f"the learning rate reaches 0 at epoch {schedule.t_max} and rises again after it"
+        else:
+            yield (
+                f"the learning rate reaches 0 only at epoch {schedule.t_max}, but the run has "
+                f"{epochs} epochs"
+            )
 
 
 def _model_warnings(model: ModelConfig) -> Iterable[str]:
     if model.arch.startswith("convmixer") and model.norm == "instance":
-        yield "convmixer ends in a norm: with instance norm its output does not depend on the image"
+        yield (
+            "convmixer ends in a norm: with instance norm its output does not depend on the "
+            "image; choose another norm"
+        )
     if model.norm == "group" and (counts := _single_channel_groups(model))[0]:
         alone, norms = counts
         yield (

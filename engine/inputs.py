@@ -124,7 +124,7 @@ class AugmentConfig:
         False,
         "--alternating-flip",
         "Alternating flip",
-        "flip at random in the first epoch, then every other epoch",
+        "flip at random in the first epoch; then flip each image in every other epoch",
         when=When("augment.flip", (True,)),
         strict=True,
     )
@@ -191,7 +191,8 @@ class AugmentConfig:
         0.2,
         "--mixup-alpha",
         "Mixup α",
-        "mixing weight λ ~ Beta(α, α): with a small α most λ are near 0 or 1, with 1 λ is uniform",
+        "the mixing weight λ is drawn from Beta(α, α): with a small α it is mostly near 0 or 1, "
+        "with α = 1 every value from 0 to 1 is equally likely",
         usual="0.2 to 1",
         low=0,
         high=100,
@@ -206,7 +207,8 @@ class AugmentConfig:
         1.0,
         "--cutmix-alpha",
         "CutMix α",
-        "mixing weight λ ~ Beta(α, α): with a small α most λ are near 0 or 1, with 1 λ is uniform",
+        "the mixing weight λ is drawn from Beta(α, α): with a small α it is mostly near 0 or 1, "
+        "with α = 1 every value from 0 to 1 is equally likely",
         usual="1",
         low=0,
         high=100,

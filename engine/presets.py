@@ -118,7 +118,7 @@ PRESETS = {
     ),
     "study": Preset(
         "Study",
-        "The study's full recipe: CIFAR-10, 250 epochs, cosine. Meant for a GPU.",
+        "The published study's recipe: CIFAR-10, 250 epochs, cosine schedule. Meant for a GPU.",
         {"epochs": 250},
     ),
 }

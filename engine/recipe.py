@@ -185,7 +185,7 @@ class ScheduleConfig:
         0.0,
         "--warmup",
         "Warm-up epochs",
-        "epochs of linear warm-up from 0, by which the schedule is multiplied",
+        "first epochs, in which the schedule is multiplied by a factor that rises from 0 to 1",
         usual="0; 1 to 5 for large learning rates",
         unit="epochs",
         low=0,

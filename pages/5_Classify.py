@@ -296,9 +296,10 @@ def figures(chosen: list[Ready], rows: list) -> None:
 def explain(chosen: list[Ready]) -> None:
     if any(ready.temperature for ready in chosen):
         st.caption(
-            "**Calibrated** probabilities are of logits divided by a temperature. It was fitted to "
-            "images with known labels: of the answers given with 80 %, about 80 % should be right. "
-            "That need not hold for other kinds of pictures."
+            "**Calibrated** probabilities: the scores before softmax (logits) are divided by a "
+            "number, the temperature. It was fitted to images with known labels, so that of the "
+            "answers given with 80 %, about 80 % are right. That need not hold for other kinds of "
+            "pictures."
         )
     if all(len(ready.classes) <= 1 / cards.UNSURE for ready in chosen):
         return  # the likelier of two classes has at least 50 %

@@ -52,7 +52,7 @@ def parse_seconds(text: str) -> float:
     """Seconds of a time such as 30min, 90s or 1.5h. Raises ConfigError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", text.strip())
     if not match:
-        raise ConfigError("time", f"{text!r} is no time; give one such as 90s, 30min or 1.5h")
+        raise ConfigError("time", f"{text!r} is not a time; give one such as 90s, 30min or 1.5h")
     return float(match[1]) * UNITS[match[2]]
 
 
@@ -66,7 +66,7 @@ def _read(args: argparse.Namespace, given: dict[str, Any]) -> Study:
         return study.load(args.study_root, args.study)
     else:
         known = ", ".join(STUDIES)
-        raise ConfigError("study", f"{args.study!r} is none of {known}, and no .json file")
+        raise ConfigError("study", f"{args.study!r} is neither a study ({known}) nor a .json file")
     first = given.pop("seed", chosen.seeds[0])
     changes: dict[str, Any] = {
         "fair_rates": args.fair_rates or chosen.fair_rates,

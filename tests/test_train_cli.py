@@ -203,7 +203,10 @@ def test_cifar10_that_is_absent_and_unreachable_is_refused_with_the_ways_on(
     ("words", "warning"),
     [
         (["-m", 1, "-m", 40], "warning: milestone 40 is past the end (1 epochs)"),
-        (["--optim", "adam", "--lr", 0.1], "warning: lr 0.1 is high for adam; 0.001 is usual"),
+        (
+            ["--optim", "adam", "--lr", 0.1],
+            "warning: learning rate 0.1 is high for adam; 0.001 is usual",
+        ),
     ],
 )
 def test_what_is_probably_not_meant_is_a_warning_not_a_refusal(

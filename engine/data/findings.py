@@ -36,16 +36,17 @@ class Findings:
         if self.fit == "pad":
             return [f"{many}: they are padded with black"]
         return [
-            f"{many}: only their central square is used, {100 * share:.0f} % of {name!r}; pad "
-            "keeps all of an image (If not square; --fit)"
+            f"{many}: only their central square is used, {100 * share:.0f} % of {name!r}; padding "
+            "keeps whole images (If not square; --fit)"
         ]
 
     def warnings(self) -> list[str]:
         if not self.dark:
             return []
         return [
-            f"images of 16 bits that use few of them, as those of a 12-bit camera, come out nearly "
-            f"black ({len(self.dark):,}): {some(self.dark)}; scale them to the full range"
+            f"16-bit images that use only a small part of their range, such as those of a 12-bit "
+            f"camera, come out nearly black ({len(self.dark):,}): {some(self.dark)}; "
+            "scale them to the full range"
         ]
 
 

@@ -179,7 +179,7 @@ class ZipImages:
         if info.flag_bits & 1:
             self._refuse(name, "is encrypted; make the zip without a password")
         if info.compress_type not in METHODS:
-            self._refuse(name, "is packed in a rare way; make the zip with the usual deflate")
+            self._refuse(name, "uses an unusual compression; make the zip with deflate")
         if PurePosixPath(name).suffix.lower() in ARCHIVES and clutter_in(name) is None:
             self._refuse(name, "is an archive within the archive; unpack it first")
 

@@ -28,7 +28,7 @@ def diagnose(
         if 0 < status.steps < FEW_STEPS:
             try_this = f"more epochs ({status.steps} steps are few) or trained weights"
         found.append(
-            f"Still at chance ({100 / num_classes:.0f} %) after {len(epochs)} "
+            f"Accuracy is still at chance level ({100 / num_classes:.0f} %) after {len(epochs)} "
             f"{'epoch' if len(epochs) == 1 else 'epochs'}. Try {try_this}."
         )
     if _overfits(epochs):

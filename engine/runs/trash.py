@@ -72,7 +72,7 @@ def restore(entry: Discarded) -> Run:
     try:
         replace(entry.path, root / name)
     except FileNotFoundError:
-        raise RunError(f"run {entry.name!r} was removed for good meanwhile") from None
+        raise RunError(f"run {entry.name!r} was permanently deleted in the meantime") from None
     except OSError as error:
         raise RunError(f"run {entry.name!r} cannot be restored: {files.reason(error)}") from error
     return Run(root / name)

@@ -109,7 +109,9 @@ def _read(content: bytes) -> tuple[Study, list[Outcome]]:
     except ConfigError:
         raise
     except (KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise StudyError(f"this is no zip of a study, or it is damaged ({error})") from error
+        raise StudyError(
+            f"this is not the zip of a study, or it is damaged ({error}); download it again"
+        ) from error
     except (ValueError, RecursionError, EOFError) as error:
         raise StudyError(f"{OUTCOMES} in this zip cannot be read") from error
 

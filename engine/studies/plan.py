@@ -123,4 +123,4 @@ def _cuts(configs: list[RunConfig], whole: RunConfig, costs: Costs) -> list[str]
         parts.append(
             f"{' to '.join(map(str, {epochs[0]: 0, epochs[-1]: 0}))} of {whole.epochs} epochs"
         )
-    return [f"Cut for every value: {', '.join(parts)}."] if parts else []
+    return [f"Reduced to fit the time, for every value: {', '.join(parts)}."] if parts else []

@@ -70,7 +70,7 @@ def fair(study: Study, searched: Study, outcomes: Sequence[Outcome]) -> Study:
         ]
         if not options:
             raise StudyError(
-                f"{value.name} has no finished run in {searched.name}; see on Runs why they ended"
+                f"{value.name} has no finished run in {searched.name}; the Runs page says why"
             )
         best = max(options, key=lambda option: option[0])[1]
         values.append(dataclasses.replace(value, settings={**value.settings, **best}))

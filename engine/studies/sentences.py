@@ -27,7 +27,7 @@ def contrast(
         return _cannot_tell(result, pair, recipe)
     counts = sorted({value.n for value in pair})
     seeds = " and ".join(map(str, counts)) + (" seed" if counts == [1] else " seeds")
-    alike = "if the spreads are alike" if max(counts) < MIN_WELCH else ""
+    alike = "assuming equal spreads" if max(counts) < MIN_WELCH else ""
     basis = "; ".join(part for part in (seeds, recipe, alike) if part)
     low, high = result.low, result.high
     if result.decision == "different":
@@ -75,11 +75,14 @@ def _cannot_tell(result: ContrastResult, pair: tuple[ValueResult, ValueResult], 
         if not value.n:
             return f"Cannot tell: {names}; no finished run of {value.value}."
     if result.difference is None:
-        return f"Cannot tell: {names}; no seed connects them."
+        return f"Cannot tell: {names}; no seed has finished runs of both on one machine."
     ending = f"{points(result.difference, True)} points{f' ({recipe})' if recipe else ''}."
     if max(value.n + value.collapsed for value in pair) == 1:
         return f"One run each: cannot tell. {names}: {ending}"
-    return f"Cannot tell: the runs give no spread between seeds. {names}: {ending}"
+    return (
+        "Cannot tell: these runs do not show how much results vary between seeds. "
+        f"{names}: {ending}"
+    )
 
 
 def headline(verdict: Verdict, planned_seeds: int) -> Iterator[str]:
@@ -121,8 +124,7 @@ def notes(verdict: Verdict, planned_seeds: int) -> Iterator[str]:
     if verdict.spread_more:
         yield (
             f"Spreads more between seeds than the other values: {', '.join(verdict.spread_more)} "
-            "(Brown–Forsythe); in its differences the wider of Welch's and the pooled interval "
-            "counts."
+            "(Brown–Forsythe); its differences have the wider of Welch's and the pooled interval."
         )
     elif verdict.sd is not None:
         spreads = ", ".join(
@@ -134,8 +136,8 @@ def notes(verdict: Verdict, planned_seeds: int) -> Iterator[str]:
         )
     if any(value.wilson for value in verdict.values):
         yield (
-            "The interval of a single run (Wilson) is for other test images; it does not include "
-            "the spread between seeds."
+            "The interval of a single run (Wilson) says how much accuracy would vary with other "
+            "test images; it does not include the spread between seeds."
         )
     if verdict.correlation is not None:
         yield (
@@ -146,7 +148,7 @@ def notes(verdict: Verdict, planned_seeds: int) -> Iterator[str]:
     if verdict.seeds > planned_seeds:
         yield (
             f"{_seeds(verdict.seeds - planned_seeds)} beyond the {planned_seeds} planned; if they "
-            "were added after looking at results, the intervals are somewhat too narrow."
+            "were added after looking at the results, the intervals are somewhat too narrow."
         )
     if any(value.collapsed for value in verdict.values):
         yield "Runs that ended at chance (collapsed) are not in means, spreads and differences."

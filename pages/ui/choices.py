@@ -95,7 +95,7 @@ def prepare_form(first: str, shared: str | None) -> None:
             fill(decode(shared))
             return
         except ConfigError as error:
-            st.warning(f"The link's choices do not fit and were left out. {explain(error)}")
+            st.warning(f"The settings in the link are invalid and were ignored. {explain(error)}")
     if "arch" not in st.session_state:
         fill(PRESETS[first].config())
 

@@ -246,8 +246,9 @@ def what_next(run: Run, status: Status, elsewhere: bool) -> None:
     info = readings.dataset_info(run)
     if info and status.final_acc is not None:
         st.caption(
-            f"{percent(status.final_acc)} after the last epoch; a guess would be "
-            f"{percent(1 / len(info['classes']))}. Another seed gives a somewhat different figure."
+            f"{percent(status.final_acc)} after the last epoch; random guessing would give "
+            f"{percent(1 / len(info['classes']))}. Another seed gives a "
+            "somewhat different accuracy."
         )
     with st.container(key="what_next", horizontal=True, vertical_alignment="center"):
         if weights_file := weights.choice_of(run.name, run, "last"):

@@ -76,7 +76,7 @@ def test_the_page_says_the_schedule_and_its_warnings_before_the_start(app, finis
     captions = [caption.value for caption in at.caption]
     assert any("a cosine from 0.001 to 0, over 7 epochs." in each for each in captions)
     at = app("pages/2_Runs.py", run="b")
-    assert any("Lr 0.1 is high for adam" in warning.value for warning in at.warning)
+    assert any("Learning rate 0.1 is high for adam" in warning.value for warning in at.warning)
 
 
 @pytest.fixture

@@ -354,11 +354,11 @@ def test_one_training_each_is_not_called_a_difference(app, finished):
     at.session_state["chosen_runs"] = ["a", "b"]
     finished("c", seed=1)  # the table is made anew, with the chosen rows ticked
     at.run()
-    assert any("One training each" in caption.value for caption in at.caption)
+    assert any("One run each" in caption.value for caption in at.caption)
     at.session_state["chosen_runs"] = ["a", "b", "c"]
     finished("d")
     at.run()
-    assert not any("One training each" in caption.value for caption in at.caption)
+    assert not any("One run each" in caption.value for caption in at.caption)
 
 
 def test_curves_are_drawn_as_asked_and_downloaded(app, finished):

@@ -89,10 +89,10 @@ def test_a_question_becomes_a_plan_that_fits_the_time(app, known_speed):
     at.button(key="ask_activations-and-norms").click().run()
     assert not at.exception
     assert "start_study" in buttons(at)
-    assert "Cut for every value" in text(at)
+    assert "Reduced to fit the time" in text(at)
     assert len(at.dataframe[0].value) == 7
     at.segmented_control(key="draft_time").set_value("In full").run()
-    assert "Cut for every value" not in text(at)
+    assert "Reduced to fit the time" not in text(at)
 
 
 def test_a_plan_can_be_changed_by_hand(app, known_speed):
@@ -330,7 +330,7 @@ def test_a_damaged_link_or_zip_is_one_line(app):
     at = app(PAGE, plan="nonsense")
     assert not at.exception
     assert "was left out" in at.warning[0].value
-    with pytest.raises(ValueError, match="no zip of a study"):
+    with pytest.raises(ValueError, match="not the zip of a study"):
         bundle.unpack(b"nonsense", folders.STUDY_ROOT)
 
 

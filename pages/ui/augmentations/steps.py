@@ -10,7 +10,10 @@ from pages.ui.augmentations import charts, preview
 from pages.ui.augmentations.preview import Trace
 from pages.ui.text import markdown, percent
 
-ALPHA = "λ ~ Beta(α, α). With a small α most images are mixed little; with α = 1, λ is uniform."
+ALPHA = (
+    "λ, the weight of this image, is drawn from Beta(α, α). With a small α most images are mixed "
+    "little; with α = 1 every λ from 0 to 1 is equally likely."
+)
 RESNET = ("Deep Residual Learning for Image Recognition", "1512.03385")
 ERASING = ("Random Erasing Data Augmentation", "1708.04896")
 MIXUP = ("mixup: Beyond Empirical Risk Minimization", "1710.09412")

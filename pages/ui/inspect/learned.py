@@ -47,7 +47,7 @@ def filters(subject: Subject) -> None:
     )
     st.caption(
         f"{count} filters of {height}×{width} pixels of {code(found.layer)}. {kind} Gray is 0; "
-        "each filter is stretched by itself."
+        "each filter has its own color scale."
     )
 
 

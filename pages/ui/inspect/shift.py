@@ -24,8 +24,8 @@ def section(subject: Subject) -> None:
     subjects = [subject] + ([second] if second else [])
     st.caption(
         "Each test image is corrupted in seven ways, at three severities, always in the same way. "
-        "After Hendrycks and Dietterich 2019; made here, so the figures do not compare with "
-        "published ones."
+        "The corruptions follow Hendrycks and Dietterich 2019 but are implemented anew, so the "
+        "accuracies cannot be compared with published ones."
     )
     examples(subject)
     if not all(computing.has("corruptions", key(each)) for each in subjects):
@@ -82,7 +82,7 @@ def show(names: list[str], tables: list[list[Row]]) -> None:
         clean = rows[0].accuracy
         mean = sum(row.accuracy.value for row in rows[1:]) / len(rows[1:])
         st.markdown(
-            f"**{title}**: {percent(clean.value)} as they are ({percent(clean.low)} to "
+            f"**{title}**: {percent(clean.value)} on the original images ({percent(clean.low)} to "
             f"{percent(clean.high)}), {percent(mean)} on average over the corruptions."
         )
     st.dataframe(
@@ -93,5 +93,5 @@ def show(names: list[str], tables: list[list[Row]]) -> None:
             name: st.column_config.NumberColumn(format="%.1f %%") for name in table.columns[2:]
         },
     )
-    st.caption("Accuracy in %. Training that augments in a similar way usually loses less.")
+    st.caption("Accuracy in %. Networks trained with similar augmentations usually lose less.")
     downloads("shift", {"Corruptions": table})

@@ -71,11 +71,11 @@ def scaling(subject: Subject, found: Predictions, fit: Fit) -> None:
     """The temperature, what it does, and whether Classify uses it."""
     st.metric("Temperature", f"{fit.temperature:.2f}")
     st.markdown(
-        f"{judgment(fit)} Dividing its logits by the temperature changes no answer, only its "
-        f"probability. Fitted on {fit.fitted_on:,} of these images; on the other "
-        f"{fit.judged_on:,}, the calibration error goes from {percent(fit.ece_before)} to "
-        f"{percent(fit.ece_after)}, the cross-entropy from {fit.loss_before:.3f} to "
-        f"{fit.loss_after:.3f}."
+        f"{judgment(fit)} Dividing its logits, the scores before softmax, by the temperature "
+        f"changes no answer, only its probability. Fitted on {fit.fitted_on:,} of these images; "
+        f"on the other {fit.judged_on:,}, the calibration error goes from "
+        f"{percent(fit.ece_before)} to {percent(fit.ece_after)}, the cross-entropy "
+        f"from {fit.loss_before:.3f} to {fit.loss_after:.3f}."
     )
     choice = subject.choice
     stored = temperature.read(choice.weights)

@@ -33,11 +33,15 @@ def section(subject: Subject) -> None:
     more = len(subject.sample) < subject.sample.total and result.p_value >= SIGNIFICANT
     st.markdown(
         f"{result.sentence()}."
-        + (f" With all {subject.sample.total:,} images a smaller difference shows." if more else "")
+        + (
+            f" With all {subject.sample.total:,} images a smaller difference can be detected."
+            if more
+            else ""
+        )
     )
     st.caption(
-        "McNemar's exact test. It speaks of these two trained networks on these pictures, not of "
-        "their recipes: for those, train each with several seeds, on Studies."
+        "McNemar's exact test compares these two trained networks on these pictures, not their "
+        "recipes. To compare recipes, train each with several seeds on the Studies page."
     )
     table = pd.DataFrame(
         {

@@ -122,8 +122,8 @@ def answer(subject: Subject, picture: Picture, probabilities: Any) -> None:
     with left:
         st.image(enlarge(picture.pixels, LARGE), alt=picture.title)
         st.caption(
-            f"{picture.title}, as the network sees it: 32×32 pixels. Computed in fp32, as the "
-            "heatmaps need; figures of many images may differ in the last digits."
+            f"{picture.title}, as the network sees it: 32×32 pixels. Computed in fp32, which "
+            "the heatmaps need; probabilities in other sections may differ in the last digits."
         )
     with right:
         st.metric("Answer", f"{subject.classes[best]} · {percent(float(probabilities[best]))}")
@@ -174,14 +174,15 @@ def heatmaps(subject: Subject, picture: Picture, best: int) -> None:
     maps = (
         (
             pictures.overlay(found.cam, picture.pixels),
-            "**Grad-CAM**: where the last convolutions found what speaks for the class (red). "
-            "Coarse: a few positions, enlarged.",
+            "**Grad-CAM**: where the last convolutions found evidence for the class (red). "
+            "The map is coarse: it has few positions and is enlarged.",
         ),
         (
             pictures.signed(exact.map),
             f"**Integrated gradients**: each pixel's share of the score, for (red) and against "
-            f"(blue). The shares sum to {exact.difference + exact.error:+.2f}; the score differs "
-            f"from that of a picture of the mean color by {exact.difference:+.2f}.",
+            f"(blue). The shares sum to {exact.difference + exact.error:+.2f}. In theory "
+            f"they sum to {exact.difference:+.2f}, the score minus that of a picture of the mean "
+            "color.",
         ),
         (
             pictures.signed(found.occluded),

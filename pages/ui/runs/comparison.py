@@ -248,6 +248,6 @@ def summary(
         )
     if len(rows) > 1 and all(row["n"] == 1 for row in rows):
         st.caption(
-            "One training each: the difference may be chance. Inspect, *Two networks*, tests these "
-            "two networks on the same images; a study repeats the trainings with several seeds."
+            "One run each: differences may be chance. On the Inspect page, *Two networks* tests "
+            "two networks on the same images; a study repeats the runs with several seeds."
         )

@@ -18,8 +18,8 @@ from pages.ui.text import markdown
 def chooser() -> None:
     """Lists of studies; choosing one opens it or its draft."""
     st.write(
-        "A study asks one question: it trains the same network several times, varies one thing, "
-        "and says which difference is more than chance."
+        "A study answers one question: it trains networks that differ in one or two settings, each "
+        "with several seeds, and says which differences in accuracy are more than chance."
     )
     handed_over = "vary_base" in st.session_state  # by the link of the Train form
     if handed_over:

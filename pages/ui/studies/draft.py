@@ -98,7 +98,8 @@ def options(study: Study) -> Study:
             max_value=studies.MAX_SEEDS,
             value=len(study.seeds),
             key="draft_seeds",
-            help="Trainings of each value. One says nothing about chance; three or more do.",
+            help="Number of runs of each value, which differ by chance. A single run does not "
+            "show how much results vary; use three or more.",
         )
     with columns[2]:
         first = st.number_input(
@@ -107,8 +108,8 @@ def options(study: Study) -> Study:
             max_value=2**31 - 1 - studies.MAX_SEEDS,
             value=study.seeds[0],
             key="draft_first_seed",
-            help="In a class, everyone takes seeds of their own, such as 0, 10, 20, and the "
-            "downloaded studies are pooled.",
+            help="In a class, each student enters another first seed, such as 0, 10 or 20. "
+            "Import everyone's downloaded study (zip) into one app to combine the results.",
         )
     with columns[3]:
         order = st.segmented_control(
@@ -135,8 +136,9 @@ def options(study: Study) -> Study:
             "A learning rate for each value",
             value=study.fair_rates,
             key="draft_fair",
-            help="One rate for all favours what it suits. First, every value is trained with a "
-            "third and three times the rate, too, and keeps the best, chosen on held-out images.",
+            help="A common learning rate favors the values that it suits. With this on, each value "
+            "is first trained with the rate, a third of it and three times it; the rate with the "
+            "highest accuracy on held-out images is used for the study.",
         )
     places = {"data.dataset": dataset, "data.root": str(folders.DATA_ROOT)}
     return dataclasses.replace(
@@ -170,7 +172,9 @@ def check_data(study: Study) -> None:
     if not data.is_available(dataset, folders.DATA_ROOT):
         if dataset not in data.DATASETS:
             raise DataError(f"{dataset} is not on this computer; choose another data set")
-        st.info(f"{data.DATASETS[dataset].title} is not downloaded yet: the first run will do it.")
+        st.info(
+            f"{data.DATASETS[dataset].title} is not downloaded yet: the first run will download it."
+        )
 
 
 def await_speed(study: Study) -> None:
@@ -225,7 +229,8 @@ def edit_inputs(study: Study) -> None:
         max_value=100.0,
         placeholder="none",
         key="draft_margin",
-        help="Two values count as the same if their accuracies surely differ by less than this.",
+        help="Two values count as the same if the whole 95 % interval of their difference is "
+        "smaller than this, in percentage points of accuracy.",
     )
 
 

@@ -23,7 +23,7 @@ def add_seeds(study: Study) -> None:
     )
     st.caption(
         "More seeds narrow the intervals. The verdict says that they were added after results were "
-        "seen: stopping when a result pleases makes chance look like a difference."
+        "seen: adding seeds until a result looks good can make chance look like a difference."
     )
     st.button("Add", key="add_seeds_now", type="primary", on_click=_seeds, args=(study, count))
 

@@ -99,11 +99,11 @@ def build(base: RunConfig, factors: list[Factor]) -> Study:
             raise ConfigError("factors", "give two or more values")
     if len(factors) == 2 and _paths(factors[0]) & _paths(factors[1]):
         raise ConfigError("factors", "choose two different settings")
-    names = " and ".join(factor.name.lower() for factor in factors)
+    names = " and ".join(f"“{factor.name}”" for factor in factors)  # grammatical with any label
     slug = "-".join(path.rpartition(".")[2] for f in factors for path in list(_paths(f))[-1:])
     return Study(
         name=draft.free_name(slug.replace("_", "-")),
-        question=f"Does the {names} matter?" if len(factors) == 1 else f"Do {names} matter?",
+        question=f"What difference {'does' if len(factors) == 1 else 'do'} {names} make?",
         factors=tuple(factors),
         base=base_settings(base),
         baseline=CROSS.join(factor.values[0].name for factor in factors),
@@ -126,7 +126,7 @@ def take_link(address: dict[str, str]) -> None:
     try:
         st.session_state["vary_base"] = choices.decode(address.get("choices", "{}"))
     except (ConfigError, DataError) as error:
-        st.warning(markdown(f"The link's choices were left out. {error}"))
+        st.warning(markdown(f"The settings in the link are invalid and were ignored. {error}"))
         return
     st.session_state.pop("draft", None)  # of an earlier visit
     st.session_state["vary"] = address["vary"] if address["vary"] in VARIED else None

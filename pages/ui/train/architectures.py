@@ -13,7 +13,7 @@ from engine.presets import PRESETS
 from engine.studies.published import STUDIES
 from pages.ui import process
 
-PUBLISHED = "study: 250 epochs with erasing, 1 run, best epoch"
+PUBLISHED = "published study: 250 epochs with erasing, 1 run, best epoch"
 STUDIED = ("architectures", "deeper-or-wider")
 HELP = (
     "Parameters, multiply-adds and time are those at width 1, with the architecture's own "

@@ -43,7 +43,7 @@ def test_accuracy_near_guessing_is_called_chance(classes):
     edge = CHANCE_MARGIN / classes
     found = diagnose(RUNNING, epochs(val_acc=[edge * 0.5, edge * 0.99]), classes)
     assert len(found) == 1
-    assert f"Still at chance ({100 / classes:.0f} %) after 2 epochs" in found[0]
+    assert f"still at chance level ({100 / classes:.0f} %) after 2 epochs" in found[0]
     assert diagnose(RUNNING, epochs(val_acc=[edge * 1.01]), classes) == []
 
 

@@ -39,7 +39,7 @@ def test_a_difference_is_told_with_its_interval_recipe_and_seeds():
     better, alike = found.contrasts
     assert (better.decision, alike.decision) == ("different", "not shown")
     assert better.sentence.startswith("A beats B by 2.0 points (95 %: ")
-    assert "3 seeds; width 1/4, 8 epochs; if the spreads are alike)" in better.sentence
+    assert "3 seeds; width 1/4, 8 epochs; assuming equal spreads)" in better.sentence
     assert better.low < better.difference < better.high
     assert alike.sentence.startswith(
         "No clear difference: C ended 0.07 points above B, which may be chance (95 %: −"
@@ -177,7 +177,7 @@ def test_a_value_of_another_machine_alone_is_not_compared():
         ]
     )
     assert [c.decision for c in found.contrasts] == ["cannot tell", "not shown"]
-    assert "no seed connects them" in found.contrasts[0].sentence
+    assert "no seed has finished runs of both" in found.contrasts[0].sentence
 
 
 def test_equal_accuracies_give_no_interval():
@@ -197,7 +197,7 @@ def test_a_value_that_spreads_more_gets_the_wider_interval():
     assert found.contrasts[0].test == "Dunnett"
     assert (found.contrasts[1].low, found.contrasts[1].high) == found.contrasts[1].welch
     assert any(note.startswith("Spreads more") for note in found.notes)
-    assert "spreads are alike" not in found.contrasts[1].sentence
+    assert "equal spreads" not in found.contrasts[1].sentence
 
 
 def test_the_correlation_over_seeds_is_told():

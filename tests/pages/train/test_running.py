@@ -225,7 +225,9 @@ def test_a_finished_run_leads_on(app, finished):
     (run.path / "last.safetensors").write_bytes(b"weights")
     at = app(PAGE, run="a")
     assert not at.exception
-    assert "a guess would be 10.00 %" in "\n".join(caption.value for caption in at.caption)
+    assert "random guessing would give 10.00 %" in "\n".join(
+        caption.value for caption in at.caption
+    )
     links = {link.proto.label: link.proto.query_string for link in at.get("page_link")}
     assert links["See its errors"] == "network=a+%C2%B7+last"
     assert links["Compare with other runs"] == "ticked=a"
