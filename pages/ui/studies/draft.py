@@ -229,8 +229,8 @@ def edit_inputs(study: Study) -> None:
         max_value=100.0,
         placeholder="none",
         key="draft_margin",
-        help="Two values count as the same if the whole 95 % interval of their difference is "
-        "smaller than this, in percentage points of accuracy.",
+        help="Two values count as the same if the 95 % interval of their difference in accuracy "
+        "lies within plus or minus this many percentage points.",
     )
 
 
