@@ -30,7 +30,7 @@ NETWORKS = {
     "resnet18": with_fields(RunConfig(), {"model.arch": "resnet18"}),
 }
 LOADS = {"quiet": 0, "beside one": 1, "beside two": 2}
-SETTLE_S = 2 * contention.READ_EVERY_S  # after which a new load has been noticed
+SETTLE_S = 4 * contention.READ_EVERY_S  # after which a new load has been noticed
 
 
 @contextlib.contextmanager

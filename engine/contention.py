@@ -1,12 +1,13 @@
 """Keeps a training on the CPU fast beside other processes, on Linux with GNU OpenMP.
 
 OpenMP's threads, and those inside oneDNN's kernels, wait for each other many times in a step, by
-spinning. Beside another process one of them is often not running, or two of them share a core, and
-the rest spin in vain. While other threads or processes use the CPU, two things therefore change:
+spinning. Beside another process one of them is often not running, and the rest spin in vain:
 
-- Each thread of a team is bound to a core of its own, so that none waits behind another.
-- A second team, which sleeps, makes the first one yield: libgomp spins 1,000 instead of 300,000
-  times before it sleeps when it has more threads than there are CPUs (its GOMP_SPINCOUNT).
+- While others use the CPU, a second team, which sleeps, makes the first one yield: libgomp spins
+  1,000 instead of 300,000 times before it sleeps when it has more threads than there are CPUs (its
+  GOMP_SPINCOUNT).
+- While others use more than half of all cores, the threads are also bound to the other half: there
+  they take turns, and none waits for one that shares its core with another process.
 
 Neither changes the number of threads, so results stay the same to the bit.
 """
@@ -25,29 +26,31 @@ from pathlib import Path
 import torch
 
 READ_EVERY_S = 1.0  # between looks at the load
-# Others' use of the CPU, in cores or as a share of all cores, from which training gives way, and
-# the part of it below which this ends.
-CROWDED_CORES, CROWDED_SHARE, CALM_PART = 0.3, 0.03, 0.5
+# Others' use of the CPU, in cores or as a share of all cores, from which training gives way or
+# leaves half of the cores, and the part of it below which this ends.
+CROWDED_CORES, CROWDED_SHARE, HALF_SHARE, CALM_PART = 0.3, 0.03, 0.55, 0.5
+CALM, CROWDED, HALF = range(3)  # levels of the load
 
 
 class Load:
-    """Whether others crowd the CPU, from their time on it: averaged, so that it does not flap."""
+    """How much others use the CPU, as a level: averaged, so that it does not flap."""
 
     def __init__(self, cores: int):
-        self.limit = max(CROWDED_CORES, CROWDED_SHARE * cores)
-        self.crowded = False
+        self.limits = (max(CROWDED_CORES, CROWDED_SHARE * cores), HALF_SHARE * cores)
+        self.level = CALM
         self._others = 0.0  # cores that others use, averaged over the last few readings
         self._last: tuple[float, float] | None = None
 
-    def update(self, now: float, others_s: float) -> bool:
-        """Add a reading: clock and CPU time of all others so far, in seconds. Returns `crowded`."""
+    def update(self, now: float, others_s: float) -> int:
+        """Add a reading: clock and CPU time of all others so far, in seconds. Returns the level."""
         if self._last is not None:
             cores = (others_s - self._last[1]) / (now - self._last[0])
             self._others = (self._others + max(cores, 0.0)) / 2
-            limit = self.limit * (CALM_PART if self.crowded else 1.0)
-            self.crowded = self._others > limit
+            reached = sum(self._others > limit for limit in self.limits)
+            kept = sum(self._others > CALM_PART * limit for limit in self.limits)
+            self.level = max(reached, min(self.level, kept))
         self._last = now, others_s
-        return self.crowded
+        return self.level
 
 
 class Relief:
@@ -59,6 +62,7 @@ class Relief:
         self._load = Load(len(cores))
         self._next = 0.0
         self._ballast: Ballast | None = None
+        self._bound = set(cores)
 
     def check(self) -> None:
         """Look at the load if a second has passed since the last look; call it between steps."""
@@ -67,13 +71,19 @@ class Relief:
             return
         self._next = now + READ_EVERY_S
         others_s = busy_seconds(self.cores) - self._teams.cpu_seconds()
-        if self._load.update(now, others_s):
-            if self._ballast is None:
-                self._ballast = Ballast(self._teams)
-            # Every time, as a thread that joins a team inherits the core of the one that starts it.
-            self._teams.bind([{core} for core in self.cores])
-        else:
+        level = self._load.update(now, others_s)
+        if level == CALM:
             self.end()
+            return
+        if self._ballast is None:
+            self._ballast = Ballast(self._teams)
+        self._bind(set(self.cores[len(self.cores) // 2 :]) if level == HALF else set(self.cores))
+
+    def _bind(self, cores: set[int]) -> None:
+        if cores != self._bound or len(cores) < len(self.cores):
+            # Again at every look: a thread that joins a team may run anywhere.
+            self._teams.bind(cores)
+            self._bound = cores
 
     def settle(self) -> None:
         """Look at the load for a second, before steps that last less than that."""
@@ -86,7 +96,7 @@ class Relief:
         if self._ballast is not None:
             self._ballast.end()
             self._ballast = None
-            self._teams.bind([set(self.cores)] * len(self.cores))
+            self._bind(set(self.cores))
 
 
 class NoRelief:
@@ -114,12 +124,12 @@ class Teams:
             call = FUNCTION(lambda _, library=library: task(library.omp_get_thread_num()))
             library.GOMP_parallel(call, None, self.threads, 0)
 
-    def bind(self, cores: list[set[int]]) -> None:
-        """Allow thread i of each team the CPUs of `cores[i]` only."""
+    def bind(self, cores: set[int]) -> None:
+        """Allow all threads of each team these CPUs only."""
 
         def task(number: int) -> None:
             with contextlib.suppress(OSError):  # a CPU may have been taken away
-                os.sched_setaffinity(0, cores[number])
+                os.sched_setaffinity(0, cores)
 
         self.run(task)
 
