@@ -9,11 +9,12 @@ import shutil
 import stat
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 # Windows refuses to replace a file that is open; readers here keep one open for milliseconds.
-REPLACE_TRIES, REPLACE_WAIT_S = 20, 0.01
+RETRIES, RETRY_WAIT_S = 20, 0.01
 STALE_S = 3600.0  # age from which a temporary file, written within seconds, is a leftover
 # Names that write_atomic and engine.runs.folder give; the group is the process id.
 TEMPORARY = re.compile(r"\..+\.(\d+)(?:-\d+)?\.(?:tmp|trash)")
@@ -26,6 +27,9 @@ KINDS = {
 }
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+T = TypeVar("T")
 
 
 def expand_user(path: str | Path) -> Path:
@@ -62,23 +66,32 @@ def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> N
 
 def replace(source: Path, target: Path) -> None:
     """os.replace, retried on Windows while a reader has the target open."""
-    for attempt in range(REPLACE_TRIES):
+    _retry(lambda: os.replace(source, target))  # noqa: PTH105 - the only use of the system call
+
+
+def _retry(call: Callable[[], T]) -> T:
+    """Call this again on Windows, where a file is locked for a moment as others use it."""
+    for _ in range(RETRIES if os.name == "nt" else 0):
         try:
-            os.replace(source, target)  # noqa: PTH105 - the only use of the system call
-            return
+            return call()
         except PermissionError:
-            if os.name != "nt" or attempt == REPLACE_TRIES - 1:
-                raise
-            time.sleep(REPLACE_WAIT_S)
+            time.sleep(RETRY_WAIT_S)
+    return call()
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the entries of `folder` to disk after a rename. A no-op on Windows."""
+    """Flush the entries of `folder` to disk after a rename.
+
+    A no-op on Windows, and on file systems that cannot: some on networks or in user space.
+    """
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
     finally:
         os.close(handle)
 
@@ -102,7 +115,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 def read_regular(path: Path, limit: int) -> bytes:
     """Contents of a regular file of at most `limit` bytes. Raises OSError, as open_regular does."""
-    with open_regular(path) as file:
+    with _retry(lambda: open_regular(path)) as file:  # it may be replaced at this moment
         content = file.read(limit + 1) or b""  # None where a special file has nothing to read
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit / 2**20:g} MB")

@@ -24,8 +24,9 @@ def learning_rate(
       Hutter 2016, "SGDR", arXiv 1608.03983, equation 5, without restarts: past t_max the rate
       rises again.
     - multi_step: peak · gamma^(number of milestones ≤ t). He et al. 2015, arXiv 1512.03385.
-    - one_cycle: from peak / 25 to peak over the first 30 % of the steps, then to peak / 250,000,
-      both along half a cosine. Smith and Topin 2017, "Super-Convergence", arXiv 1708.07120.
+    - one_cycle: from peak / 25 to peak over the first 30 % of the steps, then toward
+      peak / 250,000, which a step after the last would have, both along half a cosine. Smith and
+      Topin 2017, "Super-Convergence", arXiv 1708.07120.
     - triangular: linear from 0.2 · peak to peak over the first 23 % of the steps, then linear to
       0.07 · peak. Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds", arXiv 2404.00498.
 

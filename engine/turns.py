@@ -63,9 +63,14 @@ class Suspended:
         held = sum(self._bytes[each] for each in {*self._sessions, path})
         return self._limit is None or held <= self._limit
 
-    def add(self, path: Path, session: Session) -> None:
-        session.send("wait")
+    def add(self, path: Path, session: Session) -> bool:
+        """Suspend the session of a run; False if it has ended instead, as on a full disk."""
+        try:
+            session.send("wait")
+        except StopIteration:
+            return False
         self._sessions[path] = session
+        return True
 
     def take(self, path: Path) -> Session | None:
         """Remove and return the suspended session of a run, if there is one."""

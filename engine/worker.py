@@ -216,7 +216,8 @@ class Worker:
                 # Even SystemExit from a model must not end the thread: others wait in the queue.
                 self._mark_failed(run, error)
             finally:
-                del self._current[device]
+                with self._changed:
+                    del self._current[device]
         self._end_requested(device)
 
     def _next(self, device: str) -> int | None:
@@ -237,8 +238,8 @@ class Worker:
             self._end_requested(device)
             if turn.is_over(record) and self._is_in_race(run):
                 if suspended.has_room(run.path):
-                    suspended.add(run.path, records)
-                    self._enqueue_in_race(run)
+                    if suspended.add(run.path, records):
+                        self._enqueue_in_race(run)
                     return
                 self._requeued.add(run.path)  # it ends at its next record, with a checkpoint
         if run.path in self._requeued:

@@ -28,7 +28,10 @@ from terminal.display import Signals
 
 UNITS = {"s": 1, "min": 60, "h": 3600}
 POLL_S = 0.5
-ENDED = (State.FINISHED, State.FAILED, State.STOPPED, State.PAUSED, State.DAMAGED)
+ENDED = (
+    *(State.FINISHED, State.FAILED, State.STOPPED),
+    *(State.PAUSED, State.INTERRUPTED, State.DAMAGED),
+)
 
 
 def run_study(args: argparse.Namespace, given: dict[str, Any]) -> int:
@@ -139,14 +142,15 @@ def _train(chosen: Study, args: argparse.Namespace) -> int:
 
 
 def _follow(chosen: Study, run_root: Path, signals: Signals) -> None:
-    """Show progress until every run has ended or a signal arrives."""
-    runs = [Run(run_root / name) for name, _, _ in chosen.runs()]
+    """Show progress until every run that was submitted has ended or a signal arrives."""
+    named = (Run(run_root / name) for name, _, _ in chosen.runs())
+    runs = [each for each in named if each.exists()]
     total = len(runs)
     with tqdm(total=total, unit="run", disable=not sys.stderr.isatty()) as bar:
         done: set[str] = set()
         while len(done) < total and not signals.received:
             for each in runs:
-                if each.name in done or not each.exists():
+                if each.name in done:
                     continue
                 status = each.status()
                 if status.state in ENDED:
@@ -156,8 +160,6 @@ def _follow(chosen: Study, run_root: Path, signals: Signals) -> None:
                     tqdm.write(f"{each.name}: {status.state}{acc} {status.message}".rstrip())
                 elif status.state is State.RUNNING:
                     bar.set_postfix_str(f"{each.name} epoch {status.epoch}/{status.epochs}")
-            if not any(each.exists() for each in runs):
-                return
             time.sleep(POLL_S)
 
 

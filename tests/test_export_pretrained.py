@@ -97,6 +97,7 @@ def test_the_shipped_network_is_small_documented_and_answers(run):
     assert probabilities.sum() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", SHIPPED, ids=lambda run: run.name)
 def test_the_shipped_network_is_as_accurate_as_its_card_says(run, request):
     """On 1,000 test images: within four standard errors."""

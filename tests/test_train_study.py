@@ -80,7 +80,8 @@ train.main(WORDS)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-@pytest.mark.parametrize("when", [0, 2])  # runs that have finished before
+# when: runs that have finished before.
+@pytest.mark.parametrize("when", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_study_killed_and_resumed_gives_the_same_table(
     command, study_file, tmp_path, capsys, python, wait_for, one_thread, when
 ):

@@ -23,7 +23,7 @@ from engine.export import programs
 from engine.files import reason
 from engine.predict import Network, load_network
 from engine.runs.checkpoint import save_weights
-from engine.runs.run import Run
+from engine.runs.run import Run, State
 
 INPUT, OUTPUT = "images", "probabilities"
 OPTIONAL = "pip install -r requirements-export.txt"
@@ -135,7 +135,8 @@ def describe(network: Network) -> dict[str, str]:
         "std": json.dumps(network.std),
         "fit": config.data.fit,
     }
-    if network.weights.stem == "last" and status.final_acc is not None:
+    # Amid an epoch the last weights are newer than those that were validated.
+    if network.weights.stem == "last" and status.state is State.FINISHED:
         images = "test" if status.val_is_test else "held-out"
         about["accuracy"] = f"{status.final_acc:.4f} on {images} images"
     return about

@@ -14,9 +14,16 @@ session = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx"))
 about = session.get_modelmeta().custom_metadata_map
 classes = json.loads(about["classes"])
 
-picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
-fit = ImageOps.fit if about["fit"] == "crop" else ImageOps.pad
-pixels = np.asarray(fit(picture, (32, 32), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGBA")
+white = Image.new("RGBA", picture.size, "white")
+picture = Image.alpha_composite(white, picture).convert("RGB")
+fit, bicubic = about["fit"], Image.Resampling.BICUBIC
+if fit == "crop":
+    square = ImageOps.fit(picture, (32, 32), bicubic)
+else:
+    square, small = Image.new("RGB", (32, 32)), ImageOps.contain(picture, (32, 32), bicubic)
+    square.paste(small, ((32 - small.width) // 2, (32 - small.height) // 2))
+pixels = np.asarray(square).transpose(2, 0, 1)
 probabilities = session.run(None, {"images": pixels[None]})[0][0]
 
 for i in probabilities.argsort()[::-1][:5]:
@@ -38,9 +45,16 @@ network = torch.export.load(Path(__file__).with_name("model.pt2"), extra_files=f
 about = json.loads(files["about.json"])
 classes = json.loads(about["classes"])
 
-picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
-fit = ImageOps.fit if about["fit"] == "crop" else ImageOps.pad
-pixels = np.array(fit(picture, (32, 32), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGBA")
+white = Image.new("RGBA", picture.size, "white")
+picture = Image.alpha_composite(white, picture).convert("RGB")
+fit, bicubic = about["fit"], Image.Resampling.BICUBIC
+if fit == "crop":
+    square = ImageOps.fit(picture, (32, 32), bicubic)
+else:
+    square, small = Image.new("RGB", (32, 32)), ImageOps.contain(picture, (32, 32), bicubic)
+    square.paste(small, ((32 - small.width) // 2, (32 - small.height) // 2))
+pixels = np.array(square).transpose(2, 0, 1)
 probabilities = network(torch.from_numpy(pixels[None]))[0].tolist()
 
 for i in sorted(range(len(classes)), key=lambda i: -probabilities[i])[:5]:
@@ -53,13 +67,12 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from safetensors import safe_open
 
 sys.path.insert(0, "")
 from engine.models import build_model
+from engine.predict import decode_image, to_input
 
 with safe_open(Path(__file__).with_name("model.safetensors"), "pt") as file:
     about = file.metadata()
@@ -69,11 +82,9 @@ network.load_state_dict(weights)
 classes = json.loads(about["classes"])
 mean, std = (torch.tensor(json.loads(about[key])).view(3, 1, 1) for key in ("mean", "std"))
 
-picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
-fit = ImageOps.fit if about["fit"] == "crop" else ImageOps.pad
-pixels = np.array(fit(picture, (32, 32), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+pixels = to_input(decode_image(Path(sys.argv[1]).read_bytes()), about["fit"])
 with torch.no_grad():
-    logits = network((torch.from_numpy(pixels[None]) / 255 - mean) / std)
+    logits = network((pixels[None] / 255 - mean) / std)
 probabilities = logits.softmax(1)[0].tolist()
 
 for i in sorted(range(len(classes)), key=lambda i: -probabilities[i])[:5]:

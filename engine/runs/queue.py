@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.config import SETTINGS, RunConfig, with_fields
 from engine.errors import ConfigError, RunError
 from engine.runs import folder
-from engine.runs.run import Run, State
+from engine.runs.run import HELD, Run, State
 from engine.settings import get_field
 
 
@@ -54,9 +54,9 @@ def store_order(paths: list[Path]) -> None:
 
 
 def is_live_with(run: Run, config: RunConfig) -> bool:
-    """Whether `run` has this config and is still queued or running."""
+    """Whether `run` has this config and is still queued, running or waiting for its turn."""
     try:
-        if run.status().state not in (State.QUEUED, State.RUNNING):
+        if run.status().state not in (State.QUEUED, *HELD):
             return False
         known = run.config()
     except (RunError, ConfigError):

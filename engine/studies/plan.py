@@ -70,7 +70,7 @@ def _scaled(
         changes["model.width"] = whole.model.width * width
     if share < 1 and "data.limit" not in varied:
         images = costs.images(whole)
-        changes["data.limit"] = max(whole.batch_size, round(images * share))
+        changes["data.limit"] = min(images, max(whole.batch_size, round(images * share)))
     return dataclasses.replace(study, base={**study.base, **changes})
 
 

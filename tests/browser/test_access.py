@@ -52,7 +52,9 @@ def test_no_serious_violation(tab, settle, address, dark):
         assert contrast(*pair) >= 4.5, pair
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["to-dark", "to-light"])
+@pytest.mark.parametrize(
+    "dark", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["to-dark", "to-light"]
+)
 def test_a_dialog_follows_a_theme_chosen_against_the_systems(tab, settle, known_speed, dark):
     page = tab("/Train", dark=dark)
     page.locator("[data-testid=stMainMenu] button").click()

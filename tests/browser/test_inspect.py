@@ -77,6 +77,7 @@ def test_two_networks_are_compared_in_a_sentence(tab, server, settle, tiny, phot
     photograph(page, "inspect-two")
 
 
+@pytest.mark.slow
 def test_two_shipped_networks_are_compared(tab, server, settle, cifar10, photograph):
     first, second = networks_of_equal_classes(server.runs)
     network = quote(f"pretrained/{first.name} · last")
@@ -96,6 +97,7 @@ def test_two_shipped_networks_are_compared(tab, server, settle, cifar10, photogr
     photograph(page, "inspect-shipped")
 
 
+@pytest.mark.slow
 def test_every_section_fits_a_phone_in_the_dark(tab, settle, photograph):
     page = tab("/Inspect", dark=True, width=390)
     for title in ("Where it errs", "How sure it is", "What it learned", "Corrupted images"):

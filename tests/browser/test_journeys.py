@@ -102,6 +102,7 @@ def test_reload_second_tab_and_coming_back_see_the_same_run(start, tab, server, 
     assert status(server, "shared").step > step
 
 
+@pytest.mark.slow
 def test_a_reload_loses_neither_the_choices_nor_an_ended_run(tab, server, settle):
     write_run(server.runs, "ended", 3, lr=0.1)
     page = tab("/Train?run=ended")
@@ -133,6 +134,7 @@ def test_a_reload_loses_neither_the_choices_nor_an_ended_run(tab, server, settle
     assert "choices" not in page.url
 
 
+@pytest.mark.slow
 def test_a_queue_of_two_trains_one_after_the_other(start, server, settle, wait_for):
     page = start("one", epochs="60", limit="48")
     page.wait_for_selector(CURVE)
@@ -193,6 +195,7 @@ def test_classify_a_sample_picture(tab, settle, photograph):
     photograph(page, "classify-sample")
 
 
+@pytest.mark.slow
 def test_take_a_photo_and_crop_it(tab, settle, photograph):
     page = tab("/Classify")
     assert page.locator("video").count() == 0
@@ -218,6 +221,7 @@ def test_take_a_photo_and_crop_it(tab, settle, photograph):
     photograph(page, "classify-photo")
 
 
+@pytest.mark.slow
 def test_a_long_training_asks_first(tab, server, settle):
     (server.runs / ".throughput.json").unlink(missing_ok=True)
     page = tab("/Train")
@@ -229,6 +233,7 @@ def test_a_long_training_asks_first(tab, server, settle):
     assert not [r for r in runs.list_runs(server.runs) if r.name.startswith("resnet18")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("place", ["", "Train", "Runs", "Augmentations", "Classify"])
 def test_every_page_in_both_themes(tab, place, dark, photograph, settle):
@@ -241,8 +246,9 @@ def test_every_page_in_both_themes(tab, place, dark, photograph, settle):
 
 def test_a_phone_can_read_every_page(tab, photograph):
     for place in ("", "Train", "Runs", "Augmentations", "Classify"):
-        page = tab(f"/{place}", width=390)
-        page.wait_for_timeout(500)
+        page = tab(f"/{place}", width=390, dark=True)
+        assert page.locator("[data-testid=stException]").count() == 0
+        assert page.locator("h1").count() == 1
         overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert overflow <= 0, f"{place or 'Home'} is {overflow} pixels too wide"
         photograph(page, f"{place or 'Home'}-phone")

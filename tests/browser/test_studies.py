@@ -59,6 +59,7 @@ def test_home_to_a_running_study_in_four_clicks(tab, server, settle, wait_for, k
     wait_for(lambda: all(r.status().state is State.STOPPED for r in members(server, "activations")))
 
 
+@pytest.mark.slow
 def test_ones_own_study_from_the_train_form(tab, server, settle, wait_for, known_speed, photograph):
     page = tab("/Train")
     for group in ("Validation and subset", "Activation, norm, width", "Learning rate, optimizer"):

@@ -19,9 +19,9 @@ from engine import runs
 from engine.config import ACTIVATIONS, NORMS, RunConfig, with_fields
 from engine.device import resolve
 from engine.errors import RunError
-from engine.export import FORMATS, Classifier, export
+from engine.export import Classifier, export
 from engine.models import build_model, whitening
-from engine.predict import Network, Predictor
+from engine.predict import Network, Predictor, decode_image
 from engine.runs.checkpoint import CheckpointStore, describe_model
 from engine.runs.run import State
 
@@ -41,8 +41,8 @@ MODELS += [{"arch": "resnet10", "width": 0.125, **kind} for kind in KINDS]
 def trained(tmp_path):
     """A finished run of an untrained network, whose statistics are those of noise."""
 
-    def make(**model):
-        changes = {f"model.{key}": value for key, value in model.items()}
+    def make(others=None, **model):
+        changes = {f"model.{key}": value for key, value in model.items()} | (others or {})
         config = with_fields(RunConfig(), {"model.num_classes": len(CLASSES), **changes})
         run = runs.create(tmp_path / "runs", "net", config)
         network = build_model(**config.model.arguments, seed=3)
@@ -98,17 +98,22 @@ def test_normalization_and_softmax_are_part_of_it(trained, images):
     np.testing.assert_allclose(found.detach(), predictor.probabilities(images), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
-def test_the_program_beside_it_prints_the_top_classes(trained, tmp_path, kind):
-    run = trained(arch="resnet10", width=0.0625)
+@pytest.mark.parametrize(
+    ("kind", "fit"),
+    [("onnx", "pad"), ("safetensors", "crop"), pytest.param("pt2", "pad", marks=pytest.mark.slow)],
+)
+def test_the_program_beside_it_prints_the_top_classes(trained, tmp_path, kind, fit):
+    run = trained({"data.fit": fit}, arch="resnet10", width=0.0625)
     folder = export(run.path, kind)
     picture = tmp_path / "picture.png"
-    Image.linear_gradient("L").resize((60, 40)).convert("RGB").save(picture)
+    drawn = Image.linear_gradient("L").resize((64, 42)).convert("RGBA")
+    drawn.putalpha(Image.linear_gradient("L").rotate(90).resize((64, 42)))
+    drawn.save(picture)
     repository = Path(__file__).parents[2]
     command = [sys.executable, str(folder / "use.py"), str(picture)]
     told = subprocess.run(command, capture_output=True, text=True, cwd=repository, check=False)
     assert told.returncode == 0, told.stderr
-    (expected,) = Predictor.load(run.path).top_k([Image.open(picture).convert("RGB")])
+    (expected,) = Predictor.load(run.path).top_k([decode_image(picture.read_bytes())])
     lines = [line.split() for line in told.stdout.splitlines()]
     assert [line[0] for line in lines] == [label for label, _ in expected]
     shares = [float(line[1]) for line in lines]
@@ -124,6 +129,14 @@ def test_the_files_say_what_they_hold(trained):
     assert json.loads(about["architecture"])["arch"] == "resnet10"
     assert json.loads(about["std"]) == [0.2, 0.3, 0.4]
     assert about["accuracy"] == "0.5000 on test images"
+
+
+def test_weights_that_were_not_validated_have_no_accuracy(trained):
+    run = trained(arch="resnet10", width=0.0625)
+    with run.hold("a test") as writer:
+        writer.update(state=State.PAUSED)
+    with safe_open(export(run.path, "safetensors") / "model.safetensors", "pt") as file:
+        assert "accuracy" not in file.metadata()
 
 
 def test_a_second_export_replaces_the_first_and_leaves_nothing_else(trained):

@@ -82,7 +82,7 @@ def windows(refusals: int, moved: list):
 def test_replace_waits_out_a_windows_reader(monkeypatch):
     moved = []
     monkeypatch.setattr(files, "os", windows(3, moved))
-    monkeypatch.setattr(files, "REPLACE_WAIT_S", 0)
+    monkeypatch.setattr(files, "RETRY_WAIT_S", 0)
     replace("a", "b")
     assert moved == [None, None, None, ("a", "b")]
 
@@ -90,10 +90,38 @@ def test_replace_waits_out_a_windows_reader(monkeypatch):
 def test_replace_gives_up_on_a_reader_that_stays(monkeypatch):
     moved = []
     monkeypatch.setattr(files, "os", windows(10_000, moved))
-    monkeypatch.setattr(files, "REPLACE_WAIT_S", 0)
+    monkeypatch.setattr(files, "RETRY_WAIT_S", 0)
     with pytest.raises(PermissionError):
         replace("a", "b")
-    assert len(moved) == files.REPLACE_TRIES
+    assert len(moved) == files.RETRIES + 1
+
+
+def test_a_reader_waits_out_a_windows_writer(monkeypatch, tmp_path):
+    path, tried = tmp_path / "status.json", []
+    path.write_bytes(b"{}")
+
+    def refuse_twice(path):
+        tried.append(path)
+        if len(tried) < 3:
+            raise PermissionError(errno.EACCES, "Access is denied")
+        return path.open("rb")
+
+    monkeypatch.setattr(files, "open_regular", refuse_twice)
+    with pytest.raises(PermissionError):
+        files.read_regular(path, 10)
+    monkeypatch.setattr(files, "RETRY_WAIT_S", 0)
+    monkeypatch.setattr(files, "os", SimpleNamespace(name="nt"))
+    tried.clear()
+    assert files.read_regular(path, 10) == b"{}" and len(tried) == 3
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_flush_folders_is_no_failure(monkeypatch, tmp_path, code):
+    def refuse(handle):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    files.sync_folder(tmp_path)
 
 
 def test_elsewhere_a_refusal_is_final(monkeypatch):

@@ -58,6 +58,28 @@ def test_runs_of_a_race_take_turns_and_end_as_runs_of_their_own(
     assert len(list((tmp_path / "a").glob("events.*"))) == 1
 
 
+def test_a_run_that_is_submitted_again_while_it_waits_is_one_run(worker, tmp_path, tiny, wait_for):
+    configs = [tiny(epochs=500, seed=seed) for seed in range(2)]
+    made = [worker.submit(c, f"r{c.seed}", tmp_path, race="s") for c in configs]
+    wait_for(lambda: made[0].status().state is State.WAITING, "a turn to end")
+    again = worker.submit(configs[0], "r0", tmp_path, race="s")
+    assert again.path == made[0].path
+    for run in made:
+        worker.stop(run)
+    finish(wait_for, *made)
+
+
+def test_a_session_that_ends_when_it_should_wait_is_not_suspended(tmp_path):
+    def session():
+        yield "a record"
+
+    ended = session()
+    next(ended)
+    suspended = turns.Suspended()
+    assert not suspended.add(tmp_path, ended)
+    assert tmp_path not in suspended
+
+
 def test_other_runs_do_not_take_turns(worker, tmp_path, tiny, wait_for, epochs_seen):
     made = [worker.submit(tiny(epochs=2, seed=s), f"r{s}", tmp_path) for s in range(2)]
     finish(wait_for, *made)

@@ -1,11 +1,7 @@
 """Row 14 of docs/FAULTS.md: killed during an import."""
 
 import io
-import os
-import subprocess
-import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +9,6 @@ from PIL import Image
 
 from engine.data import load
 
-PROJECT = Path(__file__).parents[2]
 EXIT = 9
 
 # Each ends the process at one stage of an import, as a power cut would: nothing is cleaned up.
@@ -37,11 +32,11 @@ STAGES = {
     ),
 }
 IMPORT = """
-import os, sys
+import os
 from pathlib import Path
 import engine.data
 {hook}
-engine.data.load(sys.argv[1], Path(sys.argv[2]))
+engine.data.load(PATH, Path(ROOT))
 """
 
 
@@ -56,15 +51,10 @@ def make_zip(path):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_killed_at_any_stage(tmp_path, stage):
+def test_killed_at_any_stage(tmp_path, python, stage):
     path, root = make_zip(tmp_path / "pets.zip"), tmp_path / "root"
-    killed = subprocess.run(
-        [sys.executable, "-c", IMPORT.format(hook=STAGES[stage]), str(path), str(root)],
-        cwd=PROJECT,
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
-        timeout=120,
-    )
-    assert killed.returncode == EXIT
+    killed = python(IMPORT.format(hook=STAGES[stage]), PATH=str(path), ROOT=str(root))
+    assert killed.wait() == EXIT
     visible = list(root.rglob("*.safetensors"))
     staged = list(root.rglob("*.partial"))
     assert bool(visible) == (stage == "just after")

@@ -168,6 +168,7 @@ def test_the_page_is_drawn_with_another_interval_once_it_differs_by_a_factor_of_
     assert reruns == [21, 10]
 
 
+@pytest.mark.slow
 def test_tabs_of_a_server_slow_down_as_their_number_grows(server, session, tiny):
     run = runs.create(server.runs, "watched", tiny())
     with run.hold("a test") as writer:
@@ -193,6 +194,7 @@ def hide(page: Page, hidden: bool) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_hidden_tab_asks_for_nothing_and_is_up_to_date_when_it_is_shown(
     tab, server, settle, tiny
 ):

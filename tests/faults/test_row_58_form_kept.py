@@ -93,6 +93,7 @@ def test_the_form_is_kept_while_runs_start_wait_and_end(half_filled, server, tin
             writer.update(state=State.STOPPED)
 
 
+@pytest.mark.slow
 def test_the_form_is_kept_when_another_tab_starts_a_run(half_filled, tab, server, settle):
     page, other = half_filled, tab("/Train")
     other.locator(".st-key-epochs input").fill("3000")  # it must not end before it is seen
@@ -118,6 +119,7 @@ def test_the_form_is_kept_when_another_tab_starts_a_run(half_filled, tab, server
     assert_open(page, *EXPANDERS)
 
 
+@pytest.mark.slow
 def test_the_run_page_is_kept_while_other_runs_change(tab, server, settle):
     write_run(server.runs, "read", 3, lr=0.1)
     page = tab("/Runs?run=read")

@@ -41,11 +41,18 @@ def cam_output(model, x):
     return logits, output
 
 
-@pytest.fixture(
-    scope="module", params=[(a, w) for a in ARCHITECTURES for w in (False, True)], ids=str
-)
+def cases():
+    """Every architecture, with and without whitening; large ones of a family are slow."""
+    for arch in ARCHITECTURES:
+        for whitened in (False, True):
+            quick = arch in SMALLEST or (arch, whitened) == ("resnet50", False)
+            marks = [] if quick else [pytest.mark.slow]
+            yield pytest.param((arch, whitened), marks=marks, id=f"{arch}-{whitened}")
+
+
+@pytest.fixture(scope="module", params=cases())
 def network(request):
-    """Every architecture, with and without whitening; built once for all tests."""
+    """A network, built once for all tests."""
     return built(*request.param)
 
 

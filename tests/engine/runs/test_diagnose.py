@@ -92,4 +92,4 @@ def test_a_short_run_at_chance_needs_more_epochs():
 def test_several_things_are_said_in_order():
     status = Status(state=State.DAMAGED, message="full disk")
     found = diagnose(status, epochs(val_acc=[0.1] * 4, val_loss=OVERFITTING), 10)
-    assert [text.split()[0] for text in found] == ["full", "Still", "The"]
+    assert [text.split()[0] for text in found] == ["full", "Accuracy", "The"]

@@ -54,6 +54,14 @@ def test_the_plan_contains_the_search():
     assert planned[1] == pytest.approx(2 * planned[0])  # three seeds, three rates
 
 
+def test_no_plan_has_more_images_than_there_are():
+    costs = plan.Costs(lambda config: 1.0 * config.epochs, lambda config: 100)
+    study = dataclasses.replace(STUDY, fair_rates=False, base={"batch_size": 128})
+    for seconds in (1.0, 10.0, 100.0):
+        planned = plan.plan(study, costs, seconds).study
+        assert planned.base.get("data.limit", 100) <= 100
+
+
 @pytest.mark.parametrize(
     "changes", [{"factors": (NORMS, SEARCH.factors[1])}, {"base": {"data.holdout": 10}}]
 )

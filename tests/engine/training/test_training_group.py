@@ -70,6 +70,7 @@ def test_the_shards_of_a_batch_are_all_of_it_once(size, count):
         assert fraction in (0.0, pytest.approx(len(range(count)[shard]) / count))
 
 
+@pytest.mark.slow
 def test_the_validated_network_is_the_one_that_is_kept(torchrun, tiny_args, tmp_path, capsys):
     """Each process has batch norm statistics of its own; all validate with those of the first.
 
@@ -86,6 +87,7 @@ def test_the_validated_network_is_the_one_that_is_kept(torchrun, tiny_args, tmp_
     assert loss == pytest.approx(told["val_loss"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_before_its_first_step_lets_the_others_go(
     torchrun, tiny_args, tmp_path
 ):
@@ -148,6 +150,7 @@ os._exit(train.main())
 """
 
 
+@pytest.mark.slow
 def test_a_stop_before_validation_lets_the_others_go(torchrun, tiny_args, tmp_path):
     """With batch norm, whose statistics the processes exchange next; then nothing is left to do."""
     program = tmp_path / "stopped.py"
@@ -158,6 +161,7 @@ def test_a_stop_before_validation_lets_the_others_go(torchrun, tiny_args, tmp_pa
     assert Run(tmp_path / "two").status().state is State.STOPPED
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_is_no_failure(torchrun, tiny_args, tmp_path):
     assert train.main(tiny_args(tmp_path, "--name", "two", "-e", 1)) == 0
     launcher = torchrun("--name", "two", "--resume", "--run-root", str(tmp_path))
