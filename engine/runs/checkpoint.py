@@ -162,6 +162,7 @@ class CheckpointStore:
     def __init__(self, folder: Path, header: dict[str, str]):
         self.folder, self.header = folder, header
         self.resume = folder / "resume"
+        self._damaged: tuple[str, ...] = ()  # folders that load_newest has passed over
 
     def save(
         self,
@@ -223,7 +224,8 @@ class CheckpointStore:
                 raise CheckpointError(
                     f"{folder.name}/state.pt: cannot be read ({error})"
                 ) from error
-            return Checkpoint(state["step"], weights, header, state, tuple(damaged))
+            self._damaged = tuple(damaged)
+            return Checkpoint(state["step"], weights, header, state, self._damaged)
         if folders:
             raise CheckpointError("every checkpoint of this run is damaged; start a new run")
         return None
@@ -236,8 +238,12 @@ class CheckpointStore:
         return self.resume / f"{step}.{int(same[-1].partition('.')[2] or 0) + 1}"
 
     def _remove_old(self) -> None:
-        for folder in _saved(self.resume)[:-KEEP]:
-            shutil.rmtree(folder, ignore_errors=True)
+        """Delete all but the newest checkpoints. A damaged one takes no place of these."""
+        saved = _saved(self.resume)
+        kept = [folder for folder in saved if folder.name not in self._damaged][-KEEP:]
+        for folder in saved:
+            if folder not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _remove_leftovers(self) -> None:
         """Delete temporary files of killed writers; the lock is ours."""

@@ -43,8 +43,12 @@ def is_record(value: Any) -> bool:
     )
 
 
-def missing_epochs(records: Records, epochs_done: int) -> list[int]:
-    """Those of the first `epochs_done` epochs that lack their own record or any of a step."""
+def missing_epochs(records: Records, epochs_done: int, has_steps: bool = True) -> list[int]:
+    """Those of the first `epochs_done` epochs that lack their own record or any of a step.
+
+    has_steps: whether each epoch has records of steps, unlike in runs of very many epochs.
+    """
     complete = {r["epoch"] for r in records if r["kind"] == "epoch"}
-    complete &= {r["epoch"] for r in records if r["kind"] == "step"}
+    if has_steps:
+        complete &= {r["epoch"] for r in records if r["kind"] == "step"}
     return [epoch for epoch in range(1, epochs_done + 1) if epoch not in complete]

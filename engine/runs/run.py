@@ -276,10 +276,11 @@ class RunWriter:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def trim(self, step: int, epochs_done: int) -> str:
+    def trim(self, step: int, epochs_done: int, has_steps: bool = True) -> str:
         """Drop records after the checkpoint of a resume, and lines that are no records.
 
-        Returns a sentence if the file lacks records of finished epochs, which are lost.
+        Returns a sentence if the file lacks records of finished epochs, which are lost. has_steps:
+        as of metrics.missing_epochs.
         """
         limits = {"step": ("step", step), "epoch": ("epoch", epochs_done)}
         kept = []
@@ -289,7 +290,7 @@ class RunWriter:
                 kept.append(record)
         with self.run.writing("metrics.jsonl") as path:
             write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept))
-        missing = metrics.missing_epochs(kept, epochs_done)
+        missing = metrics.missing_epochs(kept, epochs_done, has_steps)
         if not missing:
             return ""
         first, last = missing[0], missing[-1]

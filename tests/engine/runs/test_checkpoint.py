@@ -55,6 +55,16 @@ def test_the_newest_checkpoint_comes_back_to_the_bit(store, tmp_path, same):
     assert has_checkpoint(tmp_path)
 
 
+def test_a_damaged_checkpoint_takes_no_place_of_those_that_are_kept(store, tmp_path):
+    for step in (1, 2):
+        store.save(step, weights(step), state(step))
+    (tmp_path / "resume" / "2" / "state.pt").write_bytes(b"damaged")
+    again = CheckpointStore(tmp_path, HEADER)
+    assert again.load_newest().step == 1
+    again.save(1, weights(1), state(1))  # as after a stop in the epoch's validation
+    assert {path.name for path in (tmp_path / "resume").iterdir()} == {"1", "1.1"}
+
+
 def test_the_newest_two_are_kept_and_last_is_the_newest(store, tmp_path):
     for step in (1, 2, 3, 4):
         store.save(step, weights(step), state(step))

@@ -250,6 +250,13 @@ def test_trimming_to_a_checkpoint_before_the_epochs_validation_drops_its_record(
     assert run.records()[0] == steps(1, 2, 3)
 
 
+def test_epochs_without_steps_are_missed_only_where_steps_are_recorded(make_run):
+    with make_run().hold("test") as writer:
+        writer.append([*steps(1, 2, 3), EPOCH, {**EPOCH, "epoch": 2, "step": 6}])
+        assert "lacks records of epoch 2" in writer.trim(6, 2)
+        assert writer.trim(6, 2, has_steps=False) == ""
+
+
 def test_a_request_waits_until_the_next_sitting_begins(make_run):
     run = make_run()
     run.request("pause")
