@@ -58,7 +58,7 @@ def _schedule_warnings(config: RunConfig) -> Iterable[str]:
     schedule, epochs = config.schedule, config.epochs
     for milestone in schedule.milestones:
         if milestone >= epochs:
-            yield f"milestone {milestone} is past the end ({epochs} epochs)"
+            yield f"milestone {milestone} is past the last epoch, {epochs}"
     if schedule.kind == "multi_step" and not any(m < epochs for m in schedule.milestones):
         yield (
             "the schedule has no milestone before the end: the learning rate stays constant; give "

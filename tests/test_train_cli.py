@@ -202,7 +202,7 @@ def test_cifar10_that_is_absent_and_unreachable_is_refused_with_the_ways_on(
 @pytest.mark.parametrize(
     ("words", "warning"),
     [
-        (["-m", 1, "-m", 40], "warning: milestone 40 is past the end (1 epochs)"),
+        (["-m", 1, "-m", 40], "warning: milestone 40 is past the last epoch, 1"),
         (
             ["--optim", "adam", "--lr", 0.1],
             "warning: learning rate 0.1 is high for adam; 0.001 is usual",

@@ -26,9 +26,9 @@ def why(chosen: list[Ready], picture: Picture, answers: list[Answer], fit: str) 
             with column:
                 heatmap(ready, picture, answer, fit, named=len(chosen) > 1)
         st.caption(
-            "Grad-CAM: red is where the last convolutions found what speaks for the class. It "
-            "shows where, roughly, not which property of the picture, nor whether the reason is a "
-            "good one."
+            "Grad-CAM: red is where the last convolutions found evidence for the class. The map is "
+            "coarse: it shows roughly where, not which property of the picture, nor whether the "
+            "reason is a good one."
         )
 
 
@@ -36,7 +36,7 @@ def heatmap(ready: Ready, picture: Picture, answer: Answer, fit: str, *, named: 
     """The heatmap for one class of a network, at first the answer. named: say which network."""
     title, classes = ready.choice.title, ready.classes
     target = st.selectbox(
-        f"{markdown(title)}: what speaks for" if named else "What speaks for this class",
+        f"{markdown(title)}: evidence for" if named else "Evidence for this class",
         range(len(classes)),
         index=classes.index(answer.label),
         format_func=lambda i: classes[i] + (" (the answer)" if classes[i] == answer.label else ""),
@@ -53,7 +53,7 @@ def heatmap(ready: Ready, picture: Picture, answer: Answer, fit: str, *, named: 
     if found.any():
         st.image(pictures.overlay(found, pixels), width=WIDTH)
     else:
-        st.info("Grad-CAM finds nothing in this picture that speaks for this class.")
+        st.info("Grad-CAM finds no evidence for this class in this picture.")
 
 
 # The key covers every pixel: of large arrays, Streamlit hashes only a random sample.

@@ -111,7 +111,7 @@ def choose_data(choice: Choice) -> str | None:
     if len(options) == 1:
         trained_on = datasets.own_dataset(choice) or "an unknown data set"
         st.info(
-            f"No data with this network's classes is here: it was trained on "
+            f"No data set on this computer has this network's classes: it was trained on "
             f"{markdown(datasets.title(trained_on))}. Download CIFAR on Home, give the path of a "
             "folder or zip, or train a network on the built-in shapes."
         )

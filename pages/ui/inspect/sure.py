@@ -53,7 +53,7 @@ def section(subject: Subject) -> None:
 def diagram(subject: Subject, found: Predictions, fit: Fit | None) -> None:
     """Accuracy by confidence, as the network is or with the temperature."""
     scaled = bool(fit) and st.toggle(
-        "Show with the temperature", key="reliability_scaled", persist_state="session"
+        "Show after temperature scaling", key="reliability_scaled", persist_state="session"
     )
     probabilities = found.probabilities(fit.temperature if scaled else 1.0)
     bins = calibration.reliability(probabilities, subject.sample.labels)

@@ -65,5 +65,5 @@ def test_each_of_two_networks_has_its_own_heatmap(page, network, guessing):
     app.button(key="sample_cat").click().run()
     open_why(app)
     asked = [box.label for box in app.selectbox if "what speaks" in box.label]
-    assert asked == [f"{name} · best: what speaks for" for name in "ab"]
+    assert asked == [f"{name} · best: evidence for" for name in "ab"]
     assert len(heatmaps(app)) == 1 and "finds nothing" in app.info[0].value

@@ -64,7 +64,7 @@ def test_an_unwise_choice_is_warned_of(app):
     at = app(PAGE)
     at.segmented_control(key="kind").set_value("multi_step").run()
     at.text_input(key="milestones").set_value("60").run()
-    assert any("past the end" in warning.value for warning in at.warning)
+    assert any("past the last epoch" in warning.value for warning in at.warning)
 
 
 def test_choices_outlive_a_visit_to_another_page(app):
