@@ -24,7 +24,7 @@ def test_why_is_computed_when_it_is_opened_and_for_any_class(page, guessing, mon
     app.button(key="sample_cat").click().run()
     assert not asked and not heatmaps(app)
     open_why(app)
-    (choice,) = [box for box in app.selectbox if box.label == "What speaks for this class"]
+    (choice,) = [box for box in app.selectbox if box.label == "Evidence for this class"]
     answer = re.search(r'"verdict">(\w+)', articles(app)[0])[1]
     assert choice.options[choice.value] == f"{answer} (the answer)"
     seen = pictures.read_upload("x", samples.offered(("cat",))["cat"].read()).inputs["crop"]
