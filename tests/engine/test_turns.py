@@ -65,6 +65,7 @@ def test_a_run_that_is_submitted_again_while_it_waits_is_one_run(worker, tmp_pat
     again = worker.submit(configs[0], "r0", tmp_path, race="s")
     assert again.path == made[0].path
     for run in made:
+        wait_for(lambda run=run: run.status().state is not State.QUEUED)
         worker.stop(run)
     finish(wait_for, *made)
 
@@ -107,11 +108,10 @@ def test_without_room_in_memory_a_run_goes_on_from_its_checkpoint(
     worker, tmp_path, tiny, wait_for, monkeypatch, epochs_seen, make_run, train_run
 ):
     monkeypatch.setattr(turns, "MEMORY_SHARE", 0.0)
-    made = [worker.submit(tiny(epochs=2, seed=s), f"r{s}", tmp_path, race="s") for s in range(2)]
+    made = [worker.submit(tiny(epochs=3, seed=s), str(s), tmp_path, race="s") for s in range(2)]
     finish(wait_for, *made)
-    assert sorted(epochs_seen) == ["r0", "r0", "r1", "r1"]
-    assert epochs_seen[:2] != ["r1", "r1"]
-    alone = make_run("alone", tiny(epochs=2, seed=1))
+    assert epochs_seen in (list("010101"), list("001011"))  # the second may come a turn late
+    alone = make_run("alone", tiny(epochs=3, seed=1))
     train_run(alone)
     assert weights(made[1]) == weights(alone)
 
@@ -131,7 +131,9 @@ def test_waiting_is_not_training_time(worker, tmp_path, tiny, wait_for):
     made = [worker.submit(tiny(epochs=4, seed=s), f"r{s}", tmp_path, race="s") for s in range(2)]
     finish(wait_for, *made)
     assert sum(run.status().seconds for run in made) <= time.monotonic() - begin
-    assert sum(epoch["seconds"] for run in made for epoch in run.epochs()) > 0
+    for run in made:
+        epochs = sum(epoch["seconds"] for epoch in run.epochs())
+        assert 0 < epochs <= run.status().seconds + 0.01
 
 
 def test_a_turn_ends_after_the_checkpoint_of_an_epoch(monkeypatch):

@@ -27,7 +27,7 @@ def test_a_deleted_run_is_restored_as_it_was(make_run, tmp_path):
     with run.hold("a test") as writer:
         writer.update(state=State.STOPPED)  # a queued run cannot be renamed
     runs.rename(run, "b")
-    with pytest.raises(RunError, match="removed for good"):
+    with pytest.raises(RunError, match="permanently deleted"):
         trash.restore(entry)
 
 
