@@ -76,5 +76,6 @@ def test_row_40_evaluate_uses_the_views_of_the_run(tiny_args, tmp_path, capsys, 
 
 def test_row_40_one_view_is_warned_of():
     off = {"tta": True, "augment.flip": False, "augment.crop": False}
-    assert any("one view" in line for line in warnings(with_fields(RunConfig(), off)))
+    found = warnings(with_fields(RunConfig(), off))
+    assert any("test-time augmentation has no effect" in line for line in found)
     assert not warnings(with_fields(RunConfig(), off | {"augment.flip": True}))

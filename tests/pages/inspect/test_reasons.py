@@ -64,7 +64,7 @@ def test_the_sum_of_integrated_gradients_is_shown_beside_what_it_should_be(why):
     target = at.selectbox(key="explained_class").value
     exact = attribution.explain(predictor.network, images.test_images[7], target).integrated
     assert exact.is_complete
-    assert f"mean color by {exact.difference:+.2f}" in texts(at)
+    assert f"they sum to {exact.difference:+.2f}, the score minus" in texts(at)
 
 
 def test_a_small_change_shows_the_probabilities_of_the_changed_image(why):

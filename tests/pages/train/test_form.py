@@ -49,7 +49,7 @@ def test_a_link_reproduces_the_choices_in_another_browser(app, changes):
 def test_a_damaged_link_is_named_and_left_out(app, choices):
     at = app(PAGE, choices=choices)
     assert not at.exception
-    assert any("link's choices" in warning.value for warning in at.warning)
+    assert any("settings in the link are invalid" in warning.value for warning in at.warning)
     assert preset(at).value == "minute"
 
 
