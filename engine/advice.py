@@ -16,7 +16,7 @@ from engine.settings import get_field, is_used
 # `--preset minute --limit N` (n = 1): 10 % after 252 steps on 16,000 images, 72 % after 500 on
 # 32,000. With its batch of 2,000 the preset speedrun needs 275 steps, on 550,000 images.
 FEW_STEPS, FEW_IMAGES = 400, 50_000
-# Peak learning rates of this project's recipes; ten times as much is likely to diverge.
+# Peak learning rates of this project's recipes; more than ten times as much is warned of.
 USUAL_LR = {"sgd": 0.1, "adam": 0.001, "adamw": 0.001, "muon": 0.24}
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+T = TypeVar("T")
 # Windows refuses to replace a file that is open; readers here keep one open for milliseconds.
 RETRIES, RETRY_WAIT_S = 20, 0.01
 STALE_S = 3600.0  # age from which a temporary file, written within seconds, is a leftover
@@ -27,9 +28,6 @@ KINDS = {
 }
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-
-
-T = TypeVar("T")
 
 
 def expand_user(path: str | Path) -> Path:

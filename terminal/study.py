@@ -29,8 +29,12 @@ from terminal.display import Signals
 UNITS = {"s": 1, "min": 60, "h": 3600}
 POLL_S = 0.5
 ENDED = (
-    *(State.FINISHED, State.FAILED, State.STOPPED),
-    *(State.PAUSED, State.INTERRUPTED, State.DAMAGED),
+    State.FINISHED,
+    State.FAILED,
+    State.STOPPED,
+    State.PAUSED,
+    State.INTERRUPTED,
+    State.DAMAGED,
 )
 
 

@@ -136,7 +136,8 @@ def describe(network: Network) -> dict[str, str]:
         "fit": config.data.fit,
     }
     # Amid an epoch the last weights are newer than those that were validated.
-    if network.weights.stem == "last" and status.state is State.FINISHED:
+    validated = status.state is State.FINISHED and status.final_acc is not None
+    if network.weights.stem == "last" and validated:
         images = "test" if status.val_is_test else "held-out"
         about["accuracy"] = f"{status.final_acc:.4f} on {images} images"
     return about

@@ -1,6 +1,19 @@
 """Programs that are written beside an exported network: each classifies one picture."""
 
-ONNX = '''"""Classify a picture: python use.py PICTURE (pip install onnxruntime numpy pillow)."""
+# As engine.data.images: transparency over white, then the central square or black bars.
+SQUARE = """picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGBA")
+white = Image.new("RGBA", picture.size, "white")
+picture = Image.alpha_composite(white, picture).convert("RGB")
+fit, bicubic = about["fit"], Image.Resampling.BICUBIC
+if fit == "crop":
+    square = ImageOps.fit(picture, (32, 32), bicubic)
+else:
+    square, small = Image.new("RGB", (32, 32)), ImageOps.contain(picture, (32, 32), bicubic)
+    square.paste(small, ((32 - small.width) // 2, (32 - small.height) // 2))
+"""
+
+ONNX = (
+    '''"""Classify a picture: python use.py PICTURE (pip install onnxruntime numpy pillow)."""
 
 import json
 import sys
@@ -14,23 +27,18 @@ session = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx"))
 about = session.get_modelmeta().custom_metadata_map
 classes = json.loads(about["classes"])
 
-picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGBA")
-white = Image.new("RGBA", picture.size, "white")
-picture = Image.alpha_composite(white, picture).convert("RGB")
-fit, bicubic = about["fit"], Image.Resampling.BICUBIC
-if fit == "crop":
-    square = ImageOps.fit(picture, (32, 32), bicubic)
-else:
-    square, small = Image.new("RGB", (32, 32)), ImageOps.contain(picture, (32, 32), bicubic)
-    square.paste(small, ((32 - small.width) // 2, (32 - small.height) // 2))
-pixels = np.asarray(square).transpose(2, 0, 1)
+'''
+    + SQUARE
+    + """pixels = np.asarray(square).transpose(2, 0, 1)
 probabilities = session.run(None, {"images": pixels[None]})[0][0]
 
 for i in probabilities.argsort()[::-1][:5]:
     print(f"{classes[i]:20} {100 * probabilities[i]:6.2f} %")
-'''
+"""
+)
 
-PT2 = '''"""Classify a picture: python use.py PICTURE (pip install torch numpy pillow)."""
+PT2 = (
+    '''"""Classify a picture: python use.py PICTURE (pip install torch numpy pillow)."""
 
 import json
 import sys
@@ -45,21 +53,15 @@ network = torch.export.load(Path(__file__).with_name("model.pt2"), extra_files=f
 about = json.loads(files["about.json"])
 classes = json.loads(about["classes"])
 
-picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGBA")
-white = Image.new("RGBA", picture.size, "white")
-picture = Image.alpha_composite(white, picture).convert("RGB")
-fit, bicubic = about["fit"], Image.Resampling.BICUBIC
-if fit == "crop":
-    square = ImageOps.fit(picture, (32, 32), bicubic)
-else:
-    square, small = Image.new("RGB", (32, 32)), ImageOps.contain(picture, (32, 32), bicubic)
-    square.paste(small, ((32 - small.width) // 2, (32 - small.height) // 2))
-pixels = np.array(square).transpose(2, 0, 1)
+'''
+    + SQUARE
+    + """pixels = np.array(square).transpose(2, 0, 1)
 probabilities = network(torch.from_numpy(pixels[None]))[0].tolist()
 
 for i in sorted(range(len(classes)), key=lambda i: -probabilities[i])[:5]:
     print(f"{classes[i]:20} {100 * probabilities[i]:6.2f} %")
-'''
+"""
+)
 
 SAFETENSORS = '''"""Classify a picture: python PATH/use.py PICTURE, in the playground's folder."""
 
