@@ -191,7 +191,7 @@ def test_classify_a_sample_picture(tab, settle, photograph):
     assert page.locator("article.card .verdict").inner_text().startswith("ship")
     page.get_by_text("Why?").click()
     page.get_by_text("Grad-CAM").wait_for()
-    assert page.locator("[data-testid=stExpander] img").count() == 1
+    page.locator("[data-testid=stExpander] img").wait_for()  # the only one, or this raises
     photograph(page, "classify-sample")
 
 

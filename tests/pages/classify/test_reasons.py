@@ -54,7 +54,7 @@ def test_where_nothing_speaks_for_a_class_that_is_said(page, network):
     app = page()
     app.button(key="sample_cat").click().run()
     open_why(app)
-    assert "finds nothing" in app.info[0].value and not heatmaps(app)
+    assert "finds no evidence" in app.info[0].value and not heatmaps(app)
 
 
 def test_each_of_two_networks_has_its_own_heatmap(page, network, guessing):
@@ -64,6 +64,6 @@ def test_each_of_two_networks_has_its_own_heatmap(page, network, guessing):
     app.selectbox(key="checkpoint_2").set_value("b/best").run()
     app.button(key="sample_cat").click().run()
     open_why(app)
-    asked = [box.label for box in app.selectbox if "what speaks" in box.label]
+    asked = [box.label for box in app.selectbox if "evidence for" in box.label]
     assert asked == [f"{name} · best: evidence for" for name in "ab"]
-    assert len(heatmaps(app)) == 1 and "finds nothing" in app.info[0].value
+    assert len(heatmaps(app)) == 1 and "finds no evidence" in app.info[0].value
