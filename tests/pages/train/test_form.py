@@ -10,7 +10,7 @@ from PIL import Image
 from engine.config import RunConfig, with_fields
 from engine.models import ARCHITECTURES
 from engine.presets import PRESETS
-from pages.ui import choices, process, readings
+from pages.ui import choices, folders, process, readings
 from pages.ui.train import architectures
 from tests.pages.train.helpers import PAGE, captions, choices_of, preset
 
@@ -161,7 +161,8 @@ def test_a_picture_that_is_overwritten_in_place_is_shown_as_it_is_now(app, tmp_p
     assert readings.images(dataset).train_images[0].max() == 77
 
 
-def test_own_images_without_a_path_ask_for_one(app):
+def test_own_images_without_a_path_ask_for_one(app, tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "DATA_ROOT", tmp_path)  # without saved data sets
     at = app(PAGE)
     at.selectbox(key="dataset").set_value("own").run()
     assert not at.error
