@@ -26,12 +26,11 @@ from engine.data.batches import split
 from engine.device import resolve
 from engine.errors import CheckpointError, ConfigError, DataError, RunError
 from engine.evaluate import TestTimeAugmentation
-from engine.files import write_atomic
+from engine.files import sha256, write_atomic
 from engine.inspect import calibration
 from engine.inspect.confusion import Confusion, confusion
 from engine.predict import Predictor, load_network, measure
 from engine.runs import history as predictions
-from engine.runs import temperature
 from engine.runs.checkpoint import load_weights, save_weights
 from engine.runs.run import SCHEMA, Run, State, Status
 
@@ -132,7 +131,7 @@ def calibrate(weights: Path, logits: Tensor, labels: Tensor) -> calibration.Fit:
     """Fit a temperature and store it beside the weights."""
     fit = calibration.fit_temperature(logits, labels)
     words = f"{fit.fitted_on:,} of {len(labels):,} test images"
-    calibration.store(weights, temperature.sha256(weights), fit, words)
+    calibration.store(weights, sha256(weights), fit, words)
     return fit
 
 

@@ -23,10 +23,9 @@ from engine import allocator
 from engine.device import Compute, fastest_precision, resolve
 from engine.errors import CheckpointError, ConfigError
 from engine.evaluate import predict_logits
-from engine.files import reason, sweep, write_atomic
+from engine.files import reason, sha256, sweep, write_atomic
 from engine.predict import LayerKind, Network, load_network
 from engine.runs.run import Run
-from engine.runs.temperature import sha256
 
 SCHEMA = 2  # of a cache file; raise it when the results of the same weights change
 MAX_CACHE_BYTES = 2**30  # of all files together; the ones that were not used longest go first

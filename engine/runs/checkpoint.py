@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import os
@@ -21,11 +20,11 @@ from torch import Tensor, nn
 from engine.config import ModelConfig
 from engine.errors import CheckpointError
 from engine.files import (
-    open_regular,
     read_regular,
     reason,
     remove,
     replace,
+    sha256,
     sync_folder,
     write_atomic,
 )
@@ -189,9 +188,7 @@ class CheckpointStore:
             staging.mkdir()
             _write_synced(staging / "weights.safetensors", content)
             _write_synced(staging / "state.pt", _pickle(state))
-            digests = {
-                name: _sha256(staging / name) for name in ("weights.safetensors", "state.pt")
-            }
+            digests = {name: sha256(staging / name) for name in ("weights.safetensors", "state.pt")}
             manifest = {"schema": SCHEMA, "step": step, "sha256": digests}
             _write_synced(staging / "manifest.json", json.dumps(manifest).encode())
             sync_folder(staging)
@@ -297,18 +294,13 @@ def _write_synced(path: Path, content: bytes | memoryview) -> None:
         os.fsync(file.fileno())
 
 
-def _sha256(path: Path) -> str:
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _is_intact(folder: Path) -> bool:
     try:
         manifest = json.loads(read_regular(folder / "manifest.json", MAX_MANIFEST_BYTES))
         newer = manifest["schema"] > SCHEMA
         digests = manifest["sha256"]
         complete = set(digests) == {"weights.safetensors", "state.pt"}
-        same = complete and all(_sha256(folder / name) == value for name, value in digests.items())
+        same = complete and all(sha256(folder / name) == value for name, value in digests.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
     if newer:

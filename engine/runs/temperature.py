@@ -5,23 +5,16 @@ It holds for one file of weights, whose SHA-256 it names; training on makes it v
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 from engine.errors import RunError
-from engine.files import open_regular, read_regular, reason, write_atomic
+from engine.files import read_regular, reason, sha256, write_atomic
 
 SCHEMA = 1
 MAX_BYTES = 2**16
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal. Raises OSError."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def path_of(weights: Path) -> Path:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from engine.studies import statistics
 
+ENDED = ("finished", "failed")  # states of a run after which no result is to be expected
 MIN_WELCH = 5  # seeds from which Welch's test stands beside the pooled one
 
 

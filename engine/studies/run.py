@@ -16,12 +16,11 @@ from engine.runs.run import HELD, RESUMABLE, Run, State, Status
 from engine.settings import get_field
 from engine.studies import rates
 from engine.studies import study as studies
-from engine.studies.results import Outcome
+from engine.studies.results import ENDED, Outcome
 from engine.studies.study import Study
 from engine.worker import Worker
 
 POLL_S = 0.5
-ENDED = (State.FINISHED, State.FAILED)
 SAME = ("precision", "torch", "device_name")  # of the runs of one block
 
 

@@ -190,15 +190,12 @@ def two_way(means: np.ndarray, runs: np.ndarray, variance: float, df: int) -> li
 
 
 def wilson(accuracy: float, images: int) -> tuple[float, float]:
-    """95 % interval of the accuracy of one network over other images from the same source.
+    """95 % interval (Wilson 1927) of one network's accuracy over other images of the same source.
 
     accuracy: a fraction of `images`; the interval is in fractions as well.
     """
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
-    center = (accuracy + z**2 / (2 * images)) / (1 + z**2 / images)
-    root = math.sqrt(float(accuracy) * (1 - accuracy) / images + z**2 / (4 * images**2))
-    half = z * root / (1 + z**2 / images)
-    return center - half, center + half
+    found = stats.binomtest(round(accuracy * images), images).proportion_ci(LEVEL, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def at_chance(accuracy: float, chance: float, images: int) -> bool:

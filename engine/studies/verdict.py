@@ -21,11 +21,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from engine.studies import sentences, statistics
-from engine.studies.results import MIN_WELCH, ContrastResult, Outcome, ValueResult, Verdict
+from engine.studies.results import ENDED, MIN_WELCH, ContrastResult, Outcome, ValueResult, Verdict
 
 SPREADS_DIFFER = 0.15  # p below which the wider interval counts; chosen by simulation
 RESOLUTION = 0.5  # points; the difference that power is stated for, unless a margin is set
-ENDED = ("finished", "failed")  # states after which no result is to be expected
 PENDING = ("queued", "running", "waiting", "paused")  # not listed as left out
 
 Pair = tuple[str, str]  # value, reference

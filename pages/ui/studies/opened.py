@@ -12,7 +12,7 @@ from engine.config import MAX_JSON_BYTES
 from engine.errors import ConfigError, StudyError
 from engine.runs.run import State
 from engine.studies import bundle, rates, run
-from engine.studies.results import Outcome
+from engine.studies.results import ENDED, Outcome
 from engine.studies.study import Study
 from pages.ui import folders, history, readings
 from pages.ui.curves import costs_of
@@ -51,7 +51,7 @@ def state_of(study: Study, members: list[Member]) -> State:
 def rates_problem(study: Study, members: list[Member]) -> str | None:
     """Why the search for a study's rates ended without one for each value; None if it did not."""
     states = {member.status.state if member.status else None for member in members}
-    if not states <= set(run.ENDED):
+    if not states <= set(ENDED):
         return None
     searched = run.current(study)
     try:

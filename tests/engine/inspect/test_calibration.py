@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from engine.files import sha256
 from engine.inspect import calibration
 from engine.inspect.calibration import expected_error, fit_temperature, reliability
 from engine.runs import temperature
@@ -67,7 +68,7 @@ def test_it_is_stored_beside_the_weights(overconfident, tmp_path):
     weights = tmp_path / "best.safetensors"
     weights.write_bytes(b"weights")
     fit = fit_temperature(*overconfident)
-    calibration.store(weights, temperature.sha256(weights), fit, "4,000 test images")
+    calibration.store(weights, sha256(weights), fit, "4,000 test images")
     assert temperature.read(weights) == fit.temperature
     stored = json.loads((tmp_path / "best.temperature.json").read_text())
     assert stored["images"] == "4,000 test images"

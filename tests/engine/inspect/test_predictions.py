@@ -8,6 +8,7 @@ import torch
 from engine import data, runs
 from engine.config import with_fields
 from engine.device import Compute
+from engine.files import sha256
 from engine.inspect import predictions
 from engine.inspect.predictions import compute_like, predict
 from engine.predict import load_network, own_splits
@@ -106,7 +107,7 @@ def test_on_another_processor_the_precision_is_that_of_this_machine(trained, mon
 
 def test_a_temperature_holds_for_the_weights_it_names(trained):
     weights = trained.path / "last.safetensors"
-    temperature.write(weights, temperature.sha256(weights), 1.5, {})
+    temperature.write(weights, sha256(weights), 1.5, {})
     assert temperature.read(weights) == 1.5
     temperature.write(weights, "0" * 64, 1.5, {})
     assert temperature.read(weights) is None

@@ -71,9 +71,9 @@ def test_welch_is_scipys():
     assert half == pytest.approx((interval.high - interval.low) / 2)
 
 
-def test_wilson_is_scipys():
-    interval = stats.binomtest(931, 1000).proportion_ci(method="wilson")
-    assert statistics.wilson(0.931, 1000) == pytest.approx((interval.low, interval.high))
+def test_wilson_is_newcombes_example():
+    """Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263."""
+    assert statistics.wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from engine import data
+from engine.files import sha256
 from engine.predict import Predictor
 from engine.runs import temperature
 from pages.ui import folders, weights
@@ -101,7 +102,7 @@ def test_a_temperature_beside_the_weights_calibrates_and_is_said(page, network):
     app = page(("x.png", png()))
     assert "&gt; 99.9 %" in articles(app)[0] and "calibrated" not in captions(app)
     weights_file = run.path / "best.safetensors"
-    temperature.write(weights_file, temperature.sha256(weights_file), 15.0, {})
+    temperature.write(weights_file, sha256(weights_file), 15.0, {})
     app.run()
     assert "calibrated (temperature 15.00)" in captions(app)
     assert "45.1 %" in articles(app)[0]  # e² / (e² + 9)
