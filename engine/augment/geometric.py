@@ -65,10 +65,11 @@ class RandomCrop:
             padded.copy_(self._reflected(images))
         else:
             padded[:, :, pad : pad + height, pad : pad + width] = images
-        pieces = flat.unfold(0, height * padded_width, 1)  # a view: one row for each start
         starts = torch.arange(0, planes * plane, plane, device=images.device)
         starts = starts.view(batch, channels) + (top * padded_width + left)[:, None]
-        cropped = pieces.index_select(0, starts.view(-1))
+        # MPS copies a view before it reads it; this one has a gigabyte for a batch of 128.
+        view = images.device.type != "mps"
+        cropped = pieces(flat, starts.view(-1), height * padded_width, view=view)
         return cropped.view(batch, channels, height, padded_width)[..., :width]
 
     def _reflected(self, images: torch.Tensor) -> torch.Tensor:
@@ -79,6 +80,16 @@ class RandomCrop:
             indices = (size - 1) - (size - 1 - indices.abs()).abs()
             images = images.index_select(axis, indices)
         return images
+
+
+def pieces(flat: torch.Tensor, starts: torch.Tensor, length: int, *, view: bool) -> torch.Tensor:
+    """The `length` elements of `flat` from each start: (starts, length).
+
+    view: read them through a view, the fastest variant measured on a CPU, instead of by indices.
+    """
+    if view:
+        return flat.unfold(0, length, 1).index_select(0, starts)
+    return flat[starts[:, None] + torch.arange(length, device=flat.device)]
 
 
 class FlipParams(NamedTuple):

@@ -5,6 +5,7 @@ import scipy.stats
 import torch
 
 from engine.augment import CropParams, FlipParams, RandomCrop, RandomHorizontalFlip
+from engine.augment.geometric import pieces
 from engine.errors import ConfigError
 
 
@@ -24,6 +25,13 @@ def slow_crop(image, padding, top, left):
             if 0 <= source_row < height and 0 <= source_column < width:
                 result[:, row, column] = image[:, source_row, source_column]
     return result
+
+
+def test_pieces_are_the_same_by_a_view_and_by_indices():
+    flat, starts = torch.arange(50), torch.tensor([7, 0, 40, 7])
+    expected = torch.stack([torch.arange(start, start + 10) for start in starts])
+    for view in (True, False):
+        assert pieces(flat, starts, 10, view=view).equal(expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16])
