@@ -227,6 +227,8 @@ def run_session(run: Run, writer: RunWriter, prepared: Prepared, group: Group) -
             f"final {100 * status.final_acc:.2f} %, best {100 * status.best_acc:.2f} % "
             f"(epoch {status.best_epoch}) on {validated_on(prepared)}{chosen}"
         )
+    if status.test_acc is not None:
+        print(f"final {100 * status.test_acc:.2f} % on the test set")
     if status.tta_acc is not None:
         print(f"final {100 * status.tta_acc:.2f} % with test-time augmentation")
     if state is not State.FINISHED:

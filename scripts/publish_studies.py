@@ -42,7 +42,7 @@ in [studies/](studies).
 def record(name: str, data: str, study_root: Path, run_root: Path, folder: Path) -> list[Path]:
     """Write every finished block of a study to `folder`; the files. Raises StudyError."""
     chosen = study.load(study_root, name)
-    found = run.outcomes(chosen, run_root, lambda config: run.sizes(config)[1])
+    found = run.outcomes(chosen, run_root)
     written = []
     for seed in chosen.all_seeds():
         block = [outcome for outcome in found if outcome.seed == seed]

@@ -169,7 +169,7 @@ def _follow(chosen: Study, run_root: Path, signals: Signals) -> None:
 
 def print_verdict(chosen: Study, run_root: Path) -> None:
     """Print the table and the sentences of a study."""
-    found = run.outcomes(chosen, run_root, lambda config: run.sizes(config)[1])
+    found = run.outcomes(chosen, run_root)
     verdict = report.verdict_of(chosen, found)
     print(report.table(chosen, verdict).to_string(index=False))
     for line in (*verdict.headline, *report.explanation(chosen, verdict), *chosen.footnotes):

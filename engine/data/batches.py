@@ -21,6 +21,8 @@ class Splits:
     val_is_test: bool  # the validation images are the data set's test images
     # Validation images that the initial weights were trained on; None: some may be, not known.
     val_seen: int | None = 0
+    # Test images and labels where the validation images are others: for the last epoch only.
+    test: tuple[Tensor, Tensor] | None = None
 
 
 def split(
@@ -66,6 +68,7 @@ def split(
         val_labels.to(device),
         val_is_test=holdout == 0,
         val_seen=seen,
+        test=(data.test_images.to(device), data.test_labels.to(device)) if holdout else None,
     )
 
 

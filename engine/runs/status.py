@@ -53,6 +53,7 @@ class Status:
     seconds: float = 0.0  # training time of all sessions
     final_acc: float | None = None  # validation accuracy after the last finished epoch
     tta_acc: float | None = None  # final_acc with test-time augmentation, if asked for
+    test_acc: float | None = None  # on the test images after the last epoch, if others are held out
     best_acc: float | None = None
     best_epoch: int | None = None
     val_is_test: bool = True  # best_acc was then selected on test data

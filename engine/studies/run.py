@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from engine import data
@@ -56,7 +55,7 @@ def start(study: Study, study_root: Path, run_root: Path, worker: Worker) -> Non
     """
     searched = current(study)
     if searched is not study:
-        ended = outcomes(searched, run_root, lambda config: sizes(config)[1])
+        ended = outcomes(searched, run_root, held_out=True)
         if len(ended) < len(searched.runs()) or not all(o.state in ENDED for o in ended):
             studies.save(study, study_root)
             start(searched, study_root, run_root, worker)
@@ -127,10 +126,11 @@ def _ask_run(worker: Worker, run: Run, what: str) -> None:
         worker.stop(run)
 
 
-def outcomes(study: Study, run_root: Path, val_images: Callable[[RunConfig], int]) -> list[Outcome]:
+def outcomes(study: Study, run_root: Path, *, held_out: bool = False) -> list[Outcome]:
     """The result of every run that exists, and what it differs in from its study.
 
-    val_images: number of images that a run is validated on.
+    held_out: accuracies on the held-out images, to select by, instead of those on the test images.
+    Raises DataError if the number of test images was not stored and cannot be read.
     """
     found = []
     first: dict[str, tuple[Status, compare.Info]] = {}
@@ -142,20 +142,31 @@ def outcomes(study: Study, run_root: Path, val_images: Callable[[RunConfig], int
             continue
         machine = status.compute.get("device_name", "")
         reference = first.setdefault(machine, (status, info)) if info else (status, info)
+        on_test = status.val_is_test or not held_out
+        accuracy = status.final_acc if status.val_is_test or held_out else status.test_acc
         finished = status.state is State.FINISHED
+        differences = confounds(study.config(row, seed), config, (status, info), reference)
+        if finished and accuracy is None:
+            differences = ("no test accuracy: trained by an older version", *differences)
         found.append(
             Outcome(
                 value=row.name,
                 seed=seed,
-                accuracy=status.final_acc if finished else None,
+                accuracy=accuracy if finished else None,
                 chance=1 / (len(info["classes"]) if info else 10),
-                n_images=val_images(config),
+                n_images=_test_images(config, info) if on_test else config.data.holdout,
                 state=status.state.value,
-                confounds=confounds(study.config(row, seed), config, (status, info), reference),
+                confounds=differences,
                 block=f"{machine}, {status.compute.get('precision', '')}" if machine else "",
             )
         )
     return found
+
+
+def _test_images(config: RunConfig, info: compare.Info) -> int:
+    if info and (fingerprint := info.get("fingerprint")):
+        return fingerprint["test"]["count"]
+    return sizes(with_fields(config, {"data.holdout": 0}))[1]
 
 
 def confounds(

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine.augment import Pipeline
 from engine.config import RunConfig
@@ -180,12 +180,15 @@ class Trainer:
         config, group, meter = self.setup.config, self.setup.group, self.meter
         position = self.state.position
         epoch = position.epochs_done + 1
-        tally, tta_tally = Tally(), Tally()
-        yield from self._evaluate(tally)
+        splits = self.setup.splits
+        tally, tta_tally, test_tally = Tally(), Tally(), Tally()
+        images = splits.val_images, splits.val_labels
+        yield from self._evaluate(tally, *images)
         if config.tta and epoch == config.epochs:
-            yield from self._evaluate(
-                tta_tally, tta=TestTimeAugmentation.like_training(config.augment)
-            )
+            views = TestTimeAugmentation.like_training(config.augment)
+            yield from self._evaluate(tta_tally, *images, tta=views)
+        if splits.test and epoch == config.epochs:
+            yield from self._evaluate(test_tally, *splits.test, phase="testing")
         if not math.isfinite(tally.loss):
             raise TrainingFailed(
                 f"diverged by step {position.step} (epoch {epoch}): the validation loss is "
@@ -202,6 +205,7 @@ class Trainer:
             lr=position.latest[2],
             seconds=position.epoch_seconds,
             val_acc_tta=tta_tally.acc if tta_tally.count else None,
+            test_acc=test_tally.acc if test_tally.count else None,
             predicted=history.to_row(tally.predicted, config.model.num_classes),
         )
         if position.best_acc is None or tally.acc > position.best_acc:
@@ -218,10 +222,16 @@ class Trainer:
         meter.exclude_time()
 
     def _evaluate(
-        self, tally: Tally, *, tta: TestTimeAugmentation | None = None
+        self,
+        tally: Tally,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        tta: TestTimeAugmentation | None = None,
+        phase: str = "validating",
     ) -> Iterator[Record]:
         """Evaluate the weights that the run produces, sharded over the processes."""
-        splits, pipeline = self.setup.splits, self.setup.pipeline
+        pipeline = self.setup.pipeline
         compute, group, average = self.setup.compute, self.setup.group, self.state.average
         # Rank 0's batch-norm statistics are the ones that are saved, so all evaluate with them.
         buffers = {k: b for k, b in self.model.named_buffers() if b.is_floating_point()}
@@ -231,15 +241,15 @@ class Trainer:
         with average.applied() if average else contextlib.nullcontext():
             for _ in evaluate(
                 self.model,
-                splits.val_images[shard],
-                splits.val_labels[shard],
+                images[shard],
+                labels[shard],
                 pipeline.mean,
                 pipeline.std,
                 compute,
                 tally,
                 tta=tta,
             ):
-                yield self.meter.progress("validating")
+                yield self.meter.progress(phase)
         group.broadcast_object()
         sums = torch.tensor(
             [tally.loss_sum, tally.correct, tally.count],
@@ -248,7 +258,7 @@ class Trainer:
         )
         loss_sum, correct, count = group.all_reduce(sums).tolist()
         tally.loss_sum, tally.correct, tally.count = loss_sum, int(correct), int(count)
-        predicted = torch.zeros_like(splits.val_labels)
+        predicted = torch.zeros_like(labels)
         predicted[shard] = torch.cat([predicted[:0], *tally.predicted])
         tally.predicted = [group.all_reduce(predicted)]
 

@@ -134,14 +134,16 @@ class Meter:
         )
 
     def _seconds_left(self) -> float | None:
-        config, position = self.setup.config, self.state.position
-        images = len(self.setup.splits.val_images)
-        augmentation = TestTimeAugmentation.like_training(config.augment)
+        config, position, splits = self.setup.config, self.state.position, self.setup.splits
+        once = len(splits.test[0]) if splits.test else 0
+        if config.tta:
+            views = TestTimeAugmentation.like_training(config.augment).count
+            once += views * len(splits.val_images)
         return self.pace.seconds_left(
             self._cost_left(),
             config.epochs - position.epochs_done,
             waited=self.clock() - self.last_read,
-            evaluated=images * augmentation.count if config.tta else 0,
+            evaluated=once,
         )
 
     def _is_settled(self) -> bool:

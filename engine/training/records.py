@@ -35,14 +35,16 @@ class EpochRecord:
     lr: float  # of the epoch's last step
     seconds: float  # training and validation
     val_acc_tta: float | None = None  # with test-time augmentation; last epoch only, if enabled
+    test_acc: float | None = None  # on the test images; last epoch only, if others are held out
     # Label of each validation image, a byte each, for engine.runs.history; empty: too many classes
     predicted: bytes = field(default=b"", repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         fields = dataclasses.asdict(self)
         del fields["predicted"]
-        if self.val_acc_tta is None:
-            del fields["val_acc_tta"]
+        for name in ("val_acc_tta", "test_acc"):
+            if fields[name] is None:
+                del fields[name]
         return {"kind": "epoch", **fields}
 
 
@@ -62,7 +64,7 @@ class Started:
 class ProgressRecord:
     """Progress of the run, a few times a second; all earlier records have been yielded."""
 
-    phase: str  # "compiling", "training", "validating" or "saving"
+    phase: str  # "compiling", "training", "validating", "testing" or "saving"
     step: int
     epoch: int
     loss: float

@@ -301,7 +301,11 @@ class RunFiles:
 
     def _summarize_epoch(self, record: EpochRecord) -> None:
         best = self.writer.status.best_acc
-        changes = {"final_acc": record.val_acc, "tta_acc": record.val_acc_tta}
+        changes = {
+            "final_acc": record.val_acc,
+            "tta_acc": record.val_acc_tta,
+            "test_acc": record.test_acc,
+        }
         if best is None or record.val_acc > best:
             changes |= {"best_acc": record.val_acc, "best_epoch": record.epoch}
         self.writer.update(**changes)

@@ -61,6 +61,6 @@ def ask(study: Study, what: str) -> None:
         st.session_state["study_problem"] = problems[0]
 
 
-def outcomes(study: Study) -> list[Outcome]:
-    """The result of every run that exists."""
-    return run.outcomes(study, folders.RUN_ROOT, lambda config: readings.split_sizes(config)[1])
+def outcomes(study: Study, *, held_out: bool = False) -> list[Outcome]:
+    """The result of every run that exists; held_out: as run.outcomes has it."""
+    return run.outcomes(study, folders.RUN_ROOT, held_out=held_out)

@@ -55,7 +55,7 @@ def rates_problem(study: Study, members: list[Member]) -> str | None:
         return None
     searched = run.current(study)
     try:
-        rates.fair(study, searched, driving.outcomes(searched))
+        rates.fair(study, searched, driving.outcomes(searched, held_out=True))
     except StudyError as error:
         return str(error)
     return None
