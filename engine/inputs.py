@@ -53,8 +53,9 @@ class DataConfig:
         0,
         "--holdout",
         "Held-out training images",
-        "training images kept for validation; 0: validate on the test set, as the study did; the "
-        "best epoch is then selected on test data, and every figure says so",
+        "training images kept for validation; the test set is then measured once, after the last "
+        "epoch; 0: validate on the test set, as the study did; the best epoch is then selected on "
+        "test data, and every figure says so",
         usual="0, or a tenth of the training images",
         unit="images",
         low=0,

@@ -138,8 +138,9 @@ def describe(network: Network) -> dict[str, str]:
     # Amid an epoch the last weights are newer than those that were validated.
     validated = status.state is State.FINISHED and status.final_acc is not None
     if network.weights.stem == "last" and validated:
-        images = "test" if status.val_is_test else "held-out"
-        about["accuracy"] = f"{status.final_acc:.4f} on {images} images"
+        tested = status.final_acc if status.val_is_test else status.test_acc
+        images = "held-out" if tested is None else "test"
+        about["accuracy"] = f"{tested or status.final_acc:.4f} on {images} images"
     return about
 
 

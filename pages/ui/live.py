@@ -195,6 +195,8 @@ def figures(status: Status, steps: Records, epochs: Records) -> None:
     rate.metric("Learning rate", number_text(steps[-1]["lr"]) if steps else "–")
     if clause := seen_clause(status.val_seen):
         st.caption(f"Measured on {on}{clause}: the accuracy is optimistic.")
+    if status.test_acc is not None:
+        st.caption(f"On the test images, after the last epoch: {percent(status.test_acc)}")
     if status.tta_acc is not None:
         st.caption(f"With test-time augmentation, after the last epoch: {percent(status.tta_acc)}")
 

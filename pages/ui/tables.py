@@ -41,7 +41,7 @@ USUAL = (
     *("Run", "Title", "State", "Final", "Measured on", "Architecture", "Activation", "Epochs"),
     *("Augmentations", "Seconds"),
 )
-ACCURACIES = ("Final", "Best")
+ACCURACIES = ("Final", "Best", "Test")
 
 
 def run_table(pairs: list[tuple[Run, Status]], more: Iterable[str] = ()) -> pd.DataFrame:
@@ -51,15 +51,16 @@ def run_table(pairs: list[tuple[Run, Status]], more: Iterable[str] = ()) -> pd.D
     """
     rows, identities = [], []
     for run, status in pairs:
-        config = readings.config_of(run)
+        config, finished = readings.config_of(run), status.state is State.FINISHED
         rows.append(
             {
                 "Run": run.name,
                 "Title": run.title(),
                 "State": status.state.value,
-                "Final": status.final_acc if status.state is State.FINISHED else None,
+                "Final": status.final_acc if finished else None,
                 "Best": status.best_acc,
                 "Measured on": _measured_on(status),
+                "Test": status.final_acc if finished and status.val_is_test else status.test_acc,
                 **setting_cells(config),
                 **{label: _optional_cell(config, OPTIONAL[label]) for label in more},
                 "Seconds": round(status.seconds, 1),

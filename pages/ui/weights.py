@@ -111,6 +111,8 @@ def facts(choice: Choice) -> str:
         parts.append(accuracy)
     elif choice.kind == "last" and status.final_acc is not None:
         parts.append(f"{percent(status.final_acc)} on {images} images after the last full epoch")
+        if status.test_acc is not None:
+            parts.append(f"{percent(status.test_acc)} on test images")
     if clause := seen_clause(status.val_seen):
         parts.append(f"measured on {images} images{clause}")
     if status.state is State.RUNNING:

@@ -14,8 +14,8 @@ from engine.runs.run import State
 from pages.ui import readings, tables
 
 RESULTS = {
-    "Run", "Title", "State", "Final", "Best", "Measured on", "Seconds", "Parameters", "Made",
-    "Note",
+    "Run", "Title", "State", "Final", "Best", "Measured on", "Test", "Seconds", "Parameters",
+    "Made", "Note",
 }  # fmt: skip
 
 
@@ -52,6 +52,16 @@ def test_accuracies_are_never_shown_without_what_they_were_measured_on(finished,
         writer.update(val_is_test=False)
     finished("b")
     assert dict(table()[["Run", "Measured on"]].values) == {"a": "held-out", "b": "test"}
+
+
+def test_runs_with_held_out_images_can_be_compared_on_the_test_images(finished, table):
+    finished("a", acc=(0.2, 0.4))
+    run = finished("b", acc=(0.2, 0.5))
+    with run.hold("a test") as writer:
+        writer.update(val_is_test=False, test_acc=0.45)
+    rows = table().set_index("Run")
+    assert rows["Test"].to_dict() == {"a": 0.4, "b": 0.45}
+    assert rows["Final"].to_dict() == {"a": 0.4, "b": 0.5}
 
 
 def test_an_own_data_set_shows_its_name_and_not_where_it_lies(finished, table):

@@ -104,7 +104,7 @@ def options() -> tuple[str, str, list[str], bool]:
 
 def all_columns() -> list[str]:
     """Every column that can be chosen."""
-    results = ("Run", "Title", "State", "Final", "Best", "Measured on")
+    results = ("Run", "Title", "State", "Final", "Best", "Measured on", "Test")
     after = ("Seconds", "Parameters", "Made", "Note")
     own = tables.setting_cells(None)
     return [*results, *own, *tables.OPTIONAL, *after]
@@ -140,7 +140,10 @@ def selected(shown: pd.DataFrame, columns: list[str], ticked: list[str]) -> list
                 help="Of all epochs; optimistic when chosen on test images",
             ),
             "Measured on": st.column_config.TextColumn(
-                help="The images of the accuracies: test images, or held-out training images"
+                help="The images of Final and Best: test images, or held-out training images"
+            ),
+            "Test": st.column_config.NumberColumn(
+                format="%.2f %%", width=90, help="On the test images, after the last epoch"
             ),
             "Parameters": st.column_config.NumberColumn(format="compact", width=100),
             "Seconds": st.column_config.NumberColumn("Time (s)", format="%.0f", width=90),

@@ -11,6 +11,13 @@ from engine.studies import run
 from engine.studies import study as studies
 from engine.studies.study import Factor, Study, Value
 
+INFO = {
+    "name": "shapes",
+    "classes": list("abcdefghij"),
+    "mean": [0.5] * 3,
+    "std": [1.0] * 3,
+    "fingerprint": {part: {"count": 200, "images": "", "labels": ""} for part in ("train", "test")},
+}
 pytestmark = pytest.mark.usefixtures("one_thread", "every_step")
 
 
@@ -81,3 +88,20 @@ def test_a_killed_study_goes_on_in_order_and_leaves_other_runs_alone(
     wait_for(lambda: states(study, roots[1]) == [State.FINISHED] * 3, "all runs to finish")
     assert begun == names
     assert other.status().state is State.QUEUED
+
+
+def test_outcomes_are_of_the_test_images_unless_something_is_selected(study, roots):
+    results = [(0.5, 0.4), (0.6, 0.3), (0.7, None)]  # on held-out images, on the test images
+    for (name, row, seed), (final, test) in zip(study.runs(), results, strict=True):
+        config = study.config(row, seed)
+        made = runs.create(roots[1], name, config, study=study.name)
+        with made.hold("a test") as writer:
+            writer.save_config(config, INFO)
+            writer.update(state=State.FINISHED, final_acc=final, test_acc=test, val_is_test=False)
+    found = run.outcomes(study, roots[1])
+    assert [(o.accuracy, o.n_images) for o in found] == [(0.4, 200), (0.3, 200), (None, 200)]
+    assert [o.counts for o in found] == [True, True, False]
+    assert found[2].confounds == ("no test accuracy: trained by an older version",)
+    selecting = run.outcomes(study, roots[1], held_out=True)
+    assert [(o.accuracy, o.n_images) for o in selecting] == [(0.5, 40), (0.6, 40), (0.7, 40)]
+    assert all(o.counts for o in selecting)

@@ -3,13 +3,16 @@
 import json
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 
-from engine import runs
+from engine import data, runs
 from engine.config import with_fields
+from engine.device import resolve
 from engine.errors import CheckpointError, ConfigError, DataError
+from engine.predict import load_network, measure
 from engine.runs.checkpoint import load_weights, save_weights
 from engine.runs.run import Run, State
 from engine.training.prepare import new_model, prepare
@@ -58,6 +61,15 @@ def test_a_finished_run_tells_everything_in_its_files(finished):
         assert words in finished.log()
 
 
+def test_with_held_out_images_the_test_set_is_measured_once_at_the_end(finished):
+    epochs = [r for r in finished.records()[0] if r["kind"] == "epoch"]
+    assert ["test_acc" in record for record in epochs] == [False, True]
+    images = data.load("shapes", Path(finished.config().data.root))
+    network = load_network(finished.path, resolve("cpu", "fp32"))
+    expected = measure(network, images.test_images, images.test_labels, resolve("cpu", "fp32"))
+    assert finished.status().test_acc == epochs[-1]["test_acc"] == expected.acc
+
+
 def test_best_and_last_are_the_weights_they_say(finished, checkpoint_of, same):
     last, _ = load_weights(finished.path / "last.safetensors")
     best, header = load_weights(finished.path / "best.safetensors")
@@ -88,6 +100,7 @@ def test_without_held_out_images_the_test_set_validates_and_the_status_says_so(
     run = make_run("b", config)
     train_run(run)
     assert run.status().val_is_test is True
+    assert run.status().test_acc is None  # final_acc is
 
 
 def test_held_out_images_are_no_training_images(tiny):
