@@ -21,7 +21,7 @@ class Outcome:
     seed: int
     accuracy: float | None  # of the last epoch, a fraction; None while not finished
     chance: float  # accuracy of guessing, a fraction
-    n_images: int  # that the accuracy was measured on
+    n_images: int  # that the accuracy was measured on; 0 while there is none
     state: str  # of the run, such as "finished"
     confounds: tuple[str, ...] = ()  # differences from its study other than value and seed
     block: str = ""  # tells blocks with one seed apart, such as those of two machines

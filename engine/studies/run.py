@@ -145,6 +145,7 @@ def outcomes(study: Study, run_root: Path, *, held_out: bool = False) -> list[Ou
         on_test = status.val_is_test or not held_out
         accuracy = status.final_acc if status.val_is_test or held_out else status.test_acc
         finished = status.state is State.FINISHED
+        images = _test_images(config, info) if finished and on_test else config.data.holdout
         differences = confounds(study.config(row, seed), config, (status, info), reference)
         if finished and accuracy is None:
             differences = ("no test accuracy: trained by an older version", *differences)
@@ -154,7 +155,7 @@ def outcomes(study: Study, run_root: Path, *, held_out: bool = False) -> list[Ou
                 seed=seed,
                 accuracy=accuracy if finished else None,
                 chance=1 / (len(info["classes"]) if info else 10),
-                n_images=_test_images(config, info) if on_test else config.data.holdout,
+                n_images=images if finished else 0,
                 state=status.state.value,
                 confounds=differences,
                 block=f"{machine}, {status.compute.get('precision', '')}" if machine else "",
