@@ -18,6 +18,7 @@ from pages.ui.scenes import SCENES
 from pages.ui.text import called, markdown, percent, time_left
 
 LATEST = 5
+NEXT = 2  # queued runs that are listed
 CARDS = (  # page, label, icon, text
     (
         "pages/4_Augmentations.py", "See augmentations", "auto_awesome",
@@ -114,9 +115,13 @@ def sample() -> None:
 def latest_runs(statuses: list) -> None:
     st.subheader("Latest runs", anchor=False)
     live_ones = [run for run, status in statuses if status.state in readings.LIVE]
+    queued = [(s.queued, run.name) for run, s in statuses if s.state is State.QUEUED]
+    later = {name for _, name in sorted(queued)[NEXT:]}  # a study queues dozens
+    shown = [run for run in live_ones if run.name not in later]
     rest = [run for run, _ in statuses if run not in live_ones][:LATEST]
-    refresh.repeat(run_lines, live.TICK_S if live_ones else None)(live_ones + rest)
-    st.page_link("pages/2_Runs.py", label="All runs")
+    refresh.repeat(run_lines, live.TICK_S if live_ones else None)(shown + rest)
+    more = f" ({len(later)} more queued)" if later else ""
+    st.page_link("pages/2_Runs.py", label=f"All runs{more}")
 
 
 def run_lines(shown: list) -> None:

@@ -84,7 +84,9 @@ def _optional_cell(config: RunConfig | None, path: str) -> object:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
-def _measured_on(status: Status) -> str:
+def _measured_on(status: Status) -> str | None:
+    if status.best_acc is None:
+        return None
     return ("test" if status.val_is_test else "held-out") + seen_clause(status.val_seen)
 
 

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from engine import runs
 from engine.config import with_fields
 from engine.data import background
 from engine.presets import PRESETS
@@ -106,6 +107,17 @@ def test_lists_the_latest_runs_with_what_their_accuracy_was_measured_on(app, fin
     at = app()
     assert "first-run" in [link.proto.label for link in at.get("page_link")]
     assert "40.00 % on test images" in texts(at)
+
+
+def test_of_many_queued_runs_the_next_two_are_listed(app, finished, tiny):
+    finished("done")
+    for number in range(5):
+        made = runs.create(folders.RUN_ROOT, f"queued-{number}", tiny(), study="norms")
+        with made.hold("a test") as writer:
+            writer.update(state=State.QUEUED, queued=10.0 - number)
+    labels = [link.proto.label for link in app().get("page_link")]
+    assert {label for label in labels if label.startswith("queued")} == {"queued-3", "queued-4"}
+    assert "done" in labels and "All runs (3 more queued)" in labels
 
 
 def test_a_failed_download_tells_the_ways_on_and_offers_another_try(app, monkeypatch, tmp_path):

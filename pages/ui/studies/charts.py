@@ -20,6 +20,8 @@ COSTS = {  # x axes: title of the choice, title of the axis
     "seconds": ("Seconds", "Training time (s)"),
     "macs": ("Multiply-adds", "Multiply-adds of all forward passes"),
 }
+MAX_COLUMNS = 6  # of the legend
+PHONE_PX = 320  # width of a chart on a phone
 
 
 @dataclass(frozen=True)
@@ -156,17 +158,19 @@ def grid_spec(first: str, second: str) -> dict[str, Any]:
 def _color(names: tuple[str, ...]) -> alt.Color:
     many = {"scheme": "tableau20"} if len(names) > THEME_COLORS else {}
     scale = alt.Scale(domain=list(names), **many)
-    return alt.Color("series:N", scale=scale, legend=legend(columns=_columns(names)))
+    columns = alt.expr(f"clamp(floor(width / {_entry_px(names)}), 1, {MAX_COLUMNS})")
+    return alt.Color("series:N", scale=scale, legend=legend(columns=columns))
 
 
-def _columns(names: tuple[str, ...]) -> int:
-    """Columns of the legend that fit into 320 pixels, the width of a phone's chart."""
-    return max(1, min(6, 320 // (28 + 6 * max(map(len, names)))))
+def _entry_px(names: tuple[str, ...]) -> int:
+    """Width of an entry of the legend, in pixels."""
+    return 28 + 6 * max(map(len, names))
 
 
 def _height(names: tuple[str, ...], plot: int) -> int:
-    """Height of a chart in pixels, so that many rows of the legend leave room for the curves."""
-    return plot + 24 * math.ceil(len(names) / _columns(names))
+    """Height of a chart in pixels, with room for the legend's rows on a phone."""
+    columns = max(1, min(MAX_COLUMNS, PHONE_PX // _entry_px(names)))
+    return plot + 30 * math.ceil(len(names) / columns)
 
 
 def _x(by: str) -> alt.X:
