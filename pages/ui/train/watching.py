@@ -14,6 +14,7 @@ from pages.ui import folders, live, process, readings, undo
 from pages.ui.text import called, markdown
 
 UNFINISHED = (State.PAUSED, State.INTERRUPTED)
+LISTED = 5  # runs of the queue that are shown at first
 
 
 def watched_run(statuses: list[tuple[Run, Status]]) -> Run | None:
@@ -59,8 +60,9 @@ def queue(statuses: list[tuple[Run, Status]]) -> None:
     current = process.worker().current
     left = [r for r in waiting if r.path not in mine and not (current and current.path == r.path)]
     if left:
-        names = markdown(", ".join(called(run) for run in left[:5]))
-        st.info(f"Left in the queue when the app was last stopped: {names}")
+        names = markdown(", ".join(called(run) for run in left[:LISTED]))
+        more = f" and {len(left) - LISTED} more" if len(left) > LISTED else ""
+        st.info(f"Left in the queue when the app was last stopped: {names}{more}")
         if st.button("Continue queue", key="continue_queue"):
             process.worker().continue_queue(folders.RUN_ROOT)
             st.rerun()
@@ -72,7 +74,8 @@ def queue(statuses: list[tuple[Run, Status]]) -> None:
     with st.expander(
         f"Queue: {len(waiting)} waiting" if waiting else "Queue", expanded=True, key="waiting"
     ):
-        for run, status in others:
+        whole = len(others) > LISTED and st.toggle(f"Show all {len(others)}", key="whole_queue")
+        for run, status in others if whole else others[:LISTED]:
             queued_row(run, status, turns.get(run.path), len(mine))
         if len(waiting) > 1:
             in_order = [run for run, status in others if status.state is State.QUEUED]

@@ -94,6 +94,17 @@ def test_runs_queue_up_and_are_reordered_cancelled_and_put_back(app, wait_for):
     assert not at.exception
 
 
+def test_a_long_queue_is_shown_in_part(app, tiny):
+    for number in range(8):
+        runs.create(folders.RUN_ROOT, f"q{number}", tiny())
+    at = app(PAGE)
+    listed = lambda: sum(str(b.key).startswith("cancel_q") for b in at.button)  # noqa: E731
+    assert listed() == 5
+    assert "and 3 more" in "\n".join(info.value for info in at.info)
+    at.toggle(key="whole_queue").set_value(True).run()
+    assert listed() == 8 and not at.exception
+
+
 def test_a_failed_run_says_why_and_is_resumed_only_where_that_can_help(app, finished):
     run = finished("bad")
     for lasting in (True, False):
