@@ -8,7 +8,7 @@ import pytest
 import train
 from engine import estimate
 from engine.device import resolve
-from engine.errors import ConfigError
+from engine.errors import ConfigError, RunError
 from engine.estimate import Speed
 from engine.runs.run import Run, State
 from engine.studies import rates
@@ -148,6 +148,24 @@ def test_fair_rates_are_chosen_first_and_the_study_goes_on_with_them(
         assert (best, config.optim.lr) in tried
     assert command("--study", "norms", "--resume") == 0
     assert table(capsys.readouterr().out) == table(printed)
+
+
+def test_a_study_whose_runs_are_refused_says_so_and_ends(
+    command, study_file, tmp_path, capsys, monkeypatch
+):
+    submit = Worker.submit
+
+    def refuse(self, config, name, *args, **options):
+        if name == "norms-2-group-s0":
+            raise RunError("the disk is full")
+        return submit(self, config, name, *args, **options)
+
+    monkeypatch.setattr(Worker, "submit", refuse)
+    assert command("--study", str(study_file)) == 1
+    printed = capsys.readouterr()
+    assert "train.py: the disk is full" in printed.err
+    assert "norms-1-batch-s0: finished" in printed.out
+    assert not (tmp_path / "runs" / "norms-2-group-s0").exists()
 
 
 @pytest.mark.parametrize(
