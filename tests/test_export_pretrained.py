@@ -66,6 +66,18 @@ def test_it_writes_a_folder_that_classifies(trained, tmp_path, capsys):
     assert str(tmp_path) not in card + (shipped.path / "config.json").read_text()
 
 
+def test_the_card_names_every_run_of_a_chain(trained, make_run, tiny, train_run, tmp_path, capsys):
+    later = make_run("later", tiny(pretrained="a"))
+    assert train_run(later) is State.FINISHED
+    words = ["later", "--run-root", str(trained.path.parent), "--into", str(tmp_path / "out")]
+    assert script.main(words) == 0
+    commands = [
+        line for line in capsys.readouterr().out.splitlines() if "python train.py --na" in line
+    ]
+    assert ["--name a" in commands[0], "--name later" in commands[1]] == [True, True]
+    assert "--pretrained a" in commands[1] and len(commands) == 2
+
+
 def test_a_run_that_is_not_finished_is_refused(make_run, tmp_path, capsys):
     run = make_run("a")
     words = ["a", "--run-root", str(run.path.parent), "--into", str(tmp_path / "out")]
