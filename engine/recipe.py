@@ -83,7 +83,7 @@ class OptimConfig:
     head_lr: float = setting(
         1.0,
         "--head-lr",
-        "Head lr factor",
+        "Head learning rate (factor)",
         "factor on the learning rate of the last layer",
         usual="1",
         low=0,
@@ -93,7 +93,7 @@ class OptimConfig:
     bias_lr: float = setting(
         1.0,
         "--bias-lr",
-        "Bias lr factor",
+        "Bias learning rate (factor)",
         "factor on the learning rate of biases",
         usual="1",
         low=0,
