@@ -80,9 +80,14 @@ def test_an_epochs_validation_figures_are_those_of_its_last_weights(make_trainer
     assert tally.count == 20
 
 
-@pytest.mark.parametrize("kind", SCHEDULES)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_trains_under_every_schedule(make_trainer, tiny, optimizer, kind):
+@pytest.mark.parametrize(
+    ("optimizer", "kind"),
+    [
+        *((optimizer, SCHEDULES[0]) for optimizer in OPTIMIZERS),
+        *(("sgd", k) for k in SCHEDULES[1:]),
+    ],
+)
+def test_every_optimizer_and_every_schedule_trains(make_trainer, tiny, optimizer, kind):
     config = tiny(**{"optim.optimizer": optimizer, "schedule.kind": kind, "optim.lr": 0.01})
     trainer = make_trainer(config=with_fields(config, {"schedule.warmup": 0.5}))
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
