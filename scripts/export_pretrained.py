@@ -33,6 +33,7 @@ from engine.predict import Predictor, load_network, measure
 from engine.runs import history as predictions
 from engine.runs.checkpoint import load_weights, save_weights
 from engine.runs.run import SCHEMA, Run, State, Status
+from engine.training import initial
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
@@ -87,7 +88,7 @@ def export(run: Run, name: str, into: Path) -> Path:
     status, info = run.status(), run.dataset_info()
     if status.state is not State.FINISHED:
         raise RunError(f"run {run.name!r} is {status.state}; ship a finished one")
-    config, folder = run.config(), into / name
+    config, folder, trained = run.config(), into / name, history(run)
     folder.mkdir(parents=True, exist_ok=True)
     weights, header = load_weights(run.path / "last.safetensors")
     halved = {key: t.half() if t.is_floating_point() else t for key, t in weights.items()}
@@ -122,7 +123,7 @@ def export(run: Run, name: str, into: Path) -> Path:
     write_atomic(folder / "status.json", json.dumps(dataclasses.asdict(about), indent=2) + "\n")
     fit = calibrate(folder / "last.safetensors", logits, labels)
     keep_epochs(run, folder)
-    card = card_of(folder, history(run), about, images, fit, found)
+    card = card_of(folder, trained, about, images, fit, found)
     write_atomic(folder / "README.md", card)
     return folder
 
@@ -147,9 +148,17 @@ def keep_epochs(run: Run, folder: Path) -> None:
 
 
 def history(run: Run) -> list[Run]:
-    """The run, preceded by those from whose weights it started."""
-    parent = run.config().pretrained
-    return [*history(runs.open_run(run.path.parent, parent)), run] if parent else [run]
+    """The run, preceded by the runs and shipped networks from whose weights it started.
+
+    Raises ConfigError or RunError if one of them is gone.
+    """
+    config = run.config()
+    if config.pretrained is None:
+        return [run]
+    parent = initial.find(config, run.path.parent).parent
+    if parent.resolve() == run.path.resolve():
+        raise RunError(f"{run.name}: the run that it started from has its name; rename this one")
+    return [*history(Run(parent)), run]
 
 
 def card_of(

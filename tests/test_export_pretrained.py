@@ -78,6 +78,20 @@ def test_the_card_names_every_run_of_a_chain(trained, make_run, tiny, train_run,
     assert "--pretrained a" in commands[1] and len(commands) == 2
 
 
+def test_the_chain_may_begin_with_a_shipped_network(make_run, tiny):
+    run = make_run("later", tiny(pretrained="pretrained/vgg11-shapes"))
+    assert [each.name for each in script.history(run)] == ["vgg11-shapes", "later"]
+
+
+def test_a_parent_that_is_gone_is_told_before_anything_is_written(trained, tmp_path, capsys):
+    content = json.loads((trained.path / "config.json").read_text())
+    (trained.path / "config.json").write_text(json.dumps(content | {"pretrained": "gone"}))
+    words = ["a", "--run-root", str(trained.path.parent), "--into", str(tmp_path / "out")]
+    assert script.main(words) == 2
+    assert "'gone' is neither a run" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_that_is_not_finished_is_refused(make_run, tmp_path, capsys):
     run = make_run("a")
     words = ["a", "--run-root", str(run.path.parent), "--into", str(tmp_path / "out")]
