@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -31,18 +32,16 @@ def activation_maps(model: ImageClassifier, x: Tensor, layer: str) -> Tensor:
     [C, H', W'] of a convolution, [C] of a linear layer. The plain network in fp32: fast layers are
     not always called one by one. Raises ValueError if the network has no such layer.
     """
+    model = copy.deepcopy(model)  # the hook would see the passes of other threads
     try:
         module = model.get_submodule(layer)
     except AttributeError:
         raise ValueError(f"the network has no layer {layer!r}") from None
     found: list[Tensor] = []
     # A copy: the next layer may change it in place.
-    handle = module.register_forward_hook(lambda m, inputs, output: found.append(output.clone()))
-    try:
-        with torch.no_grad():
-            model(x)
-    finally:
-        handle.remove()
+    module.register_forward_hook(lambda m, inputs, output: found.append(output.clone()))
+    with torch.no_grad():
+        model(x)
     return found[-1][0]
 
 

@@ -6,6 +6,7 @@ images [1, 3, H, W]; maps are [H, W], a number for each pixel.
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -73,6 +74,7 @@ def grad_cam(model: ImageClassifier, x: Tensor, target: int) -> Tensor:
 
     Selvaraju et al. 2017, arXiv 1610.02391, equations 1 and 2; enlarged to [H, W] bilinearly.
     """
+    model = copy.deepcopy(model)  # its hook would see the passes of other threads
     layer = model.get_submodule(model.cam_layer)
     with torch.enable_grad():
         coarse = LayerGradCam(model, layer).attribute(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
@@ -43,11 +42,6 @@ def compare(labels: Tensor, predicted_a: Tensor, predicted_b: Tensor) -> Compari
     only_a, only_b = counts[1:3]
     p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
     return Comparison(*counts, p_value=float(p))
-
-
-def disagreements(predicted_a: Tensor, predicted_b: Tensor) -> list[int]:
-    """Indices of the images that the two networks call differently."""
-    return torch.nonzero(predicted_a != predicted_b).flatten().tolist()
 
 
 def _images(count: int) -> str:

@@ -12,7 +12,7 @@ from engine import data
 from engine.device import resolve
 from engine.errors import RunError
 from engine.predict import Network, load_network
-from engine.runs.run import Run, State, Status
+from engine.runs.run import HELD, Run, State, Status
 from engine.runs.validation import seen_clause
 from pages.ui import folders, readings
 from pages.ui.text import markdown, percent
@@ -29,10 +29,16 @@ class Choice:
     kind: str  # a key of KINDS
     status: Status
     changed: tuple[int, int]  # modification time (ns) and size of the file: its version
+    copy: Path | None = None  # of this version, while the run's training replaces the file
 
     @property
     def weights(self) -> Path:
-        return self.run.path / KINDS[self.kind]
+        return self.copy or self.run.path / KINDS[self.kind]
+
+    @property
+    def trains(self) -> bool:
+        """Whether the run's training may replace the file."""
+        return self.status.state in HELD
 
     @property
     def title(self) -> str:
@@ -115,7 +121,7 @@ def facts(choice: Choice) -> str:
             parts.append(f"{percent(status.test_acc)} on test images")
     if clause := seen_clause(status.val_seen):
         parts.append(f"measured on {images} images{clause}")
-    if status.state is State.RUNNING:
+    if choice.trains:
         parts.append(f"training now (epoch {status.epoch} of {status.epochs})")
     return " · ".join(parts)
 

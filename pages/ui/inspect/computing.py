@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -14,6 +16,7 @@ from pages.ui.inspect.subject import Subject
 from pages.ui.weights import Choice
 
 KEPT = 4  # results of each kind in a session
+LOOK_S = 2.0  # between readings of the states of all runs
 
 
 def predictions(subject: Subject) -> Predictions:
@@ -67,6 +70,16 @@ def has(kind: str, key: Any) -> bool:
 
 
 def busy() -> Callable[[], bool]:
-    """Whether something trains: on this server, or in another process when this is called."""
-    elsewhere = any(status.state is State.RUNNING for _, status in readings.statuses())
-    return lambda: elsewhere or process.worker().current is not None
+    """Whether something trains: on this server, or in another process."""
+    looked, elsewhere = -math.inf, False
+
+    def trains() -> bool:
+        nonlocal looked, elsewhere
+        if process.worker().current is not None:
+            return True
+        if time.monotonic() - looked > LOOK_S:
+            looked = time.monotonic()
+            elsewhere = any(status.state is State.RUNNING for _, status in readings.statuses())
+        return elsewhere
+
+    return trains

@@ -7,6 +7,7 @@ import streamlit as st
 from engine import data
 from engine.data import ImageData, shapes
 from engine.errors import DataError
+from engine.runs.compare import data_differences
 from pages.ui import folders, readings
 from pages.ui.weights import Choice, dataset_title
 
@@ -34,6 +35,17 @@ def own_dataset(choice: Choice) -> str | None:
     """The data set that the network was trained on; None if that is not known."""
     config = readings.config_of(choice.run)
     return config.data.dataset if config else None
+
+
+def is_own(choice: Choice, images: ImageData, dataset: str) -> bool:
+    """Whether the network was trained on this data set, wherever it lies.
+
+    Images that were changed since are others, even in the same place.
+    """
+    info = readings.dataset_info(choice.run) or {}
+    if info.get("fingerprint"):
+        return not data_differences(info, images.describe())
+    return dataset == own_dataset(choice)  # an older run: it is known by its place alone
 
 
 def load(dataset: str, choice: Choice) -> ImageData:

@@ -14,6 +14,7 @@ from pages.ui.downloads import downloads
 from pages.ui.inspect import charts, datasets
 from pages.ui.inspect.gallery import choose_list, entries, gallery, open_image
 from pages.ui.inspect.subject import HELD, TEST, Subject
+from pages.ui.text import markdown
 
 LISTS = {
     "earliest": ("Learned first", "right in the end, those that stayed right longest first"),
@@ -26,9 +27,13 @@ LISTS = {
 
 
 def section(subject: Subject) -> None:
-    config, own = subject.network.config, datasets.own_dataset(subject.choice)
-    if subject.key[0] != own:
-        st.info(f"Choose {datasets.title(str(own))}, on which the network was trained.")
+    config = subject.network.config
+    if not datasets.is_own(subject.choice, subject.data, subject.key[0]):
+        own = datasets.title(str(datasets.own_dataset(subject.choice)))
+        st.info(
+            f"The network was trained on other images than these. Choose {markdown(own)} as it was "
+            "then, in any place."
+        )
         return
     parts = predict.own_splits(subject.network, subject.data)
     predicted = history.read(subject.choice.run.path, len(parts.val_labels))

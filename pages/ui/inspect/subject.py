@@ -9,10 +9,10 @@ import streamlit as st
 
 from engine import predict
 from engine.data import ImageData
+from engine.inspect import version
 from engine.inspect.sample import Sample, sample
 from engine.predict import Network
-from engine.runs.run import State
-from pages.ui import weights
+from pages.ui import folders, weights
 from pages.ui.inspect import datasets
 from pages.ui.text import markdown, plain
 from pages.ui.weights import Choice, plain_network
@@ -20,6 +20,7 @@ from pages.ui.weights import Choice, plain_network
 SIZES = (500, 2_000)  # images, besides all
 OTHER = "other"  # a folder or zip, whose path is typed
 TEST, HELD = "test", "held-out"
+VERSIONS = "cache/inspect/versions"  # below the data root: weights of runs in training
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def choose(choices: dict[str, Choice]) -> Subject | None:
         st.error(markdown(plain(error)))
         return None
     with right:
-        part, drawn = choose_images(network, found, dataset)
+        part, drawn = choose_images(network, found, datasets.is_own(choice, found, dataset))
     if not len(drawn):
         st.info("This data set has no test images; choose another one.")
         return None
@@ -120,12 +121,14 @@ def choose_data(choice: Choice) -> str | None:
     return None
 
 
-def choose_images(network: Network, found: ImageData, dataset: str) -> tuple[str, Sample]:
-    """The part of the data set, and a sample of its images."""
-    trained_on = network.config.data
+def choose_images(network: Network, found: ImageData, own: bool) -> tuple[str, Sample]:
+    """The part of the data set, and a sample of its images.
+
+    own: whether the network was trained on the data set, so that some of it may be held out.
+    """
     part = TEST
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if trained_on.holdout and dataset == trained_on.dataset:
+        if own and network.config.data.holdout:
             part = st.segmented_control(
                 "Images",
                 [HELD, TEST],
@@ -166,12 +169,19 @@ def _split(network: Network, found: ImageData, part: str) -> tuple:
 def pinned(choice: Choice) -> Choice:
     """The choice; while its run trains, in the version that was first inspected until asked."""
     versions = st.session_state.setdefault("inspect_versions", {})
-    key = str(choice.weights)
-    if choice.status.state is not State.RUNNING or key not in versions:
-        versions[key] = choice.changed
-    if versions[key] != choice.changed:
+    key = choice.title
+    if not choice.trains:
+        versions.pop(key, None)
+        return choice
+    if key not in versions or not versions[key][0].exists():
+        try:
+            versions[key] = version.keep(choice.weights, folders.DATA_ROOT / VERSIONS)
+        except OSError:  # such as a full disk: sections may then show different versions
+            return choice
+    copy, changed = versions[key]
+    if changed != choice.changed:
         st.button(
-            "Use the newer weights", key="newer", on_click=versions.pop, args=(key,),
+            "Use the newer weights", key=f"newer_{key}", on_click=versions.pop, args=(key,),
             help="Its training has written weights since these were read.",
         )  # fmt: skip
-    return dataclasses.replace(choice, changed=versions[key])
+    return dataclasses.replace(choice, changed=changed, copy=copy)

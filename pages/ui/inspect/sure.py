@@ -9,7 +9,6 @@ from engine.inspect import calibration
 from engine.inspect.calibration import Fit
 from engine.inspect.predictions import Predictions
 from engine.runs import temperature
-from engine.runs.run import State
 from pages.ui.downloads import downloads
 from pages.ui.inspect import charts, computing
 from pages.ui.inspect.gallery import choose_list, entries, gallery
@@ -83,7 +82,7 @@ def scaling(subject: Subject, found: Predictions, fit: Fit) -> None:
         st.caption(f"Classify shows calibrated probabilities with the stored {stored:.2f}.")
     if choice.name.startswith("pretrained/"):
         return
-    training = choice.status.state is State.RUNNING
+    training = choice.trains
     if st.button(
         "Use it in Classify",
         key="store_temperature",

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from engine.inspect.attribution import explain
+from engine.inspect.attribution import class_activation
 from engine.inspect.compare import SIGNIFICANT, compare
 from pages.ui import pictures, readings, weights
 from pages.ui.downloads import downloads
@@ -60,7 +60,7 @@ def other(subject: Subject) -> Subject | None:
     options = {
         key: choice
         for key, choice in weights.choices().items()
-        if choice.weights != subject.choice.weights
+        if choice.title != subject.choice.title
         and tuple((readings.dataset_info(choice.run) or {}).get("classes", ())) == subject.classes
     }
     name = st.selectbox(
@@ -126,11 +126,11 @@ def pair(subject: Subject, second: Subject, index: int, answers: tuple[int, int]
         columns[1:], "AB", (subject, second), answers, strict=True
     ):
         found = computing.remember(
-            f"explanation_{letter}",
+            f"heatmap_{letter}",
             (str(each.choice.weights), each.choice.changed, subject.key, index),
-            lambda each=each, answer=answer: explain(each.network, image, answer),
-            "Computing the heatmaps…",
+            lambda each=each, answer=answer: class_activation(each.network, image.numpy(), answer),
+            "Computing the heatmap…",
         )
         with column:
-            st.image(pictures.overlay(found.cam, image), alt=f"Grad-CAM of network {letter}")
+            st.image(pictures.overlay(found, image), alt=f"Grad-CAM of network {letter}")
             st.caption(f"{letter} says **{markdown(names[answer])}**: Grad-CAM for this answer")

@@ -152,7 +152,8 @@ def answer(subject: Subject, picture: Picture, probabilities: Any) -> None:
 def heatmaps(subject: Subject, picture: Picture, best: int) -> None:
     """Three attributions for the class chosen, by default the predicted one."""
     shown = (picture.key, str(subject.choice.weights))
-    if st.session_state.get("explained") != shown:  # another picture or network
+    # Another picture or network; or a widget that was not drawn and lost its state.
+    if st.session_state.get("explained") != shown or "explained_class" not in st.session_state:
         st.session_state["explained"] = shown
         st.session_state["explained_class"] = best
     target = st.selectbox(

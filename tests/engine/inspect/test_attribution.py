@@ -31,6 +31,19 @@ class Linear(ImageClassifier):
         return self.conv(x)
 
 
+class Waiting(Linear):
+    """Calls `meanwhile` once, in the middle of a pass."""
+
+    meanwhile = None
+
+    def forward_features(self, x):
+        found = super().forward_features(x)
+        if self.meanwhile:
+            meanwhile, Waiting.meanwhile = self.meanwhile, None
+            meanwhile()
+        return found
+
+
 @pytest.fixture
 def linear():
     return Linear().eval()
@@ -96,3 +109,10 @@ def test_explain_normalizes_as_training_does(linear):
     torch.testing.assert_close(found.cam, grad_cam(linear, x, 1))
     torch.testing.assert_close(found.integrated.values, integrated_gradients(linear, x, 1).values)
     torch.testing.assert_close(found.occluded, occlusion(linear, x, 1))
+
+
+def test_a_pass_of_another_thread_changes_no_heatmap(x):
+    model = Waiting().eval()
+    alone = grad_cam(model, x, 1)
+    Waiting.meanwhile = staticmethod(lambda: model(torch.zeros_like(x)))
+    assert grad_cam(model, x, 1).equal(alone)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from engine.inspect.compare import Comparison, compare, disagreements
+from engine.inspect.compare import Comparison, compare
 
 LABELS = torch.zeros(20, dtype=torch.long)
 
@@ -46,9 +46,3 @@ def test_equal_networks():
 def test_the_sentence(counts, expected):
     only_a, only_b, p = counts
     assert Comparison(5, only_a, only_b, 6, p).sentence() == expected
-
-
-def test_disagreements_include_different_errors():
-    a, b = predictions(0, 1), predictions(1, 2)
-    b[1] = 2
-    assert disagreements(a, b) == [0, 1, 2]

@@ -59,6 +59,15 @@ def test_any_class_can_be_explained_and_another_picture_begins_with_its_answer(w
     assert not at.exception
 
 
+def test_the_answer_is_explained_again_after_another_section(why):
+    at, predictor, images = why
+    best = predictor.probabilities(images.test_images[7:8]).argmax(1)[0]
+    assert best != 0
+    at.segmented_control(key="section").set_value("history").run()
+    at.segmented_control(key="section").set_value("why").run()
+    assert at.selectbox(key="explained_class").value == best
+
+
 def test_the_sum_of_integrated_gradients_is_shown_beside_what_it_should_be(why):
     at, predictor, images = why
     target = at.selectbox(key="explained_class").value

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -12,11 +15,13 @@ from engine.inspect import calibration, features
 from engine.inspect.compare import compare
 from engine.inspect.corruptions import CORRUPTIONS, corrupt
 from engine.inspect.sample import sample
+from engine.models import build_model
 from engine.predict import Predictor, own_splits
 from engine.runs import history
+from engine.runs.checkpoint import CheckpointStore, describe_model
 from engine.runs.run import State
-from pages.ui import folders
-from pages.ui.inspect import charts, sure
+from pages.ui import folders, weights
+from pages.ui.inspect import charts, datasets, sure
 from tests.pages.inspect.helpers import TESTS, inference, pictures, spoken, table, texts
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -44,6 +49,49 @@ def test_a_stored_temperature_is_found_by_classify(section, network):
     stored = Predictor.load(run.path).temperature
     assert stored == pytest.approx(fitted, abs=0.005)
     assert f"stored {stored:.2f}" in texts(at)
+
+
+def retrain(run, seed):
+    """Replace the weights, as a training does."""
+    config = run.config().model
+    model = build_model("resnet10", config.num_classes, width=config.width, seed=seed)
+    CheckpointStore(run.path, describe_model(config)).save(seed, model.state_dict(), {})
+
+
+def test_every_section_shows_the_same_weights_until_newer_ones_are_asked_for(
+    section, network, answers, monkeypatch
+):
+    run = network("a")
+    before, labels = answers(run)
+    with run.hold("a test") as writer:
+        writer.update(state=State.RUNNING)
+        at = section("How sure it is")
+        retrain(run, seed=5)
+        at.segmented_control(key="section").set_value("errors").run()
+        assert not at.exception
+        shown = lambda: at.metric[0].value  # noqa: E731
+        acc = lambda found: 100 * (found.labels == labels).float().mean().item()  # noqa: E731
+        after, _ = answers(run)
+        assert acc(before) != acc(after)
+        assert shown() == f"{acc(before):.2f} %"
+        at.button(key="newer_a · last").click().run()
+        assert shown() == f"{acc(after):.2f} %"
+        assert "newer_a · last" not in [button.key for button in at.button]
+
+
+def test_two_versions_of_a_run_in_training_are_compared(section, network):
+    run = network("a")
+    shutil.copyfile(run.path / "last.safetensors", run.path / "best.safetensors")
+    with run.hold("a test") as writer:
+        writer.update(state=State.RUNNING)
+        at = section("Two networks", network="a · last")
+        at.selectbox(key="second_network").set_value("a/best").run()
+        retrain(run, seed=5)
+        shutil.copyfile(run.path / "last.safetensors", run.path / "best.safetensors")
+        at.run()
+        assert not at.exception
+        keys = [button.key for button in at.button]
+        assert "newer_a · last" in keys and "newer_a · best" in keys
 
 
 def test_a_temperature_is_not_stored_while_the_weights_may_be_replaced(section, network):
@@ -219,3 +267,15 @@ def test_an_image_of_the_history_opens_in_its_own_part(section, network, shapes_
     assert not at.exception
     assert at.segmented_control(key="part").value == "held-out"
     assert f"Correct label: **{CLASSES[labels[3]]}**" in texts(at)
+
+
+def test_the_history_needs_the_images_of_the_training_wherever_they_lie(network, runs_root):
+    run = network("a", dataset="elsewhere.zip")
+    images = data.load("shapes", folders.DATA_ROOT)
+    with run.hold("a test") as writer:
+        writer.save_config(run.config(), images.describe())
+    choice = weights.choice_of("a", run, "last")
+    assert datasets.is_own(choice, images, "shapes")
+    other = {**images.fingerprint, "test": {**images.fingerprint["test"], "images": "others"}}
+    changed = dataclasses.replace(images, fingerprint=other)
+    assert not datasets.is_own(choice, changed, "elsewhere.zip")
