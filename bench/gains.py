@@ -60,11 +60,13 @@ def rows(args: argparse.Namespace) -> Iterator[report.Row]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = report.parser(__doc__)
-    parser.set_defaults(repeats=5, json=RESULTS / f"{report.kind()}.json")
+    parser.set_defaults(repeats=5)
     parser.add_argument("--only", nargs="+", choices=fast.NAMES, default=fast.NAMES, metavar="NAME")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
     args = parser.parse_args(arguments)
+    kind = report.kind(resolve("auto", args.precision).precision)
+    args.json = args.json or RESULTS / f"{kind}.json"
     args.json.parent.mkdir(parents=True, exist_ok=True)
     return report.publish(rows(args), args.json)
 

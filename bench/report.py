@@ -114,10 +114,12 @@ def show(row: Row) -> None:
     print(f"{row.name}: {row.text()}", flush=True)
 
 
-def kind() -> str:
-    """The instruction set that decides which layers are fast here, as a file name."""
+def kind(precision: str) -> str:
+    """The instruction set that decides which layers are fast in this precision, as a file name."""
     about = torch.cpu.get_capabilities()
-    names = {"amx_bf16": "amx", "avx512_bf16": "avx512_bf16", "avx512_f": "avx512", "avx2": "avx2"}
+    names = {"avx512_f": "avx512", "avx2": "avx2"}
+    if precision == "bf16":
+        names = {"amx_bf16": "amx", "avx512_bf16": "avx512_bf16", **names}
     return next((name for key, name in names.items() if about.get(key)), "other")
 
 

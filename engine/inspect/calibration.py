@@ -68,6 +68,13 @@ def expected_error(bins: list[Bin]) -> float:
     return sum(gaps) / max(1, count)
 
 
+def judged_half(count: int, seed: int = 0) -> Tensor:
+    """Which of `count` images judge a temperature, and do not fit it: bool [count]."""
+    judged = torch.ones(count, dtype=torch.bool)
+    judged[sample_indices(count, count // 2, seed)] = False
+    return judged
+
+
 def fit_temperature(logits: Tensor, labels: Tensor, seed: int = 0) -> Fit:
     """Fit the temperature that minimizes cross-entropy on a random half (section 4.2).
 
@@ -76,16 +83,14 @@ def fit_temperature(logits: Tensor, labels: Tensor, seed: int = 0) -> Fit:
     count = len(labels)
     if count < MIN_IMAGES:
         raise ValueError(f"calibration needs at least {MIN_IMAGES} images, not {count}")
-    fitted = torch.zeros(count, dtype=torch.bool)
-    fitted[sample_indices(count, count // 2, seed)] = True
-    logits = logits.double()
+    judged, logits = judged_half(count, seed), logits.double()
+    fitted = ~judged
 
     def loss(log_temperature: float, half: Tensor) -> float:
         return F.cross_entropy(logits[half] / math.exp(log_temperature), labels[half]).item()
 
     bounds = tuple(map(math.log, TEMPERATURES))
     best = minimize_scalar(loss, bounds=bounds, args=(fitted,), method="bounded").x
-    judged = ~fitted
     before, after = (
         expected_error(reliability((logits[judged] / value).softmax(1), labels[judged]))
         for value in (1.0, math.exp(best))

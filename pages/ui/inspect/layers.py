@@ -12,6 +12,7 @@ from engine.inspect.activations import activation_maps
 from engine.inspect.activations import layers as layers_of
 from engine.models.summary import LayerRow
 from pages.ui import pictures
+from pages.ui.downloads import downloads
 from pages.ui.images import contact_sheet
 from pages.ui.inspect import charts
 from pages.ui.inspect.subject import Subject
@@ -29,14 +30,16 @@ def section(subject: Subject, pixels: Any) -> None:
             name for name, row in rows.items() if len(row.output_shape) == 3
         )
     st.caption("Click a layer in the diagram, or choose it from the list.")
+    diagram = charts.layer_spec(len(rows)), charts.layer_rows(list(rows.values()))
     st.vega_lite_chart(
-        charts.layer_rows(list(rows.values())),
-        charts.layer_spec(len(rows)),
+        diagram[1],
+        diagram[0],
         key=DIAGRAM,
         on_select=take_click,
         selection_mode=charts.LAYER,
         alt="layers of the network from input to output, with the size of their outputs",
     )
+    downloads("layers", {"Layers": diagram[1]}, {"Layers": diagram})
     name = st.selectbox(
         "Layer",
         list(rows),

@@ -66,17 +66,23 @@ def examples(subject: Subject) -> None:
     st.caption(f"From left to right: none, {', '.join(CORRUPTIONS)} (severity 2 of 3).")
 
 
+def line(name: str, amounts: str, names: list[str], tables: list[list[Row]]) -> dict[str, Any]:
+    """The accuracies under one corruption, in %; without one, the same for each severity."""
+    cells: dict[str, Any] = {"Corruption": name, "Amounts": amounts}
+    for title, rows in zip(names, tables, strict=True):
+        of = {row.severity: row.accuracy.value for row in rows if row.corruption == name}
+        prefix = f"{title}: " if len(names) > 1 else "Severity "
+        clean = rows[0].accuracy.value
+        cells |= {f"{prefix}{each}": 100 * of.get(each, clean) for each in SEVERITIES}
+    return cells
+
+
 def show(names: list[str], tables: list[list[Row]]) -> None:
     """A line for each corruption, a column for each network and severity."""
-    lines = []
+    lines = [line("none", "original images", names, tables)]
     for name, kind in CORRUPTIONS.items():
         amounts = ", ".join(f"{amount:g}" for amount in kind.amounts)
-        line: dict[str, Any] = {"Corruption": name, "Amounts": f"{amounts} ({kind.unit})"}
-        for title, rows in zip(names, tables, strict=True):
-            of = {row.severity: row.accuracy.value for row in rows if row.corruption == name}
-            prefix = f"{title}: " if len(names) > 1 else "Severity "
-            line |= {f"{prefix}{severity}": 100 * of[severity] for severity in SEVERITIES}
-        lines.append(line)
+        lines.append(line(name, f"{amounts} ({kind.unit})", names, tables))
     table = pd.DataFrame(lines)
     for title, rows in zip(names, tables, strict=True):
         clean = rows[0].accuracy

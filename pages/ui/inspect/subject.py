@@ -10,8 +10,10 @@ import streamlit as st
 from engine import predict
 from engine.data import ImageData
 from engine.inspect import version
+from engine.inspect.predictions import compute_like
 from engine.inspect.sample import Sample, sample
 from engine.predict import Network
+from engine.runs.run import Run
 from pages.ui import folders, weights
 from pages.ui.inspect import datasets
 from pages.ui.text import markdown, plain
@@ -64,7 +66,7 @@ def choose(choices: dict[str, Choice]) -> Subject | None:
             persist_state="session",
         )
         choice = pinned(choices[name])
-        st.caption(weights.facts(choice))
+        st.caption(facts(choice))
     with right:
         dataset = choose_data(choice)
     if not dataset:
@@ -82,6 +84,13 @@ def choose(choices: dict[str, Choice]) -> Subject | None:
         return None
     key = (dataset, str(found.fingerprint), part, len(drawn))
     return Subject(choice, network, found, part, drawn, key)
+
+
+def facts(choice: Choice) -> str:
+    """One line about a network, and how its predictions are computed."""
+    compute, layers = compute_like(Run(choice.weights.parent))
+    like = ", as in its own validation" if layers == "training" else ""
+    return f"{weights.facts(choice)} · classifies in {compute.precision}{like}"
 
 
 def first_network(choices: dict[str, Choice]) -> None:

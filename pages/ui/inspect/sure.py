@@ -54,13 +54,18 @@ def diagram(subject: Subject, found: Predictions, fit: Fit | None) -> None:
     scaled = bool(fit) and st.toggle(
         "Show after temperature scaling", key="reliability_scaled", persist_state="session"
     )
+    labels, about = subject.sample.labels, ""
     probabilities = found.probabilities(fit.temperature if scaled else 1.0)
-    bins = calibration.reliability(probabilities, subject.sample.labels)
+    if scaled:
+        judged = calibration.judged_half(len(labels))
+        probabilities, labels = probabilities[judged], labels[judged]
+        about = " that the temperature was not fitted on"
+    bins = calibration.reliability(probabilities, labels)
     rows, spec = charts.reliability_rows(bins), charts.reliability_spec()
     st.vega_lite_chart(rows, spec, key="reliability", alt="accuracy by confidence")
     st.markdown(
         f"Expected calibration error **{percent(calibration.expected_error(bins))}** on "
-        f"{len(subject.sample):,} images: the mean distance of the bars from the diagonal, "
+        f"{len(labels):,} images{about}: the mean distance of the bars from the diagonal, "
         "weighted by their number of images. Bars below it: the network is too sure."
     )
     downloads("sure", {"Reliability": rows}, {"Reliability diagram": (spec, rows)})

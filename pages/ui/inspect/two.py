@@ -15,7 +15,7 @@ from pages.ui.downloads import downloads
 from pages.ui.images import enlarge
 from pages.ui.inspect import computing
 from pages.ui.inspect.gallery import choose_list, entries, gallery
-from pages.ui.inspect.subject import Subject, pinned
+from pages.ui.inspect.subject import Subject, facts, pinned
 from pages.ui.text import markdown, plain
 
 KINDS = ("A right, B wrong", "B right, A wrong", "Both wrong, different answers")
@@ -79,7 +79,7 @@ def other(subject: Subject) -> Subject | None:
             st.page_link("pages/1_Train.py", label="Train another network")
         return None
     choice = pinned(options[name])
-    st.caption(weights.facts(choice))
+    st.caption(facts(choice))
     try:
         return dataclasses.replace(subject, choice=choice, network=weights.plain_network(choice))
     except (ValueError, OSError) as error:

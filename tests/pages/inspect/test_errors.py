@@ -57,6 +57,9 @@ def test_accuracy_and_rates_are_those_of_the_network(page, network, answers):
     table = at.dataframe[0].value
     assert list(table["Class"]) == list(CLASSES)
     assert list(table["Images"]) == labels.bincount().tolist()
+    for column, rate in (("Precision (%)", "precision"), ("Recall (%)", "recall")):
+        rates = [100 * getattr(row, rate) for row in expected.classes]
+        assert list(table[column]) == pytest.approx(rates, nan_ok=True)
 
 
 def test_predictions_are_cached_on_disk_and_in_the_session(page, network, monkeypatch):

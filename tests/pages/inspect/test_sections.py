@@ -34,10 +34,10 @@ def test_the_calibration_error_and_the_temperature_are_those_of_the_network(
     fit = calibration.fit_temperature(found.logits, labels)
     at = section("How sure it is")
     assert at.metric[0].value == f"{fit.temperature:.2f}"
-    for scale, on in ((1.0, False), (fit.temperature, True)):
-        at.toggle(key="reliability_scaled").set_value(on).run()
-        bins = calibration.reliability(found.probabilities(scale), labels)
-        assert f"error **{100 * calibration.expected_error(bins):.2f} %**" in spoken(at)
+    bins = calibration.reliability(found.probabilities(), labels)
+    assert f"error **{100 * calibration.expected_error(bins):.2f} %**" in spoken(at)
+    at.toggle(key="reliability_scaled").set_value(True).run()
+    assert f"error **{100 * fit.ece_after:.2f} %** on {fit.judged_on:,} images" in spoken(at)
 
 
 def test_a_stored_temperature_is_found_by_classify(section, network):
@@ -209,13 +209,15 @@ def test_accuracy_on_corrupted_images_is_shown_on_request(section, network, answ
     at.button(key="measure_corruptions").click().run()
     assert not at.exception
     shown = table(at, "Corruption").set_index("Corruption")
-    assert list(shown.index) == list(CORRUPTIONS)
+    assert list(shown.index) == ["none", *CORRUPTIONS]
     images = data.load("shapes", folders.DATA_ROOT)
     drawn = sample(images.test_images, images.test_labels, 50)
     predictor = Predictor(*inference(run))
     answers_ = predictor.logits(corrupt(drawn.images, "noise", 3)).argmax(1)
     right = (answers_ == drawn.labels).float().mean().item()
     assert shown.loc["noise", "Severity 3"] == pytest.approx(100 * right)
+    clean = (predictor.logits(drawn.images).argmax(1) == drawn.labels).float().mean().item()
+    assert shown.loc["none", "Severity 1"] == pytest.approx(100 * clean)
 
 
 def test_a_network_without_kept_predictions_says_so(section, network):
