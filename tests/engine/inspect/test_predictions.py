@@ -7,12 +7,15 @@ import torch
 
 from engine import data, runs
 from engine.config import with_fields
-from engine.device import Compute
+from engine.device import Compute, resolve
+from engine.evaluate import Tally, evaluate
 from engine.files import sha256
 from engine.inspect import predictions
 from engine.inspect.predictions import compute_like, predict
+from engine.models import build_model
 from engine.predict import load_network, own_splits
 from engine.runs import temperature
+from engine.runs.checkpoint import CheckpointStore, describe_model
 
 CPU = Compute(torch.device("cpu"), "fp32")
 
@@ -46,6 +49,34 @@ def test_the_accuracy_is_that_of_the_run(trained, splits, tmp_path):
     assert right == pytest.approx(trained.epochs()[-1]["val_acc"], abs=1e-6)
     assert (found.precision, found.as_validated) == (trained.config().precision, True)
     assert shares[-1] == 1.0
+
+
+def test_batches_of_another_size_than_in_validation_change_no_answer(
+    make_run, tiny, tmp_path, monkeypatch
+):
+    """Layers of 128 and more channels, whose kernels depend on the size of the batch."""
+    monkeypatch.setattr(predictions, "WAIT_RATIO", 0.0)
+    compute = resolve()
+    changes = {"model.width": 0.5, "model.num_classes": 10, "precision": compute.precision}
+    config = with_fields(tiny(), changes)
+    run = make_run("wide", config)
+    images = torch.randint(256, (300, 3, 32, 32), dtype=torch.uint8)
+    info = {"name": "noise", "classes": list("abcdefghij"), "mean": [0.5] * 3, "std": [0.25] * 3}
+    with run.hold("a test") as writer:
+        writer.save_config(config, info)
+        writer.update(compute=compute.describe())
+    store = CheckpointStore(run.path, describe_model(config.model))
+    store.save(1, build_model(**config.model.arguments).state_dict(), {})
+    network, tally = load_network(run.path, compute, "training"), Tally()
+    for _ in evaluate(
+        network.model, images, images[:, 0, 0, 0] % 10, network.mean, network.std, compute, tally
+    ):
+        pass
+    for busy in (False, True):
+        folder = tmp_path / f"cache {busy}"
+        _, found = exhaust(predict(run.path, images, folder, busy=lambda busy=busy: busy))
+        assert found.as_validated
+        assert found.labels.equal(torch.cat(tally.predicted))
 
 
 def test_features_are_the_input_of_the_last_layer(trained, splits, tmp_path):
