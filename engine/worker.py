@@ -254,11 +254,14 @@ class Worker:
             return bool(race) and any(self._races.get(path) == race for path in self._queue)
 
     def _enqueue_in_race(self, run: Run) -> None:
-        """Queue a run behind the others of its race."""
+        """Queue a run behind the others of its race, but before any other run between them."""
         with self._changed:
             race = self._races[run.path]
-            last = [i for i, path in enumerate(self._queue) if self._races.get(path) == race]
-            self._queue.insert(last[-1] + 1 if last else 0, run.path)
+            members = [self._races.get(path) == race for path in self._queue]
+            place = members.index(True) if True in members else 0
+            while place < len(members) and members[place]:
+                place += 1
+            self._queue.insert(place, run.path)
             self._changed.notify_all()
 
     def _end_requested(self, device: str) -> None:

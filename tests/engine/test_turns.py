@@ -58,6 +58,17 @@ def test_runs_of_a_race_take_turns_and_end_as_runs_of_their_own(
     assert len(list((tmp_path / "a").glob("events.*"))) == 1
 
 
+def test_a_late_run_of_a_race_does_not_put_the_others_behind_the_next_race(
+    worker, tmp_path, tiny, wait_for, epochs_seen
+):
+    configs = {name: tiny(epochs=3, seed=seed) for seed, name in enumerate("abxyc")}
+    races = {name: "later" if name in "xy" else "first" for name in configs}
+    made = [worker.submit(c, n, tmp_path, race=races[n]) for n, c in configs.items()]
+    finish(wait_for, *made)
+    last = {name: len(epochs_seen) - epochs_seen[::-1].index(name) for name in configs}
+    assert max(last["a"], last["b"]) < min(last["x"], last["y"])
+
+
 def test_a_run_that_is_submitted_again_while_it_waits_is_one_run(worker, tmp_path, tiny, wait_for):
     configs = [tiny(epochs=500, seed=seed) for seed in range(2)]
     made = [worker.submit(c, f"r{c.seed}", tmp_path, race="s") for c in configs]
