@@ -33,7 +33,7 @@ def simulate(studies, values, seeds, correlation, spreads, failed, effect=0.0):
         ]
         if failed:
             outcomes[-1] = Outcome(f"v{values - 1}", seeds - 1, None, 0.1, 10_000, "failed")
-        yield verdict(outcomes, "v0", planned_seeds=seeds)
+        yield verdict(outcomes, "v0", seeds=range(seeds))
 
 
 def coverage(studies, *case):
