@@ -27,6 +27,7 @@ def verdict_of(study: Study, outcomes: list[Outcome]) -> Verdict:
         study.contrasts,
         seeds=study.seeds,
         added_seeds=study.added_seeds,
+        values=[row.name for row in study.rows()],
         margin=study.margin,
         recipe=recipe(study),
     )

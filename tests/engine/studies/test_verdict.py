@@ -269,6 +269,8 @@ def test_a_value_that_spreads_more_gets_the_wider_interval():
     assert found.contrasts[0].test == "Dunnett"
     assert (found.contrasts[1].low, found.contrasts[1].high) == found.contrasts[1].welch
     assert any(note.startswith("May spread more") for note in found.notes)
+    pooled, own = (contrast.seeds_needed for contrast in found.contrasts)
+    assert own[0] > pooled[0] and own[1] > pooled[1]  # of the spreads of these two values alone
     assert "equal spreads" not in found.contrasts[1].sentence
 
 
