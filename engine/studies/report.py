@@ -15,6 +15,7 @@ from engine.studies.sentences import points
 from engine.studies.study import CROSS, Study
 from engine.studies.verdict import verdict
 
+IMAGES = "Over other test images (95 %)"  # column of values with one network
 PLACES = ("data.root", "data.url", "device")
 
 
@@ -24,7 +25,9 @@ def verdict_of(study: Study, outcomes: list[Outcome]) -> Verdict:
         outcomes,
         study.baseline,
         study.contrasts,
-        planned_seeds=len(study.seeds),
+        seeds=study.seeds,
+        added_seeds=study.added_seeds,
+        values=[row.name for row in study.rows()],
         margin=study.margin,
         recipe=recipe(study),
     )
@@ -39,6 +42,8 @@ def recipe(study: Study) -> str:
         parts.append(f"width {_fraction(config.model.width)}")
     if "epochs" not in varied:
         parts.append(f"{config.epochs} epoch{'s' * (config.epochs != 1)}")
+    elif study.equal == "time" and varied != {"epochs"}:
+        parts.append("equal time")
     if config.data.limit and "data.limit" not in varied:
         parts.append(f"{config.data.limit:,} training images")
     if study.fair_rates:
@@ -62,6 +67,7 @@ def table(study: Study, verdict: Verdict) -> pd.DataFrame:
                 study.factors[0].name if len(study.factors) == 1 else "Value": row.name,
                 "n": value.n if value else 0,
                 "Accuracy (%)": _mean(value.mean, value.sd) if value else "–",
+                IMAGES: _range(value.wilson) if value else "",
                 "Difference (points)": difference(study, verdict, row.name),
                 "Collapsed": value.collapsed if value else 0,
                 "Published (%)": row.published.val_acc if row.published else None,
@@ -70,7 +76,13 @@ def table(study: Study, verdict: Verdict) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     if not any(row.published for row in study.rows()):
         frame = frame.drop(columns="Published (%)")
+    if not frame[IMAGES].any():
+        frame = frame.drop(columns=IMAGES)
     return frame if frame["Collapsed"].any() else frame.drop(columns="Collapsed")
+
+
+def _range(interval: tuple[float, float] | None) -> str:
+    return "one network: {:.2f} to {:.2f}".format(*interval) if interval else ""
 
 
 def _mean(mean: float | None, sd: float | None) -> str:
@@ -114,8 +126,14 @@ def explanation(study: Study, verdict: Verdict) -> list[str]:
 
 
 def grid_means(study: Study, verdict: Verdict) -> dict[tuple[str, str], float | None]:
-    """Mean accuracy of each combination of two factors, in %."""
+    """Mean accuracy of each combination of two factors, in %.
+
+    Where the blocks connect all values, as fitted: a run that is missing would otherwise count as
+    a difference, if its seed is a good or a bad one.
+    """
     means = {value.value: value.mean for value in verdict.values}
+    if verdict.fit and verdict.fit.connected:
+        means |= dict(zip(verdict.fitted, map(float, verdict.fit.effects), strict=True))
     first, second = study.factors
     return {
         (a.name, b.name): means.get(f"{a.name}{CROSS}{b.name}")
@@ -125,12 +143,12 @@ def grid_means(study: Study, verdict: Verdict) -> dict[tuple[str, str], float | 
 
 
 def effects(study: Study, verdict: Verdict) -> list[str]:
-    """Main effects and interaction in sentences; empty until every combination has a mean."""
+    """Main effects and interaction in sentences; empty until blocks connect all combinations."""
     means = grid_means(study, verdict)
-    if None in means.values():
+    if None in means.values() or not verdict.fit.connected:
         return []
     table = np.reshape(list(means.values()), [len(factor.values) for factor in study.factors])
-    tested = _tested(verdict, [CROSS.join(pair) for pair in means], table)
+    tested = _tested(verdict, [CROSS.join(pair) for pair in means], table.shape)
     lines = []
     for axis, factor in enumerate(study.factors):
         by_value = zip(factor.values, table.mean(1 - axis), strict=True)
@@ -146,13 +164,12 @@ def effects(study: Study, verdict: Verdict) -> list[str]:
     return lines
 
 
-def _tested(verdict: Verdict, names: list[str], means: np.ndarray) -> list[str]:
+def _tested(verdict: Verdict, names: list[str], shape: tuple[int, ...]) -> list[str]:
     """Whether each effect and the interaction is more than the spread between seeds."""
     if verdict.sd is None:
         return [" (the spread between seeds is not known: cannot tell)"] * 3
-    counts = {value.value: value.n for value in verdict.values}
-    runs = np.reshape([counts[name] for name in names], means.shape)
-    found = statistics.two_way(means, runs, verdict.sd**2, verdict.df)
+    cells = np.reshape([verdict.fitted.index(name) for name in names], shape)
+    found = statistics.two_way(verdict.fit, cells)
     return [
         f" ({'shown' if p < 1 - statistics.LEVEL else 'not shown'}, "
         + ("p < 0.001)" if p < 0.001 else f"p = {p:.2g})")

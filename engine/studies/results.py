@@ -5,7 +5,7 @@ Accuracies of outcomes are fractions; those of a verdict are in percent, differe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.studies import statistics
 
@@ -24,7 +24,7 @@ class Outcome:
     n_images: int  # that the accuracy was measured on; 0 while there is none
     state: str  # of the run, such as "finished"
     confounds: tuple[str, ...] = ()  # differences from its study other than value and seed
-    block: str = ""  # tells blocks with one seed apart, such as those of two machines
+    block: str = ""  # the machine and its precision; with the seed, the run's block
 
     @property
     def finished(self) -> bool:
@@ -48,10 +48,22 @@ class ValueResult:
     value: str
     n: int  # runs in the mean
     mean: float | None
-    sd: float | None  # between seeds, in points; None below two runs
+    sd: float | None  # between seeds of one machine, in points; None below two runs
     collapsed: int  # runs that ended at chance, not in the mean
     left_out: tuple[str, ...]  # "seed 2: failed"
     wilson: tuple[float, float] | None  # 95 % over other test images, of one network; if n = 1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The runs that there are, against the planned ones."""
+
+    planned: int  # runs: every value with every planned seed
+    ended: int  # of the planned ones, finished or failed, on whichever machine
+    finished: int
+    added: tuple[int, ...]  # seeds with results that were added to the study
+    imported: tuple[int, ...]  # seeds with results that the study does not have
+    machines: tuple[tuple[str, int], ...]  # with results, and the number of seeds on each
 
 
 @dataclass(frozen=True)
@@ -79,11 +91,17 @@ class Verdict:
     values: tuple[ValueResult, ...]
     contrasts: tuple[ContrastResult, ...]
     headline: tuple[str, ...]
-    interim: bool  # planned runs are still missing
     notes: tuple[str, ...]
+    progress: Progress
     method: str
-    seeds: int  # blocks with a finished run: seeds, times machines
     sd: float | None  # pooled, of the residuals, in points
     df: int  # degrees of freedom of sd
-    spread_more: tuple[str, ...] | None  # values that spread more than others; None below 5 seeds
+    spread_more: tuple[str, ...] | None  # values that may spread more; None below 5 seeds
     correlation: float | None  # mean, between values over seeds; None below three seeds
+    fitted: tuple[str, ...]  # values of the fit, those with runs that count
+    fit: statistics.BlockFit | None = field(repr=False, compare=False)
+
+    @property
+    def interim(self) -> bool:
+        """Whether planned runs are still missing."""
+        return not self.progress.planned or self.progress.ended < self.progress.planned

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from engine.studies.results import MIN_WELCH, ContrastResult, ValueResult, Verdict
+from engine.studies.results import MIN_WELCH, ContrastResult, Progress, ValueResult, Verdict
 
 
 def points(number: float, signed: bool = False) -> str:
@@ -25,10 +25,7 @@ def contrast(
     pair = (values[result.value], values[result.reference])
     if result.decision == "cannot tell":
         return _cannot_tell(result, pair, recipe)
-    counts = sorted({value.n for value in pair})
-    seeds = " and ".join(map(str, counts)) + (" seed" if counts == [1] else " seeds")
-    alike = "assuming equal spreads" if max(counts) < MIN_WELCH else ""
-    basis = "; ".join(part for part in (seeds, recipe, alike) if part)
+    basis = _basis([result], values, recipe)
     low, high = result.low, result.high
     if result.decision == "different":
         winner, loser = result.value, result.reference
@@ -49,15 +46,37 @@ def contrast(
     return (
         f"No clear difference: {result.value} ended {points(abs(result.difference))} points "
         f"{'below' if result.difference < 0 else 'above'} {result.reference}, which may be chance "
-        f"(95 %: {points(low)} to {points(high)}; {basis}). {_power(result)}"
+        f"(95 %: {points(low)} to {points(high)}; {basis}). {_power([result])}"
     )
 
 
-def _power(result: ContrastResult) -> str:
-    low, high = map(_about, result.seeds_needed)
+def _basis(
+    results: Sequence[ContrastResult], values: Mapping[str, ValueResult], recipe: str
+) -> str:
+    """What intervals rest on: numbers of seeds, recipe, assumption."""
+    pairs = [(values[result.value].n, values[result.reference].n) for result in results]
+    counts = sorted({n for pair in pairs for n in pair})
+    numbers = [counts[0], counts[-1]] if len(counts) > 2 else counts
+    seeds = (" to " if len(counts) > 2 else " and ").join(map(str, numbers))
+    assumed = any(
+        result.test != "Welch" and min(pair) < MIN_WELCH
+        for result, pair in zip(results, pairs, strict=True)
+    )
+    parts = (
+        f"{seeds} seed{'s' * (counts != [1])}",
+        recipe,
+        "assuming equal spreads" * assumed,
+    )
+    return "; ".join(part for part in parts if part)
+
+
+def _power(results: Sequence[ContrastResult]) -> str:
+    """How many seeds each of these contrasts would take."""
+    low = _about(min(result.seeds_needed[0] for result in results))
+    high = _about(max(result.seeds_needed[1] for result in results))
     number = f"{low} to {high}" if low != high else f"{low}"
     return (
-        f"Detecting a difference of {result.resolution:g} points (80 % power) would take about "
+        f"Detecting a difference of {results[0].resolution:g} points (80 % power) would take about "
         f"{number} seeds."
     )
 
@@ -85,15 +104,14 @@ def _cannot_tell(result: ContrastResult, pair: tuple[ValueResult, ValueResult], 
     )
 
 
-def headline(verdict: Verdict, planned_seeds: int) -> Iterator[str]:
+def headline(verdict: Verdict, recipe: str) -> Iterator[str]:
     """What is known, most important first."""
     if not any(value.n or value.collapsed for value in verdict.values):
         yield "No run has finished yet."
         return
     if verdict.interim:
-        finished = sum(value.n + value.collapsed for value in verdict.values)
-        planned = planned_seeds * len(verdict.values)
-        yield f"Interim: {finished} of {planned} planned runs have finished."
+        progress = verdict.progress
+        yield f"Interim: {progress.finished} of {progress.planned} planned runs have finished."
     if not any(value.n for value in verdict.values):
         yield "All runs ended at chance: this recipe cannot tell which value is better."
     elif all(value.n + value.collapsed <= 1 for value in verdict.values):
@@ -107,24 +125,33 @@ def headline(verdict: Verdict, planned_seeds: int) -> Iterator[str]:
     if len(open_) == 1:
         yield open_[0].sentence
     elif open_:
-        pairs = ", ".join(f"{result.value} against {result.reference}" for result in open_)
-        yield f"No clear difference: {pairs}. {_power(open_[0])}"
+        values = {value.value: value for value in verdict.values}
+        basis = _basis(open_, values, recipe)
+        yield f"No clear difference ({basis}): {'; '.join(map(_named, open_))}. {_power(open_)}"
     for value in verdict.values:
         if value.collapsed:
             runs = value.n + value.collapsed
             yield f"{value.value} collapsed with {value.collapsed} of {_seeds(runs)}."
 
 
+def _named(result: ContrastResult) -> str:
+    return (
+        f"{result.value} against {result.reference} {points(result.difference, True)} points "
+        f"(95 %: {points(result.low)} to {points(result.high)})"
+    )
+
+
 def _seeds(number: int) -> str:
     return f"{number} seed" if number == 1 else f"{number} seeds"
 
 
-def notes(verdict: Verdict, planned_seeds: int) -> Iterator[str]:
+def notes(verdict: Verdict) -> Iterator[str]:
     """Assumptions, and what was left out."""
     if verdict.spread_more:
         yield (
-            f"Spreads more between seeds than the other values: {', '.join(verdict.spread_more)} "
-            "(Brown–Forsythe); its differences have the wider of Welch's and the pooled interval."
+            "May spread more between seeds than the other values: "
+            f"{', '.join(verdict.spread_more)} (Brown–Forsythe, not corrected for the number of "
+            "values). As a precaution, the wider of Welch's and the pooled interval counts."
         )
     elif verdict.sd is not None:
         spreads = ", ".join(
@@ -134,10 +161,14 @@ def notes(verdict: Verdict, planned_seeds: int) -> Iterator[str]:
             "The intervals assume that accuracies spread alike for every value. "
             f"Standard deviations between seeds, in points: {spreads}."
         )
-    if any(value.wilson for value in verdict.values):
+    single = [value for value in verdict.values if value.wilson]
+    if single:
+        ranges = ", ".join(
+            f"{value.value} {value.wilson[0]:.2f} to {value.wilson[1]:.2f} %" for value in single
+        )
         yield (
-            "The interval of a single run (Wilson) says how much accuracy would vary with other "
-            "test images; it does not include the spread between seeds."
+            f"One network; over other test images (95 %, Wilson): {ranges}. Training again with "
+            "another seed is not in these intervals."
         )
     if verdict.correlation is not None:
         yield (
@@ -145,13 +176,29 @@ def notes(verdict: Verdict, planned_seeds: int) -> Iterator[str]:
             "seed gives the same order of images, and the same initial weights only where shapes "
             "agree."
         )
-    if verdict.seeds > planned_seeds:
-        yield (
-            f"{_seeds(verdict.seeds - planned_seeds)} beyond the {planned_seeds} planned; if they "
-            "were added after looking at the results, the intervals are somewhat too narrow."
-        )
+    yield from _origins(verdict.progress)
     if any(value.collapsed for value in verdict.values):
         yield "Runs that ended at chance (collapsed) are not in means, spreads and differences."
     for value in verdict.values:
         if value.left_out:
             yield f"Not counted, {value.value}: {'; '.join(value.left_out)}."
+
+
+def _origins(progress: Progress) -> Iterator[str]:
+    """Seeds that were not planned, and machines."""
+    beyond = [
+        f"{_seeds(len(seeds))} {how} ({', '.join(map(str, seeds))})"
+        for how, seeds in (("added", progress.added), ("imported", progress.imported))
+        if seeds
+    ]
+    if beyond:
+        yield (
+            f"Beyond the planned seeds: {' and '.join(beyond)}. If they were added after looking "
+            "at the results, the intervals are somewhat too narrow."
+        )
+    if len(progress.machines) > 1:
+        machines = "; ".join(f"{name} ({_seeds(seeds)})" for name, seeds in progress.machines)
+        yield (
+            f"Pooled from {len(progress.machines)} machines: {machines}. The same seed on another "
+            "machine is one more training; differences are taken within a machine."
+        )

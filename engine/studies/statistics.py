@@ -1,70 +1,91 @@
 """Least squares with blocks, simultaneous critical values, and intervals; numbers only.
 
 Sources: Dunnett 1955 (a multiple comparison procedure with a control), Tukey 1949 and Kramer 1956,
-Welch 1947, Brown and Forsythe 1974, Wilson 1927.
+Welch 1947, Satterthwaite 1946, Brown and Forsythe 1974, Wilson 1927.
 """
 
 from __future__ import annotations
 
+import bisect
 import collections
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize, special, stats
 
 LEVEL = 0.95  # of every interval
-_CHI_NODES, _NORMAL_NODES = 96, 48  # of the integrals below; error under 1e-5 from 2 df on
-_ESTIMABLE = 1e-8
+_CHI_NODES, _NORMAL_NODES = 64, 65  # of the integrals below; error under 1e-5 from 2 df on
+_NEGLIGIBLE = 1e-8
+_MOST_SEEDS = 1000  # up to which the degrees of freedom matter to the power of a study
 
 
 @dataclass(frozen=True)
 class BlockFit:
     """Least-squares fit of accuracy = value + block."""
 
-    effects: np.ndarray  # of each value, (values,); only their differences have a meaning
-    unscaled: np.ndarray  # covariance of the effects over the variance, (values, values)
+    effects: np.ndarray  # mean of each value, if every block had all values, (values,)
+    weights: np.ndarray  # of each run in the differences between effects, (values, runs)
     projection: np.ndarray  # onto what the runs can estimate, (values, values)
     residuals: np.ndarray  # (runs,)
+    leverage: np.ndarray  # of each run: share of its own accuracy in its fitted one, (runs,)
     variance: float  # of the residuals, pooled over values; nan without degrees of freedom
     df: int  # degrees of freedom of the variance
 
+    @property
+    def unscaled(self) -> np.ndarray:
+        """Covariance of the effects over the variance, (values, values)."""
+        return self.weights @ self.weights.T
+
+    @property
+    def connected(self) -> bool:
+        """Whether all differences between values are estimable."""
+        return round(float(np.trace(self.projection))) == len(self.effects) - 1
+
     def estimable(self, contrast: np.ndarray) -> bool:
         """Whether the runs connect the values of a contrast, (values,) with sum 0."""
-        return bool(np.abs(contrast @ self.projection - contrast).max() < _ESTIMABLE)
+        return bool(np.abs(contrast @ self.projection - contrast).max() < _NEGLIGIBLE)
 
 
-def fit_blocks(
-    accuracies: np.ndarray, values: np.ndarray, blocks: np.ndarray, block_term: bool = True
-) -> BlockFit:
+def fit_blocks(accuracies: np.ndarray, values: np.ndarray, blocks: np.ndarray) -> BlockFit:
     """Fit accuracy = value + block; cells may be missing or repeated.
 
-    accuracies: (runs,); values and blocks: index of each run's value and block, (runs,).
-    block_term: False fits accuracy = value, the one-way analysis of variance.
+    accuracies: (runs,); values and blocks: index of each run's value and block, (runs,). A single
+    block makes it the one-way analysis of variance.
     """
-    k = int(values.max()) + 1
-    design = np.eye(k)[values]
-    if block_term:
-        # Values are estimated after the blocks' means are taken out (Frisch, Waugh and Lovell).
-        block = np.eye(int(blocks.max()) + 1)[blocks]
-        counts = np.maximum(block.sum(0), 1)
+    design = np.eye(int(values.max()) + 1)[values]
+    block = np.eye(int(blocks.max()) + 1)[blocks]
+    counts = block.sum(0)
 
-        def center(columns: np.ndarray) -> np.ndarray:
-            return columns - block @ ((block.T @ columns).T / counts).T
+    def center(columns: np.ndarray) -> np.ndarray:
+        return columns - block @ ((block.T @ columns).T / counts).T
 
-        n_blocks = int((block.sum(0) > 0).sum())
-        design, targets = center(design), center(accuracies)
-    else:
-        n_blocks, targets = 0, accuracies
-    gram = design.T @ design
-    inverse = np.linalg.pinv(gram, rcond=1e-10, hermitian=True)
-    effects = inverse @ design.T @ targets
-    residuals = targets - design @ effects
-    projection = inverse @ gram
-    df = len(accuracies) - n_blocks - round(float(np.trace(projection)))
+    # Values are estimated after the blocks' means are taken out (Frisch, Waugh and Lovell).
+    centered, targets = center(design), center(accuracies)
+    gram = centered.T @ centered
+    weights = np.linalg.pinv(gram, rcond=1e-10, hermitian=True) @ centered.T
+    effects = weights @ targets
+    residuals = targets - centered @ effects
+    projection = weights @ centered
+    leverage = 1 / counts[blocks] + (centered * weights.T).sum(1)
+    df = len(accuracies) - len(counts) - round(float(np.trace(projection)))
     variance = float(residuals @ residuals) / df if df > 0 else math.nan
-    return BlockFit(effects, inverse, projection, residuals, variance, df)
+    level = (block.T @ (accuracies - design @ effects) / counts).mean()
+    return BlockFit(effects + level, weights, projection, residuals, leverage, variance, df)
+
+
+def own_variances(fit: BlockFit, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variance of each value's residuals, and its degrees of freedom, (values,) each.
+
+    values: index of each run's value, (runs,). With a single block: the ordinary variance, and the
+    number of runs − 1. nan where there are no degrees of freedom.
+    """
+    df = np.bincount(values, 1 - fit.leverage)
+    squares = np.bincount(values, fit.residuals**2)
+    known = df > _NEGLIGIBLE
+    return np.where(known, squares / np.where(known, df, 1), math.nan), np.where(known, df, 0)
 
 
 def dunnett_probability(bound: float, df: float, loadings: tuple[float, ...]) -> float:
@@ -90,10 +111,10 @@ def _nodes(df: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     points, weights = np.polynomial.legendre.leggauss(_CHI_NODES)
     # u = v³(4 - 3v) puts more nodes at small spreads, where large statistics come from.
     v = (points + 1) / 2
-    scale = np.sqrt(stats.chi2.ppf(v**3 * (4 - 3 * v), df) / df)
+    scale = np.sqrt(special.gammaincinv(df / 2, v**3 * (4 - 3 * v)) * 2 / df)
     scale_weights = weights / 2 * 12 * v**2 * (1 - v)
-    normal, normal_weights = np.polynomial.hermite_e.hermegauss(_NORMAL_NODES)
-    return scale, scale_weights, normal, normal_weights / math.sqrt(2 * math.pi)
+    normal, step = np.linspace(-8, 8, _NORMAL_NODES, retstep=True)
+    return scale, scale_weights, normal, stats.norm.pdf(normal) * step
 
 
 def loadings_of(correlation: np.ndarray) -> tuple[float, ...]:
@@ -128,30 +149,51 @@ def dunnett_critical(df: float, loadings: tuple[float, ...], level: float = LEVE
     )
 
 
+def tukey_probability(bound: float, df: float, values: int) -> float:
+    """P(max |T_ij| <= bound) over all differences between `values` means, √2 T the range's."""
+    scale, scale_weights, normal, normal_weights = _nodes(df)
+    lower = special.ndtr(normal - math.sqrt(2) * bound * scale[:, None])
+    inside = (special.ndtr(normal) - lower) ** (values - 1)
+    return values * float(scale_weights @ inside @ normal_weights)
+
+
 @functools.cache
 def tukey_critical(df: float, values: int, level: float = LEVEL) -> float:
     """Critical value of |T| for all differences between `values` means."""
-    return float(stats.studentized_range.ppf(level, values, df)) / math.sqrt(2)
+    low = float(stats.t.ppf((1 + level) / 2, df))
+    high = float(stats.t.ppf(1 - (1 - level) / (values * (values - 1)), df))  # Bonferroni's
+    return optimize.brentq(
+        lambda bound: tukey_probability(bound, df, values) - level, 0.99 * low, 1.01 * high
+    )
 
 
-def tukey_p(statistic: float, df: float, values: int) -> float:
-    """Adjusted p of |T| among all differences between `values` means."""
-    return float(stats.studentized_range.sf(abs(statistic) * math.sqrt(2), values, df))
+def welch_critical(df: float, comparisons: int) -> float:
+    """Critical value of |T| for each of so many comparisons (Bonferroni)."""
+    return float(special.stdtrit(df, 1 - (1 - LEVEL) / (2 * comparisons)))
 
 
-def welch(a: np.ndarray, b: np.ndarray, comparisons: int) -> tuple[float, float]:
-    """Half-width of the interval of mean(a) − mean(b), and p: Welch's test with Bonferroni.
+def welch(
+    fit: BlockFit, values: np.ndarray, contrast: np.ndarray, comparisons: int
+) -> tuple[float, float, float] | None:
+    """Difference, half-width of its interval, and p: Welch's test with Bonferroni.
 
-    a, b: accuracies, (runs,) each, two or more; comparisons: number of intervals held at once.
+    Every value has a variance of its own; degrees of freedom are Satterthwaite's. With a single
+    block it is the textbook's test. values: index of each run's value, (runs,); contrast:
+    (values,); comparisons: number of intervals held at once. None if a variance is not known.
     """
-    parts = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
+    difference = float(contrast @ fit.effects)
+    shares = np.bincount(values, (contrast @ fit.weights) ** 2)
+    used = shares > _NEGLIGIBLE
+    variances, df = (each[used] for each in own_variances(fit, values))
+    if np.isnan(variances).any():
+        return None
+    parts = shares[used] * variances
     error = math.sqrt(parts.sum())
-    if not error:
-        return 0.0, float(a.mean() == b.mean())
-    df = parts.sum() ** 2 / (parts**2 / [len(a) - 1, len(b) - 1]).sum()
-    half = float(stats.t.ppf(1 - (1 - LEVEL) / (2 * comparisons), df)) * error
-    p = 2 * float(stats.t.sf(abs(a.mean() - b.mean()) / error, df))
-    return half, min(1.0, p * comparisons)
+    if error < _NEGLIGIBLE:
+        return difference, 0.0, float(abs(difference) < _NEGLIGIBLE)
+    joint = parts.sum() ** 2 / (parts**2 / df).sum()
+    p = 2 * float(stats.t.sf(abs(difference) / error, joint))
+    return difference, welch_critical(joint, comparisons) * error, min(1.0, p * comparisons)
 
 
 def spreads_more(groups: list[np.ndarray]) -> list[float]:
@@ -164,29 +206,44 @@ def spreads_more(groups: list[np.ndarray]) -> list[float]:
     found = []
     for i, own in enumerate(distances):
         rest = np.concatenate([*distances[:i], *distances[i + 1 :], []])
-        if len(own) < 2 or len(rest) < 2 or own.std() + rest.std() == 0:
-            found.append(1.0)
-        else:
-            found.append(float(stats.ttest_ind(own, rest, alternative="greater").pvalue))
+        found.append(_larger(own, rest))
     return found
 
 
-def two_way(means: np.ndarray, runs: np.ndarray, variance: float, df: int) -> list[float]:
+def _larger(a: np.ndarray, b: np.ndarray) -> float:
+    """One-sided p of Student's test that mean(a) is no larger than mean(b); 1 if it cannot tell."""
+    df = len(a) + len(b) - 2
+    if min(len(a), len(b)) < 2:
+        return 1.0
+    squares = (a.var() * len(a) + b.var() * len(b)) / df
+    error = math.sqrt(squares * (1 / len(a) + 1 / len(b)))
+    if error < _NEGLIGIBLE:
+        return 1.0
+    return float(special.stdtr(df, (b.mean() - a.mean()) / error))
+
+
+def joint_p(fit: BlockFit, contrasts: np.ndarray) -> float:
+    """p of the hypothesis that all contrasts are 0: the F test of the fitted effects.
+
+    contrasts: linearly independent and estimable, (contrasts, values).
+    """
+    estimates = contrasts @ fit.effects
+    covariance = contrasts @ fit.unscaled @ contrasts.T
+    squares = estimates @ np.linalg.solve(covariance, estimates)
+    return float(stats.f.sf(squares / len(contrasts) / fit.variance, len(contrasts), fit.df))
+
+
+def two_way(fit: BlockFit, cells: np.ndarray) -> list[float]:
     """p of no effect of the first factor, of the second, and of no interaction.
 
-    means: of every combination, (first, second); runs: in each mean; variance: of the residuals of
-    accuracy = combination + block, with df degrees of freedom. Yates's unweighted means: exact for
-    equal numbers of runs.
+    cells: index of each combination among the fit's values, (first, second). The effect of one
+    factor is that on its mean over the other, whatever the numbers of runs (type III).
     """
-    first, second = means.mean(1, keepdims=True), means.mean(0, keepdims=True)
-    whole = means.mean()
-    parts = [first - whole, second - whole, means - first - second + whole]
-    a, b = means.shape
-    found = []
-    for part, free in zip(parts, (a - 1, b - 1, (a - 1) * (b - 1)), strict=True):
-        squares = (np.broadcast_to(part, means.shape) ** 2).sum() / (1 / runs).mean()
-        found.append(float(stats.f.sf(squares / free / variance, free, df)))
-    return found
+    a, b = cells.shape
+    mean_a, mean_b = np.full((1, a), 1 / a), np.full((1, b), 1 / b)
+    differences_a, differences_b = np.diff(np.eye(a), axis=0), np.diff(np.eye(b), axis=0)
+    parts = [(differences_a, mean_b), (mean_a, differences_b), (differences_a, differences_b)]
+    return [joint_p(fit, np.kron(*part)[:, np.argsort(cells, axis=None)]) for part in parts]
 
 
 def wilson(accuracy: float, images: int) -> tuple[float, float]:
@@ -210,14 +267,34 @@ def _guessed(chance: float, images: int) -> int:
 
 
 def seeds_needed(
-    sd: float, df: int, difference: float, comparisons: int, power: float = 0.8
+    sd: float,
+    df: float,
+    difference: float,
+    growth: float,
+    critical: Callable[[float], float],
+    power: float = 0.8,
 ) -> tuple[int, int]:
-    """Seeds that show a difference with this power: a range, as sd itself is uncertain.
+    """Seeds of a new study that show a difference between two values with this power.
+
+    A range, as sd itself is uncertain: it belongs to the 80 % interval of sd (chi-square).
 
     sd: standard deviation of the residuals, in the unit of `difference`; df: its degrees of
-    freedom. The range belongs to the 80 % interval of the standard deviation (chi-square).
+    freedom; growth: degrees of freedom that every seed after the first adds to the new study;
+    critical: critical value of |T|, given the degrees of freedom.
     """
-    spread = stats.norm.ppf(1 - (1 - LEVEL) / (2 * comparisons)) + stats.norm.ppf(power)
-    ends = [sd**2 * df / float(stats.chi2.ppf(q, df)) for q in (0.9, 0.1)]
-    low, high = (max(2, math.ceil(2 * spread**2 * end / difference**2)) for end in ends)
+    ends = [sd * math.sqrt(df / float(stats.chi2.ppf(q, df))) for q in (0.9, 0.1)]
+    low, high = (_seeds(end / difference, growth, critical, power) for end in ends)
     return low, high
+
+
+def _seeds(ratio: float, growth: float, critical: Callable[[float], float], power: float) -> int:
+    """Seeds that show a difference of 1 / ratio standard deviations (noncentral t)."""
+
+    def enough(n: int) -> bool:
+        df = growth * (n - 1)
+        return special.nctdtr(df, math.sqrt(n / 2) / ratio, critical(df)) <= 1 - power
+
+    if enough(_MOST_SEEDS):
+        return bisect.bisect_left(range(_MOST_SEEDS), True, lo=2, key=enough)
+    bound = critical(growth * (_MOST_SEEDS - 1))
+    return math.ceil(2 * ((bound + stats.norm.ppf(power)) * ratio) ** 2)

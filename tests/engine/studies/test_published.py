@@ -1,11 +1,55 @@
 """The four published studies can be run, and their settings are those of the published rows."""
 
+import dataclasses
+
 import pytest
 
 from engine.config import RunConfig
 from engine.models import build_model
 from engine.studies.published import STUDIES
 from engine.studies.study import Study
+
+# Parameters in millions, training and validation accuracy in %, of the published tables.
+PUBLISHED = {
+    "architectures": {
+        "resnet18": (11.17, 98.957, 96.015),
+        "vgg16": (14.72, 98.661, 95.214),
+        "densenet121": (6.95, 99.257, 96.301),
+        "resnext18": (10.02, 99.025, 95.827),
+        "convmixer256d16": (1.28, 98.649, 93.701),
+    },
+    "deeper-or-wider": {
+        "resnet18": (11.17, 98.957, 96.015),
+        "resnet34": (21.28, 98.454, 95.659),
+        "wideresnet14": (21.06, 99.365, 96.539),
+    },
+    "activations-and-norms": {
+        "ReLU/batch": (11.17, 99.090, 96.193),
+        "leaky ReLU/batch": (11.17, 99.992, 95.372),
+        "CELU/batch": (11.17, 98.143, 91.475),
+        "GELU/batch": (11.17, 99.996, 94.709),
+        "ReLU/instance": (11.17, 99.996, 95.085),
+        "ReLU/layer": (11.17, 99.994, 95.115),
+        "ReLU/group": (11.17, 99.996, 95.045),
+    },
+    "augmentations": {
+        "resnet18, none": (11.17, 99.090, 96.193),
+        "resnet18, erasing": (11.17, 98.957, 96.015),
+        "convmixer256d16, none": (1.28, 99.954, 92.692),
+        "convmixer256d16, erasing": (1.28, 98.649, 93.701),
+        "vgg16, none": (14.72, 99.986, 94.165),
+        "vgg16, erasing": (14.72, 98.661, 95.214),
+        "resnet18, mixup 0.2": (11.17, 91.378, 95.926),
+        "resnet18, mixup 0.3": (11.17, 85.472, 95.767),
+        "resnet18, mixup 0.4": (11.17, 83.565, 96.005),
+    },
+}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_published_results_are_those_of_the_tables(name):
+    found = {row.name: dataclasses.astuple(row.published) for row in STUDIES[name].rows()}
+    assert found == PUBLISHED[name]
 
 
 def test_names():

@@ -64,11 +64,31 @@ def test_values_that_share_no_block_cannot_be_compared():
 
 def test_welch_is_scipys():
     a, b = np.array([1.0, 2, 4, 3]), np.array([5.0, 9, 2, 7, 1])
-    half, p = statistics.welch(a, b, 1)
+    values = np.array([0] * 4 + [1] * 5)
+    fit = statistics.fit_blocks(np.concatenate([a, b]), values, np.zeros(9, dtype=int))
+    difference, half, p = statistics.welch(fit, values, np.array([1, -1]), 1)
     test = stats.ttest_ind(a, b, equal_var=False)
     interval = test.confidence_interval(0.95)
-    assert p == pytest.approx(test.pvalue)
+    assert (difference, p) == pytest.approx((a.mean() - b.mean(), test.pvalue))
     assert half == pytest.approx((interval.high - interval.low) / 2)
+
+
+def test_welch_with_one_seed_per_machine_is_the_paired_test():
+    a, b = np.array([1.0, 2, 4, 3, 7]), np.array([5.0, 9, 2, 7, 1])
+    values, machines = np.indices((2, 5)).reshape(2, -1)
+    fit = statistics.fit_blocks(np.concatenate([a, b]), values, machines)
+    _, half, p = statistics.welch(fit, values, np.array([1, -1]), 1)
+    test = stats.ttest_rel(a, b)
+    assert p == pytest.approx(test.pvalue)
+    interval = test.confidence_interval(0.95)
+    assert half == pytest.approx((interval.high - interval.low) / 2)
+
+
+@pytest.mark.parametrize(("df", "values"), [(2, 3), (12, 7), (40, 64)])
+def test_tukeys_probabilities_are_scipys(df, values):
+    critical = stats.studentized_range.ppf(0.95, values, df) / math.sqrt(2)
+    assert statistics.tukey_critical(df, values) == pytest.approx(critical, rel=1e-6)
+    assert statistics.tukey_probability(critical, df, values) == pytest.approx(0.95, abs=1e-7)
 
 
 def test_wilson_is_newcombes_example():
@@ -90,13 +110,45 @@ def test_one_value_with_a_larger_spread_is_found():
     p = statistics.spreads_more(groups)
     assert p[2] < 1e-6 < 0.2 < min(p[:2])
     assert statistics.spreads_more([np.ones(5), np.ones(5)]) == [1.0, 1.0]
+    two_sided = stats.levene(groups[2], groups[0], center="median").pvalue
+    assert statistics.spreads_more([groups[0], groups[2]])[1] == pytest.approx(two_sided / 2)
+
+
+def t_critical(df):
+    return stats.t.ppf(0.975, df)
 
 
 def test_more_seeds_are_needed_for_a_smaller_difference_and_the_range_narrows_with_data():
-    low, high = statistics.seeds_needed(0.3, 4, 0.5, 1)
-    assert statistics.seeds_needed(0.3, 4, 0.25, 1)[0] > low
-    narrow = statistics.seeds_needed(0.3, 100, 0.5, 1)
+    low, high = statistics.seeds_needed(0.3, 4, 0.5, 2, t_critical)
+    assert statistics.seeds_needed(0.3, 4, 0.25, 2, t_critical)[0] > low
+    narrow = statistics.seeds_needed(0.3, 100, 0.5, 2, t_critical)
     assert low <= narrow[0] <= narrow[1] <= high
+
+
+@pytest.mark.parametrize(("difference", "published"), [(1.2, 12), (0.8, 26), (0.5, 64)])
+def test_the_number_of_seeds_is_that_of_cohens_tables(difference, published):
+    """Cohen 1988, table 2.4.1: two independent samples, 5 % two-sided, power 0.8."""
+    found = statistics.seeds_needed(1, 1e9, difference, 2, t_critical)
+    assert found == pytest.approx((published, published), abs=0.5)
+
+
+def test_so_many_seeds_find_the_difference_by_the_test_that_is_used():
+    def critical(df):
+        return statistics.dunnett_critical(df, HALF * 3)
+
+    n, _ = statistics.seeds_needed(1, 1e9, 2, 3, critical)
+    rng = np.random.default_rng(0)
+    share = {}
+    for seeds in (n - 1, n):
+        accuracies = rng.normal(size=(20_000, 4, seeds))
+        accuracies[:, 1] += 2
+        means = accuracies.mean(2, keepdims=True)
+        rest = accuracies - means - accuracies.mean(1, keepdims=True)
+        rest += accuracies.mean((1, 2), keepdims=True)
+        df = 3 * (seeds - 1)
+        error = np.sqrt((rest**2).sum((1, 2)) / df * 2 / seeds)
+        share[seeds] = (abs(means[:, 1] - means[:, 0])[:, 0] / error > critical(df)).mean()
+    assert share[n - 1] < 0.8 <= share[n] + 0.01
 
 
 def fitted(design, targets):
@@ -124,6 +176,22 @@ def test_a_grid_is_tested_as_by_comparison_of_nested_models():
         stats.f.sf((squares[less] - squares[more]) / df / variance, df, 15)
         for less, more, df in drops
     ]
-    means = y.reshape(3, 2, 4).mean(2)
-    found = statistics.two_way(means, np.full((3, 2), 4), variance, 15)
-    assert found == pytest.approx(expected)
+    fit = statistics.fit_blocks(y, 2 * a + b, block)
+    assert statistics.two_way(fit, np.arange(6).reshape(3, 2)) == pytest.approx(expected)
+    order = np.array([3, 0, 5, 1, 4, 2])  # of the values, other than that of the grid
+    fit = statistics.fit_blocks(y, order[2 * a + b], block)
+    assert statistics.two_way(fit, order.reshape(3, 2)) == pytest.approx(expected)
+
+
+def test_the_interaction_with_a_missing_run_is_that_of_nested_models():
+    rng = np.random.default_rng(2)
+    a, b, block = np.indices((3, 2, 4)).reshape(3, -1)[:, :-1]
+    y = rng.normal(size=23) + 0.5 * a + 3 * block
+    blocks = np.eye(4)[block]
+    whole, less = (
+        ((y - fitted(np.hstack([blocks, *terms]), y)) ** 2).sum()
+        for terms in ([np.eye(6)[2 * a + b]], [np.eye(3)[a], np.eye(2)[b]])
+    )
+    fit = statistics.fit_blocks(y, 2 * a + b, block)
+    found = statistics.two_way(fit, np.arange(6).reshape(3, 2))[2]
+    assert found == pytest.approx(stats.f.sf((less - whole) / 2 / (whole / 14), 2, 14))

@@ -23,7 +23,7 @@ def outcomes(table=TABLE, **changes):
 
 
 def decide(runs, baseline="B", seeds=3, **options):
-    return verdict(runs, baseline, planned_seeds=seeds, recipe="width 1/4, 8 epochs", **options)
+    return verdict(runs, baseline, seeds=range(seeds), recipe="width 1/4, 8 epochs", **options)
 
 
 def replace(runs, value, seed, **changes):
@@ -109,7 +109,7 @@ def test_one_run_each_cannot_tell():
     assert found.contrasts[0].low is None and found.interim
     low, high = found.values[0].wilson
     assert low < 92.1 < high
-    assert any("other test images" in note for note in found.notes)
+    assert any(f"A {low:.2f} to {high:.2f} %, B " in note for note in found.notes)
     assert all(value.wilson is None for value in decide(outcomes()).values)
 
 
@@ -156,15 +156,87 @@ def test_before_the_planned_seeds_are_in_it_is_interim():
     assert decide([]).headline == ("No run has finished yet.",)
 
 
-def test_seeds_beyond_the_planned_ones_are_said():
-    found = decide(outcomes(), seeds=2)
-    assert any(note.startswith("1 seed beyond the 2 planned") for note in found.notes)
+def test_several_open_differences_are_told_with_their_intervals_and_what_they_rest_on():
+    table = {"A": [90.1, 90.4, 89.9, 90.2], "B": [90.2, 90.3, 89.8], "C": [90.1, 90.5, 89.9]}
+    found = decide(outcomes(table))
+    first, second = found.contrasts
+    (sentence,) = found.headline
+    assert sentence.startswith(
+        "No clear difference (3 and 4 seeds; width 1/4, 8 epochs; assuming equal spreads): "
+        f"A against B +{first.difference:.2f} points (95 %: −{-first.low:.1f} to {first.high:.1f});"
+    )
+    assert f"C against B +{second.difference:.2f} points (95 %: −" in sentence
+
+
+def test_equal_spreads_are_assumed_if_one_of_the_pair_has_few_seeds():
+    rng = np.random.default_rng(1)
+    runs = outcomes({"A": 90 + rng.normal(size=6), "B": 90 + rng.normal(size=6)})
+    assert "equal spreads" not in decide(runs, seeds=6).contrasts[0].sentence
+    for seed in range(2, 6):
+        runs = replace(runs, "A", seed, accuracy=None, state="failed")
+    assert "assuming equal spreads" in decide(runs, seeds=6).contrasts[0].sentence
+
+
+def test_a_planned_seed_that_is_missing_is_not_made_up_for_by_another():
+    runs = outcomes({value: [*row, 90.0] for value, row in TABLE.items()})
+    stopped = [
+        dataclasses.replace(run, accuracy=None, state="stopped") if run.seed == 2 else run
+        for run in runs
+    ]
+    found = decide(stopped, added_seeds=[3])
+    assert found.interim
+    assert found.headline[0] == "Interim: 6 of 9 planned runs have finished."
+    assert any(
+        note.startswith("Beyond the planned seeds: 1 seed added (3).") for note in found.notes
+    )
+    assert not decide(runs, added_seeds=[3]).interim
+
+
+def test_the_planned_seeds_of_two_machines_are_not_beyond_the_plan():
+    both = outcomes(block="a") + replace(outcomes(block="b"), "C", 2, state="running")
+    found = decide(both)
+    assert (found.progress.planned, found.progress.finished, found.interim) == (9, 9, False)
+    assert not any("Beyond" in note for note in found.notes)
+    assert any("Pooled from 2 machines: a (3 seeds); b (3 seeds)." in note for note in found.notes)
+    found = decide(both, seeds=4)
+    assert found.headline[0] == "Interim: 9 of 12 planned runs have finished."
+
+
+def test_imported_seeds_are_counted_as_such():
+    imported = [dataclasses.replace(run, seed=run.seed + 10, block="b") for run in outcomes()]
+    found = decide(outcomes(block="a") + imported)
+    assert (found.progress.added, found.progress.imported) == ((), (10, 11, 12))
+    assert any("Beyond the planned seeds: 3 seeds imported (10, 11, 12)." in n for n in found.notes)
+
+
+def test_an_offset_between_machines_changes_neither_spreads_nor_flags_nor_correlation():
+    rng = np.random.default_rng(5)
+    table = 80 + rng.normal(size=(3, 3)) * [[1], [1], [4]]
+    other = 80 + rng.normal(size=(3, 3)) * [[1], [1], [4]]
+
+    def pooled(offset):
+        runs = [
+            *outcomes(dict(zip("ABC", table, strict=True)), block="a"),
+            *outcomes(dict(zip("ABC", other + offset, strict=True)), block="b"),
+        ]
+        return decide([run for run in runs if (run.value, run.seed, run.block) != ("A", 2, "b")])
+
+    plain, shifted = pooled(0), pooled(9)
+    assert shifted.sd == pytest.approx(plain.sd)
+    assert [v.sd for v in shifted.values] == pytest.approx([v.sd for v in plain.values])
+    assert shifted.spread_more == plain.spread_more == ("C",)
+    assert shifted.correlation == pytest.approx(plain.correlation)
+    assert [c.test for c in plain.contrasts] == ["Dunnett", "Welch"]
+    for one, two in zip(plain.contrasts, shifted.contrasts, strict=True):
+        assert (two.low, two.high) == pytest.approx((one.low, one.high))
+        assert two.welch == pytest.approx(one.welch)
+        assert two.seeds_needed == one.seeds_needed
 
 
 def test_blocks_of_two_machines_add_up():
     shifted = {value: [percent + 3 for percent in row] for value, row in TABLE.items()}
     found = decide(outcomes(block="a") + outcomes(shifted, block="b"))
-    assert (found.seeds, found.df) == (6, 10)
+    assert (found.values[0].n, found.df) == (6, 10)
     assert found.contrasts[0].difference == pytest.approx(2.033, abs=0.01)
     assert found.sd < 0.5  # the machines' difference is no spread between seeds
 
@@ -196,7 +268,9 @@ def test_a_value_that_spreads_more_gets_the_wider_interval():
     assert found.contrasts[1].test == "Welch"
     assert found.contrasts[0].test == "Dunnett"
     assert (found.contrasts[1].low, found.contrasts[1].high) == found.contrasts[1].welch
-    assert any(note.startswith("Spreads more") for note in found.notes)
+    assert any(note.startswith("May spread more") for note in found.notes)
+    pooled, own = (contrast.seeds_needed for contrast in found.contrasts)
+    assert own[0] > pooled[0] and own[1] > pooled[1]  # of the spreads of these two values alone
     assert "equal spreads" not in found.contrasts[1].sentence
 
 
