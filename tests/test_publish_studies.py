@@ -5,9 +5,9 @@ import json
 
 import pytest
 
+from engine import data
 from engine.errors import StudyError
 from engine.runs.run import Run
-from engine.studies import run
 from engine.studies import study as studies
 from engine.studies.published import STUDIES
 from engine.studies.study import Factor, Study, Value
@@ -73,7 +73,7 @@ def test_only_finished_blocks_are_kept(shapes_root, tmp_path, make_run, train_ru
     record = json.loads(paths[0].read_text())
     assert "data.root" not in record["study"]["base"]
     assert [row["state"] for row in record["outcomes"]] == ["finished"] * 2
-    _, images = run.sizes(chosen.config(chosen.rows()[0], 0))
+    images = len(data.load("shapes", shapes_root).test_images)
     assert [row["n_images"] for row in record["outcomes"]] == [images] * 2
     accuracy = Run(tmp_path / chosen.runs()[0][0]).status().final_acc
     assert record["outcomes"][0]["accuracy"] == accuracy == record["runs"]["SGD"]["val_acc"][-1]

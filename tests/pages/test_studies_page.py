@@ -310,9 +310,10 @@ def test_curves_have_a_band_over_seeds_and_every_cost():
 def test_the_legend_fits_on_a_phone_and_leaves_room_for_the_curves():
     short, long = ("a", "b"), tuple(f"batch × width {i:.2f}" for i in range(6))
     specs = [charts.curve_spec("epochs", names, False, "test images") for names in (short, long)]
-    columns = [s["layer"][0]["encoding"]["color"]["legend"]["columns"] for s in specs]
-    assert columns == [6, 2]
-    assert specs[1]["height"] - specs[0]["height"] == 2 * 24
+    columns = [s["layer"][0]["encoding"]["color"]["legend"]["columns"]["expr"] for s in specs]
+    assert columns == [f"clamp(floor(width / {pixels}), 1, 6)" for pixels in (34, 136)]
+    rows = [1, 3]  # of the legend on a phone
+    assert specs[1]["height"] - specs[0]["height"] == (rows[1] - rows[0]) * 30
 
 
 @pytest.mark.parametrize(("held", "on"), [(0, "test images"), (40, "held-out images")])
