@@ -11,7 +11,7 @@ from engine.runs.run import Run, State
 from pages.ui import folders, process, readings
 from pages.ui.text import markdown
 
-# Session state "undo": (what was done, entries of the trash, whether they were in the queue).
+# Session state "undo": (what was done, entries of the trash, those that were in the queue).
 
 
 def cancel(runs: list[Run]) -> None:
@@ -28,34 +28,38 @@ def cancel(runs: list[Run]) -> None:
         except RunError:
             if len(runs) == 1:
                 raise
-    _remember("taken out of the queue", gone, queued=True)
+    _remember("taken out of the queue", gone, queued=gone)
     if len(gone) < len(runs):
         st.toast("Runs that have already started training were not deleted.")
 
 
 def delete(runs: list[Run]) -> list[str]:
     """Delete runs, after taking them out of the queue; returns why some were not."""
-    gone, refused = [], []
+    gone, queued, refused = [], [], []
     for run in runs:
         try:
             status = readings.status_of(run)
-            if status and status.state is State.QUEUED:
+            waits = status is not None and status.state is State.QUEUED
+            if waits:
                 process.worker().cancel(run)
             gone.append(trash.discard(run))
+            queued += gone[-1:] if waits else []
         except RunError as error:
             refused.append(str(error))
-    _remember("deleted", gone, queued=False)
+    _remember("deleted", gone, queued)
     return refused
 
 
-def _remember(done: str, entries: list[trash.Discarded | None], queued: bool) -> None:
+def _remember(
+    done: str, entries: list[trash.Discarded | None], queued: list[trash.Discarded | None]
+) -> None:
     kept = [entry for entry in entries if entry]
     if kept:
         st.session_state["undo"] = done, kept, queued
         st.toast(f"{_names(kept)} {'was' if len(kept) == 1 else 'were'} {done}.")
 
 
-def _names(entries: list[trash.Discarded]) -> str:
+def _names(entries: list[trash.Discarded] | list[Run]) -> str:
     if len(entries) > 3:
         return f"{len(entries)} runs"
     return ", ".join(entry.name for entry in entries)
@@ -76,24 +80,24 @@ def offer() -> None:
 def undo() -> None:
     """Restore what was deleted last; what waited in the queue waits again, at its place."""
     _, entries, queued = st.session_state.pop("undo")
-    restored = restore(entries)
-    for run in restored if queued else ():
-        try:
-            process.worker().resume(run, "former")
-        except (ConfigError, RunError) as error:
-            st.session_state["undo_problem"] = str(error)
+    for entry, run in restore(entries).items():
+        if entry in queued:
+            try:
+                process.worker().resume(run, "former")
+            except (ConfigError, RunError) as error:
+                st.session_state["undo_problem"] = str(error)
 
 
-def restore(entries: list[trash.Discarded]) -> list[Run]:
+def restore(entries: list[trash.Discarded]) -> dict[trash.Discarded, Run]:
     """Move runs back from the trash; those that were. A refusal becomes a message."""
-    restored = []
+    restored = {}
     for entry in entries:
         try:
-            restored.append(trash.restore(entry))
+            restored[entry] = trash.restore(entry)
         except (ConfigError, RunError) as error:
             st.session_state["undo_problem"] = str(error)
     if restored:
-        st.toast(f"Restored: {_names(restored)}.")
+        st.toast(f"Restored: {_names([*restored.values()])}.")
     return restored
 
 
