@@ -1,12 +1,14 @@
 """Export of a trained network for use elsewhere: ONNX, torch.export, or safetensors.
 
 The first two hold the whole computation: uint8 images [N, 3, 32, 32] to probabilities, float32
-[N, classes], normalization and softmax included; N is free. Each is written to a folder of its own
-in the run's folder, beside a short program that classifies a picture with it.
+[N, classes], normalization and softmax included; N is free. The probabilities are calibrated by the
+temperature that is stored for the weights, if there is one. Each export is written to a folder of
+its own in the run's folder, beside a short program that classifies a picture with it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -22,6 +24,7 @@ from engine.errors import RunError
 from engine.export import programs
 from engine.files import reason
 from engine.predict import Network, load_network
+from engine.runs import temperature
 from engine.runs.checkpoint import save_weights
 from engine.runs.run import Run, State
 
@@ -32,7 +35,7 @@ EXAMPLE = 2  # images of the trace; torch.export takes a batch of 1 for a consta
 
 
 class Classifier(nn.Module):
-    """Normalization, network and softmax in one."""
+    """Normalization, network, temperature and softmax in one."""
 
     def __init__(self, network: Network):
         super().__init__()
@@ -41,10 +44,12 @@ class Classifier(nn.Module):
         offset = torch.tensor(network.mean) / torch.tensor(network.std)
         self.register_buffer("scale", scale.view(1, -1, 1, 1))
         self.register_buffer("offset", offset.view(1, -1, 1, 1))
+        self.temperature = temperature.read(network.weights) or 1.0
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 [N, 3, 32, 32] to float32 [N, classes]."""
-        return self.network(images.float() * self.scale - self.offset).softmax(1)
+        logits = self.network(images.float() * self.scale - self.offset)
+        return (logits / self.temperature).softmax(1)
 
 
 def without_instance_norm(model: nn.Module) -> nn.Module:
@@ -88,8 +93,24 @@ def export(weights: Path, kind: str) -> Path:
     return folder
 
 
+def is_outdated(weights: Path, kind: str) -> bool:
+    """Whether a weights file or its temperature changed after its export. False without an export.
+
+    kind: a key of FORMATS.
+    """
+    try:
+        made = (weights.parent / "export" / kind / f"model.{kind}").stat().st_mtime_ns
+    except OSError:
+        return False
+    for source in (weights, temperature.path_of(weights)):
+        with contextlib.suppress(OSError):
+            if source.stat().st_mtime_ns > made:
+                return True
+    return False
+
+
 def to_safetensors(network: Network, folder: Path) -> None:
-    """Weights in fp32 with a header: architecture, classes, mean, std, accuracy."""
+    """Weights in fp32 with a header: architecture, classes, mean, std, temperature, accuracy."""
     header = describe(network)
     save_weights(folder / "model.safetensors", network.model.state_dict(), header)
 
@@ -125,7 +146,10 @@ def to_onnx(network: Network, folder: Path) -> None:
 
 
 def describe(network: Network) -> dict[str, str]:
-    """Header of an exported file: all values as text."""
+    """Header of an exported file: all values as text.
+
+    "temperature", by which the logits are divided, is left out for a network without calibration.
+    """
     config: RunConfig = network.config
     status = Run(network.weights.parent).status()
     about = {
@@ -135,6 +159,8 @@ def describe(network: Network) -> dict[str, str]:
         "std": json.dumps(network.std),
         "fit": config.data.fit,
     }
+    if (value := temperature.read(network.weights)) is not None:
+        about["temperature"] = json.dumps(value)
     # Amid an epoch the last weights are newer than those that were validated.
     validated = status.state is State.FINISHED and status.final_acc is not None
     if network.weights.stem == "last" and validated:

@@ -87,7 +87,8 @@ mean, std = (torch.tensor(json.loads(about[key])).view(3, 1, 1) for key in ("mea
 pixels = to_input(decode_image(Path(sys.argv[1]).read_bytes()), about["fit"])
 with torch.no_grad():
     logits = network((pixels[None] / 255 - mean) / std)
-probabilities = logits.softmax(1)[0].tolist()
+temperature = float(about.get("temperature", 1))  # 1: not calibrated
+probabilities = (logits / temperature).softmax(1)[0].tolist()
 
 for i in sorted(range(len(classes)), key=lambda i: -probabilities[i])[:5]:
     print(f"{classes[i]:20} {100 * probabilities[i]:6.2f} %")

@@ -19,9 +19,11 @@ from engine import runs
 from engine.config import ACTIVATIONS, NORMS, RunConfig, with_fields
 from engine.device import resolve
 from engine.errors import RunError
-from engine.export import Classifier, export
+from engine.export import Classifier, export, is_outdated
+from engine.files import sha256
 from engine.models import build_model, whitening
 from engine.predict import Network, Predictor, decode_image
+from engine.runs import temperature
 from engine.runs.checkpoint import CheckpointStore, describe_model
 from engine.runs.run import State
 
@@ -68,6 +70,11 @@ def images():
     return torch.randint(256, (5, 3, 32, 32), generator=generator).to(torch.uint8)
 
 
+def calibrate(run, value: float = 0.25) -> None:
+    weights = run.path / "last.safetensors"
+    temperature.write(weights, sha256(weights), value, {})
+
+
 def onnx_answers(folder, images):
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     return session.run(["probabilities"], {"images": images.numpy()})[0]
@@ -98,12 +105,37 @@ def test_normalization_and_softmax_are_part_of_it(trained, images):
     np.testing.assert_allclose(found.detach(), predictor.probabilities(images), atol=1e-5)
 
 
+def test_the_probabilities_are_calibrated_as_in_the_app_and_the_file_says_so(trained, images):
+    run = trained(arch="resnet10", width=0.0625)
+    calibrate(run)
+    predictor = Predictor.load(run.path, resolve("cpu", "fp32"))
+    expected = predictor.probabilities(images, calibrated=True)
+    found = Classifier(predictor.network)(images).detach()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    folder = export(run.path, "onnx")
+    np.testing.assert_allclose(onnx_answers(folder, images), expected, atol=2e-4)
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    assert session.get_modelmeta().custom_metadata_map["temperature"] == "0.25"
+
+
+def test_an_export_is_outdated_once_the_weights_or_their_temperature_change(trained):
+    run = trained(arch="resnet10", width=0.0625)
+    weights = run.path / "last.safetensors"
+    assert not is_outdated(weights, "safetensors"), "never exported"
+    for change in (calibrate, lambda run: weights.touch()):
+        export(run.path, "safetensors")
+        assert not is_outdated(weights, "safetensors")
+        change(run)
+        assert is_outdated(weights, "safetensors")
+
+
 @pytest.mark.parametrize(
     ("kind", "fit"),
     [("onnx", "pad"), ("safetensors", "crop"), pytest.param("pt2", "pad", marks=pytest.mark.slow)],
 )
 def test_the_program_beside_it_prints_the_top_classes(trained, tmp_path, kind, fit):
     run = trained({"data.fit": fit}, arch="resnet10", width=0.0625)
+    calibrate(run)
     folder = export(run.path, kind)
     picture = tmp_path / "picture.png"
     drawn = Image.linear_gradient("L").resize((64, 42)).convert("RGBA")
@@ -113,7 +145,9 @@ def test_the_program_beside_it_prints_the_top_classes(trained, tmp_path, kind, f
     command = [sys.executable, str(folder / "use.py"), str(picture)]
     told = subprocess.run(command, capture_output=True, text=True, cwd=repository, check=False)
     assert told.returncode == 0, told.stderr
-    (expected,) = Predictor.load(run.path).top_k([decode_image(picture.read_bytes())])
+    decoded = [decode_image(picture.read_bytes())]
+    (expected,) = Predictor.load(run.path).top_k(decoded, calibrated=True)
+    assert expected != Predictor.load(run.path).top_k(decoded)[0]
     lines = [line.split() for line in told.stdout.splitlines()]
     assert [line[0] for line in lines] == [label for label, _ in expected]
     shares = [float(line[1]) for line in lines]
@@ -129,6 +163,7 @@ def test_the_files_say_what_they_hold(trained):
     assert json.loads(about["architecture"])["arch"] == "resnet10"
     assert json.loads(about["std"]) == [0.2, 0.3, 0.4]
     assert about["accuracy"] == "0.5000 on test images"
+    assert "temperature" not in about
 
 
 def test_weights_that_were_not_validated_have_no_accuracy(trained):

@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from engine.errors import CheckpointError, RunError
-from engine.export import FORMATS, export
+from engine.export import FORMATS, export, is_outdated
 from engine.runs.run import Run
 from pages.ui.text import markdown, plain
 
@@ -22,7 +22,8 @@ TITLES = {
 
 def exporting(run: Run) -> None:
     """A popover: format, export, download. Nothing without weights."""
-    if not (run.path / "last.safetensors").is_file():
+    weights = run.path / "last.safetensors"
+    if not weights.is_file():
         return
     with st.popover("Export", key=f"export_run_{run.name}"):
         kind = st.selectbox("Format", list(FORMATS), key="export_format", format_func=TITLES.get)
@@ -34,7 +35,12 @@ def exporting(run: Run) -> None:
             except (CheckpointError, RunError) as error:
                 st.error(markdown(plain(error)))
         folder = run.path / "export" / kind
-        if folder.is_dir():
+        if is_outdated(weights, kind):
+            st.info(
+                "The weights or their calibration changed after the last export: "
+                "export again to download the network as it is now."
+            )
+        elif folder.is_dir():
             st.download_button(
                 "Download as zip",
                 data=lambda: zipped(folder),
