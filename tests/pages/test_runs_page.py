@@ -14,7 +14,7 @@ from engine.models import build_model
 from engine.runs import trash
 from engine.runs.checkpoint import CheckpointStore, describe_model
 from engine.runs.run import Run, State
-from pages.ui import axes, curves, folders, rendering, tables
+from pages.ui import axes, curves, folders, process, rendering, tables
 from pages.ui.downloads import csv, rendered
 from pages.ui.runs.comparison import group_labels
 from pages.ui.runs.exporting import zipped
@@ -72,6 +72,8 @@ def test_columns_order_filter_and_ticks_are_kept_in_the_link(app, finished):
     assert again.query_params["ticked"] in ("c,a", ["c,a"])
     assert list(again.dataframe[0].value["Run"]) == ["b", "c", "a"]
     assert app(PAGE, ticked="a", run="b").selectbox(key="run").value == "b"
+    again.text_input(key="filter").set_value("vgg").run()
+    assert "Weight decay" in list(again.dataframe[0].value), "also of those that the filter hides"
     odd = app(PAGE, order="<script>", columns="nothing", ticked="../..,%00", differs="maybe")
     assert not odd.exception
     assert list(odd.dataframe[0].value) == usual
@@ -86,6 +88,18 @@ def test_ticked_runs_are_deleted_together_and_put_back(app, finished):
     assert [run.name for run in runs.list_runs(folders.RUN_ROOT)] == ["b"]
     at.button(key="undo_last").click().run()
     assert {run.name for run in runs.list_runs(folders.RUN_ROOT)} == {"a", "b", "c"}
+
+
+def test_a_queued_run_that_is_put_back_is_queued_again(app, finished, tiny, monkeypatch):
+    finished("done")
+    runs.create(folders.RUN_ROOT, "waits", tiny())
+    at = app(PAGE, ticked="done,waits")
+    at.button(key="delete_many").click().run()
+    assert not runs.list_runs(folders.RUN_ROOT) and not at.exception
+    monkeypatch.setattr(process.worker(), "_enqueue", lambda *a: True)  # or it would be trained
+    at.button(key="undo_last").click().run()
+    states = {run.name: run.status().state for run in runs.list_runs(folders.RUN_ROOT)}
+    assert states == {"done": State.FINISHED, "waits": State.QUEUED}
 
 
 def test_a_deep_link_opens_a_run_cold(app, finished):
@@ -329,7 +343,13 @@ def test_a_run_is_exported_and_downloaded(app, finished):
     folder = run.path / "export" / "safetensors"
     with zipfile.ZipFile(io.BytesIO(zipped(folder))) as archive:
         assert archive.namelist() == ["model.safetensors", "use.py"]
-    assert "Download as zip" in [button.label for button in at.get("download_button")]
+    offered = lambda: "Download as zip" in [b.label for b in at.get("download_button")]  # noqa: E731
+    assert offered()
+    (run.path / "last.safetensors").touch()  # trained on
+    at.run()
+    assert not offered() and any("export again" in info.value for info in at.info)
+    at.button(key="export").click().run()
+    assert offered()
 
 
 def test_an_export_that_fails_says_why(app, finished):

@@ -43,7 +43,7 @@ def table(pairs: list[tuple[Run, Status]]) -> list[str]:
         st.info("No run matches the filter.")
         chosen = hidden_selection(ticked, [])
     else:
-        wanted = tables.only_differing(shown, ticked) if differs else [*columns]
+        wanted = tables.only_differing(everything, ticked) if differs else [*columns]
         titled = any(shown["Title"])
         visible = [c for c in shown if c == "Run" or (c in wanted and (titled or c != "Title"))]
         names = list(shown["Run"])
