@@ -7,7 +7,9 @@ import json
 import streamlit as st
 
 from engine.config import SETTINGS, RunConfig
+from engine.models import ARCHITECTURES
 from pages.ui import choices
+from pages.ui.text import without_flags
 from pages.ui.train import groups
 
 # The group that holds the field may unfold only now: wait until the field stays in its place. The
@@ -48,7 +50,7 @@ def search_box() -> None:
 
 def _described(path: str) -> str:
     setting = SETTINGS[path]
-    return f"{setting.label}: {setting.help}"
+    return f"{setting.label}: {without_flags(setting.help)}"
 
 
 def _open_group() -> None:
@@ -58,6 +60,9 @@ def _open_group() -> None:
     if path is None:
         return
     setting = SETTINGS[path]
+    if path == "model.whitening" and ARCHITECTURES[form["arch"]].whitening:
+        st.toast(f"{form['arch']} always has a whitening layer first: there is nothing to set.")
+        path = "model.arch"
     if setting.when and not _in_use(path):
         needed = SETTINGS[setting.when.path]
         values = " or ".join(needed.titles.get(v, v) for v in setting.when.values if v is not True)
