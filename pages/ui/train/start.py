@@ -29,6 +29,13 @@ document.querySelector(".skip_to_start").onclick = event => {
 </script>"""
 AWAIT_S = 2.0  # from one look for the machine's speed to the next
 LONG_S = 3600.0  # a run that takes longer asks first
+TWINS = {  # what is said of a run with the form's settings, by its state
+    State.FINISHED: "An identical run exists:",
+    State.RUNNING: "A run with the same settings is training:",
+    State.WAITING: "A run with the same settings is training:",
+    State.QUEUED: "A run with the same settings is in the queue:",
+    State.PAUSED: "A run with the same settings is paused:",
+}
 
 
 def skip_link() -> None:
@@ -76,18 +83,18 @@ def start_box(
 
 
 def identical_run(config: RunConfig, statuses: refresh.Pairs, info: dict[str, Any] | None) -> None:
-    """Say so if a finished run has these settings and images: another one would end the same.
+    """Say so if a run that ended or will has these settings and images: another would end the same.
 
     info: of the user's own images; None for built-in data sets, which their name identifies.
     """
     for run, status in statuses:
-        known = readings.config_of(run) if status.state is State.FINISHED else None
+        known = readings.config_of(run) if status.state in TWINS else None
         if known and _same_experiment([config, known], [info, readings.dataset_info(run)]):
             with st.container(key="identical"):
                 result = f", {percent(status.final_acc)}" if status.final_acc is not None else ""
                 st.info(
-                    f"An identical run exists: **{markdown(in_full(run))}**{result}. "
-                    "Running it again gives the same result; change the seed to see how much "
+                    f"{TWINS[status.state]} **{markdown(in_full(run))}**{result}. "
+                    "Another one would give the same result; change the seed to see how much "
                     "results vary."
                 )
                 st.page_link(

@@ -260,9 +260,15 @@ def test_an_identical_run_is_told_and_title_and_note_go_with_the_run(app, finish
     def told() -> bool:
         return any("An identical run exists: **twin**, 40.00 %" in i.value for i in at.info)
 
-    link = choices.encode(finished("twin").config())
+    twin = finished("twin")
+    link = choices.encode(twin.config())
     at = app(PAGE, choices=link)
     assert not at.exception and told()
+    for state, word in ((State.QUEUED, "in the queue"), (State.PAUSED, "paused")):
+        with twin.hold("a test") as writer:
+            writer.update(state=state)
+        at.run()
+        assert any(f"same settings is {word}: **twin**" in i.value for i in at.info)
     at.number_input(key="seed").set_value(5).run()
     assert not told()
     at.text_area(key="run_note").set_value("another seed").run()
