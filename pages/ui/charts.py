@@ -120,21 +120,22 @@ def run_rows(
     smoothing: float = 0.0,
     on: str = "test images",
     costs: axes.Costs = axes.UNKNOWN,
+    limit: float = MAX_POINTS,
 ) -> pd.DataFrame:
     """Rows for curve_spec from a run's records.
 
     By epoch, the train curve is the mean of each epoch, else it has every recorded step. Only the
-    train curve is smoothed; validation is shown as measured.
+    train curve is smoothed; validation is shown as measured. limit: points of a curve, at most.
     """
     key = {"accuracy": "acc", "loss": "loss"}[measure]
     place = axes.locator(records, by, costs)
     epochs = [r for r in records if r["kind"] == "epoch"]
-    tested = thin([(place(r), r[f"val_{key}"]) for r in epochs])
+    tested = thin([(place(r), r[f"val_{key}"]) for r in epochs], limit)
     if by == "epoch":
         train = [(place(r), r[f"train_{key}"]) for r in epochs]
     else:
         train = [(place(r), r[key]) for r in records if r["kind"] == "step"]
-    rows = [(*point, TRAIN, False) for point in thin(smooth(train, smoothing))]
+    rows = [(*point, TRAIN, False) for point in thin(smooth(train, smoothing), limit)]
     if epochs:
         # The first of equals, whose weights are kept.
         best = max(epochs, key=lambda r: r["val_acc"])
@@ -144,12 +145,18 @@ def run_rows(
 
 
 def rate_rows(
-    records: list[dict[str, Any]], by: str, costs: axes.Costs = axes.UNKNOWN
+    records: list[dict[str, Any]],
+    by: str,
+    costs: axes.Costs = axes.UNKNOWN,
+    limit: float = MAX_POINTS,
 ) -> pd.DataFrame:
-    """Rows for line_spec: the learning rate of each recorded step, or at the end of each epoch."""
+    """Rows for line_spec: the learning rate of each recorded step, or at the end of each epoch.
+
+    limit: points, at most.
+    """
     place, kind = axes.locator(records, by, costs), "epoch" if by == "epoch" else "step"
     points = [(place(r), r["lr"]) for r in records if r["kind"] == kind]
-    return pd.DataFrame(thin(points), columns=["x", "value"])
+    return pd.DataFrame(thin(points, limit), columns=["x", "value"])
 
 
 def curve_rows(schedule: ScheduleConfig, optim: OptimConfig, epochs: int) -> pd.DataFrame:
@@ -169,7 +176,7 @@ def smooth(points: list[tuple[float, float]], amount: float) -> list[tuple[float
     return smoothed
 
 
-def thin(points: list[tuple], limit: int = MAX_POINTS) -> list[tuple]:
+def thin(points: list[tuple], limit: float = MAX_POINTS) -> list[tuple]:
     """At most `limit` points: the lowest and highest of each bucket, so that no spike is lost."""
     if len(points) <= limit:
         return points

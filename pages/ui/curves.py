@@ -6,6 +6,7 @@ import functools
 import math
 from typing import NamedTuple
 
+import pandas as pd
 import streamlit as st
 
 from engine.errors import ConfigError
@@ -45,11 +46,14 @@ def options(run: Run, status: Status) -> Options:
         log = st.toggle("Logarithmic loss", key="log_loss", persist_state="session")
         on = charts.validation(status.val_is_test)
         chosen = Options(by, smoothing, log, on, costs_of(run, by))
-        made = {
-            title: functools.partial(chart, run, measure, chosen)
-            for measure, title in TITLES.items()
-        }
-        chart_downloads(f"curves_{run.name}", made, run.name)
+        made, values = (
+            {
+                title: functools.partial(of, run, measure, chosen)
+                for measure, title in TITLES.items()
+            }
+            for of in (chart, recorded)
+        )
+        chart_downloads(f"curves_{run.name}", made, values, run.name)
     return chosen
 
 
@@ -98,13 +102,26 @@ def chart(run: Run, measure: str, chosen: Options) -> Chart:
     """(spec, rows) of accuracy, loss or "lr", from the run's records of now."""
     by, smoothing, log, on, costs = chosen
     begun, slot = bool(history.epochs(run)), charts.colors([run.name])[run.name]
-    by = by if begun or by != "epoch" else "step"
+    by = _usable_axis(run, by)
     if measure == "lr":
         rows = history.compute(run, charts.rate_rows, by, costs)
         return charts.line_spec("lr", by, charts.RATE_HEIGHT, slot), rows
     rows = history.compute(run, charts.run_rows, measure, by, smoothing, on, costs)
     log = log and measure == "loss"
     return charts.curve_spec(measure, by, log, on=on, best=begun, slot=slot), rows
+
+
+def recorded(run: Run, measure: str, chosen: Options) -> pd.DataFrame:
+    """Every recorded value of accuracy, loss or "lr", without smoothing, as the chart's rows."""
+    records, by = history.records(run), _usable_axis(run, chosen.by)
+    if measure == "lr":
+        return charts.rate_rows(records, by, chosen.costs, math.inf)
+    return charts.run_rows(records, measure, by, 0.0, chosen.on, chosen.costs, math.inf)
+
+
+def _usable_axis(run: Run, by: str) -> str:
+    """The x axis; steps before the first epoch has ended."""
+    return by if by != "epoch" or history.epochs(run) else "step"
 
 
 def curves(run: Run, chosen: Options) -> None:

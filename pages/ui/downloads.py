@@ -27,11 +27,16 @@ def downloads(
                 button(name, kind, whole, key, name)
 
 
-def chart_downloads(key: str, charts: dict[str, Callable[[], Chart]], about: str) -> None:
-    """A popover with each chart as PNG and SVG, and its rows as CSV.
+def chart_downloads(
+    key: str,
+    charts: dict[str, Callable[[], Chart]],
+    values: dict[str, Callable[[], pd.DataFrame]],
+    about: str,
+) -> None:
+    """A popover with each chart as PNG and SVG, and its values as CSV.
 
-    charts: by title; called at the click, so that the file has all rows of that moment. about: a
-    second line of the title, and part of the names of the files.
+    charts: by title; values: the same titles. Called at the click, so that the file has all rows of
+    that moment. about: a second line of the title, and part of the names of the files.
     """
     with st.popover("Download", icon=":material/download:", key=f"downloads_{key}"):
         for title, chart in charts.items():
@@ -40,7 +45,7 @@ def chart_downloads(key: str, charts: dict[str, Callable[[], Chart]], about: str
                 for kind, make in (("PNG", rendering.png), ("SVG", rendering.svg)):
                     whole = functools.partial(rendered, make, chart, title, about)
                     button(f"{about} {title}", kind, whole, key, "")
-                rows = functools.partial(csv, chart)
+                rows = functools.partial(csv, values[title])
                 button(f"{about} {title}", "CSV", rows, key, "")
 
 
@@ -51,8 +56,8 @@ def rendered(
     return make(rendering.standalone(spec, rows, title, about))
 
 
-def csv(chart: Callable[[], Chart]) -> bytes:
-    return tables.to_csv(chart()[1])
+def csv(values: Callable[[], pd.DataFrame]) -> bytes:
+    return tables.to_csv(values())
 
 
 def button(name: str, kind: str, make: Callable[[], bytes], key: str, label: str) -> None:

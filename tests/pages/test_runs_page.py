@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 
 import pytest
@@ -15,9 +16,12 @@ from engine.runs import trash
 from engine.runs.checkpoint import CheckpointStore, describe_model
 from engine.runs.run import Run, State
 from pages.ui import axes, curves, folders, process, rendering, tables
+from pages.ui import charts as single
 from pages.ui.downloads import csv, rendered
+from pages.ui.runs import charts as several
 from pages.ui.runs.comparison import group_labels
 from pages.ui.runs.exporting import zipped
+from tests.fixtures_app import epoch_row, step_row
 
 PAGE = "pages/2_Runs.py"
 
@@ -404,8 +408,22 @@ def test_curves_are_drawn_as_asked_and_downloaded(app, finished):
     for measure in curves.TITLES:
         png = rendered(rendering.png, lambda m=measure: curves.chart(run, m, chosen), "Title", "a")
         assert png.startswith(b"\x89PNG")
-    rows = csv(lambda: curves.chart(run, "accuracy", chosen)).decode("utf-8-sig")
+    rows = csv(lambda: curves.recorded(run, "accuracy", chosen)).decode("utf-8-sig")
     assert rows.splitlines()[0] == '"x","value","series","best"'
+
+
+def test_a_download_has_every_recorded_value_as_measured(finished, tiny):
+    run = finished("long")
+    with run.hold("a test") as writer:
+        writer.append([step_row(step) | {"acc": (step % 7) / 10} for step in range(3, 2_003)])
+    chosen = curves.Options("step", 0.9, False, "test images", axes.Costs(16))
+    rows = curves.recorded(run, "accuracy", chosen)
+    train = rows[rows["series"] == single.TRAIN]
+    assert len(train) == 2_002 and train["value"].iloc[-1] == (2_002 % 7) / 10
+    assert len(curves.recorded(run, "lr", chosen)) == 2_002
+    assert len(curves.chart(run, "accuracy", chosen)[1]) < 1_000
+    group = several.Group("long", 0, [[epoch_row(epoch, 0.5) for epoch in range(1, 2_502)]])
+    assert len(several.overlay_rows([group], "accuracy", ("test images",), dots=math.inf)) == 2_501
 
 
 def test_the_usual_axis_follows_the_length_of_a_run_until_one_is_chosen(app, finished):

@@ -36,7 +36,11 @@ class Group:
 
 
 def overlay_rows(
-    groups: list[Group], measure: str, splits: tuple[str, ...], by: str = "epoch"
+    groups: list[Group],
+    measure: str,
+    splits: tuple[str, ...],
+    by: str = "epoch",
+    dots: float = MAX_DOTS,
 ) -> pd.DataFrame:
     """Rows for overlay_spec: x, value, low, high, series, split, best.
 
@@ -44,10 +48,11 @@ def overlay_rows(
     For several runs, value is the mean, and low and high are one standard deviation (n - 1) below
     and above it, over the epochs common to all; runs without a finished epoch are ignored. For
     single runs low and high are empty; these columns are omitted if there are only single runs.
-    best: whether it is a single run's epoch of the best validation accuracy.
+    best: whether it is a single run's epoch of the best validation accuracy. dots: points of all
+    curves together, about.
     """
     rows = []
-    limit = max(50, MAX_DOTS // max(1, len(groups) * len(splits)))
+    limit = max(50, dots / max(1, len(groups) * len(splits)))
     for group in groups:
         runs = [records for records in group.runs if records]
         for split in splits if runs else ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable
 
 import pandas as pd
@@ -78,8 +79,11 @@ def draw(
 ) -> None:
     """The curves, and below them the learning rates. about: a second line for downloads."""
 
+    def values(measure: str, dots: float = math.inf) -> pd.DataFrame:
+        return charts.overlay_rows(groups, measure, splits if measure != "lr" else ("",), by, dots)
+
     def chart(measure: str, log: bool) -> Chart:
-        rows = charts.overlay_rows(groups, measure, splits if measure != "lr" else ("",), by)
+        rows = values(measure, charts.MAX_DOTS)
         return charts.overlay_spec(rows, measure, groups, splits, by, log), rows
 
     with st.container(key="compare_chart"):
@@ -91,7 +95,8 @@ def draw(
         MEASURES[measure]: functools.partial(chart, measure, log),
         MEASURES["lr"]: functools.partial(chart, "lr", False),
     }
-    chart_downloads("compare", made, about)
+    recorded = {MEASURES[each]: functools.partial(values, each) for each in (measure, "lr")}
+    chart_downloads("compare", made, recorded, about)
 
 
 def accuracy_by_cost(
@@ -134,7 +139,8 @@ def accuracy_by_cost(
         spec = charts.cost_spec(by, tuple((g.label, g.color) for g in groups), on, log)
         with st.container(key="cost_chart"):
             st.vega_lite_chart(rows, spec, alt="final accuracy of the selected runs by cost")
-        chart_downloads("cost", {"Accuracy against cost": lambda: (spec, rows)}, "")
+        title = "Accuracy against cost"
+        chart_downloads("cost", {title: lambda: (spec, rows)}, {title: lambda: rows}, "")
 
 
 def costs(run: Run, status: Status) -> dict[str, float | None]:
