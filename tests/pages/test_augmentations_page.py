@@ -301,6 +301,12 @@ def test_both_mixings_start_from_the_same_image_and_partner(traced, same):
     assert preview.partner_of(mixup) == preview.partner_of(cutmix)
 
 
+def test_the_partners_of_an_image_of_one_s_own_do_not_depend_on_the_number(shapes, same):
+    own = np.zeros((3, 32, 32), np.uint8)
+    batches = [preview.choose_batch(shapes, first, own)[0] for first in (0, 7)]
+    assert same(*batches) and not same(*(preview.choose_batch(shapes, n)[0] for n in (0, 7)))
+
+
 def test_choosing_a_batch_leaves_the_data_set_alone(shapes):
     images_before, labels_before = shapes.train_images.clone(), shapes.train_labels.clone()
     own = np.full((3, 32, 32), 7, np.uint8)

@@ -56,7 +56,14 @@ def choose() -> ImageData | None:
         if st.session_state["aug_image"] > count:
             st.session_state["aug_image"] = 1
         st.number_input(
-            "Image", 1, count, step=1, key="aug_image", width=140, persist_state="session"
+            "Image",
+            1,
+            count,
+            step=1,
+            key="aug_image",
+            width=140,
+            help="Number of the training image; without effect while your own image is shown.",
+            persist_state="session",
         )
         st.number_input(
             "Seed",

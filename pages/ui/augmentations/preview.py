@@ -111,8 +111,10 @@ def trace(pipeline: Pipeline, batch: Any, labels: Any, seed: int) -> Trace:
 def choose_batch(data: ImageData, first: int, own: Any = None) -> tuple[Any, Any]:
     """At most BATCH training images in a fixed order, from the `first` on, and their labels.
 
-    An image `own`, uint8 [3, 32, 32], replaces the first, with the label len(data.classes).
+    An image `own`, uint8 [3, 32, 32], takes the place of the first, with the label
+    len(data.classes); `first` has no effect then, so that its partners stay.
     """
+    first = first if own is None else 0
     chosen = epoch_permutation(len(data.train_labels), 0, 0).roll(-first)[:BATCH]
     batch, labels = data.train_images[chosen], data.train_labels[chosen]
     if own is not None:
