@@ -15,7 +15,7 @@ from engine.runs.run import State
 from engine.runs.validation import seen_clause
 from pages.ui import folders, frame, home, live, process, readings, refresh
 from pages.ui.scenes import SCENES
-from pages.ui.text import called, markdown, percent, time_left
+from pages.ui.text import called, markdown, percent, time_left, without_flags
 
 LATEST = 5
 NEXT = 2  # queued runs that are listed
@@ -142,7 +142,8 @@ def run_lines(shown: list) -> None:
             elif status.state is State.DAMAGED:
                 st.caption("one of its files cannot be read")
             elif status.state is State.FAILED:
-                st.caption(markdown(textwrap.shorten(status.message, 160, placeholder=" …")))
+                reason = without_flags(status.message)
+                st.caption(markdown(textwrap.shorten(reason, 160, placeholder=" …")))
             elif status.final_acc is not None:
                 on = "test" if status.val_is_test else "held-out"
                 seen = seen_clause(status.val_seen)
@@ -194,7 +195,7 @@ def data_sets() -> None:
         if fetch and fetch.running:
             refresh.repeat(download_progress, 1.0)(name)
         elif fetch and fetch.error and not here:
-            st.warning(fetch.error)
+            st.warning(markdown(without_flags(fetch.error)))
     if absent and not fetching:
         with st.expander("Use a mirror", key="mirror"):
             for name in absent:

@@ -29,7 +29,7 @@ class ModelConfig:
         "resnet18",
         "--arch",
         "Architecture",
-        "architecture; --list shows all with their parameters",
+        "architecture (--list: all with their parameters)",
         aliases=("-a",),
         choices=ARCHITECTURES,
     )

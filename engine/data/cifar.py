@@ -174,7 +174,7 @@ def _fetch(cifar: Cifar, url: str, path: Path, watch: Watch) -> None:
     except DataError as error:
         raise DataError(
             f"{cifar.title} is not under {path.parent}: {damaged}{error}. Put {cifar.archive} "
-            f"under {path.parent}, or use the built-in data set: --dataset shapes"
+            f"under {path.parent}, or use the built-in data set (--dataset shapes)"
         ) from error
 
 

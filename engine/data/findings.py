@@ -36,8 +36,8 @@ class Findings:
         if self.fit == "pad":
             return [f"{many}: they are padded with black"]
         return [
-            f"{many}: only their central square is used, {100 * share:.0f} % of {name!r}; padding "
-            "keeps whole images (If not square; --fit)"
+            f"{many}: only their central square is used, {100 * share:.0f} % of {name!r}; "
+            "padding, under If not square (--fit), keeps whole images"
         ]
 
     def warnings(self) -> list[str]:

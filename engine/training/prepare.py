@@ -145,8 +145,8 @@ def _check_place(config: RunConfig, run: Run) -> None:
     dataset = config.data.dataset
     if dataset not in data.DATASETS and not data.is_available(dataset, Path(config.data.root)):
         raise DataError(
-            f"there is nothing at {dataset} any more: if the images of run {run.name!r} were "
-            f"moved, resume with: python train.py --name {run.name} --resume --dataset NEW-PLACE"
+            f"there is nothing at {dataset} any more: put the images of run {run.name!r} back "
+            f"there, then resume it (or: python train.py --name {run.name} --resume --dataset NEW-PLACE)"
         )
 
 

@@ -124,7 +124,7 @@ def explain(error: BaseException) -> str:
     if memory:
         return "out of memory: try a smaller batch size or width, or precision bf16"
     if isinstance(error, RuntimeError) and any(sign in str(error) for sign in LOST_PEER):
-        return "another process of this training is gone; start it again with --resume"
+        return "another process of this training is gone; resume the run (--resume)"
     if isinstance(error, (TrainingFailed, ValueError)) and text:
         return text
     if isinstance(error, OSError):

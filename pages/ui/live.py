@@ -20,7 +20,7 @@ from engine.runs.validation import seen_clause
 from engine.settings import number_text
 from pages.ui import charts, clean, curves, history, process, readings, refresh, undo, weights
 from pages.ui.extension import extend_form
-from pages.ui.text import called, markdown, percent, time_left
+from pages.ui.text import called, markdown, percent, time_left, without_flags
 
 COLORS = {
     State.RUNNING: "blue",
@@ -84,7 +84,7 @@ def replaced(run: Run) -> None:
 
 def failure(run: Run, status: Status, change: Callable[[RunConfig], None] | None) -> None:
     """Why the run failed, and what can help; change: as of `panel`."""
-    reason = (status.message or "See the run's log").rstrip(".")
+    reason = without_flags(status.message or "See the run's log").rstrip(".")
     after = f"in epoch {status.epoch}" if status.step else "before the first step"
     advice = (
         "Resuming would fail again: change the settings and start a new run."

@@ -63,9 +63,15 @@ def markdown(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>$~#|:])", r"\\\1", text)
 
 
+def without_flags(text: str) -> str:
+    """A text of both interfaces without the parts in parentheses that name a flag of train.py."""
+    return re.sub(r" \([^()]*--[a-z][^()]*\)", "", text)
+
+
 def plain(error: Exception) -> str:
-    """First line of an error message, without folders of this computer. Not escaped."""
+    """First line of an error message, without folders of this computer or flags. Not escaped."""
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     for root in (folders.RUN_ROOT, folders.DATA_ROOT, folders.SHIPPED):
         text = text.replace(f"{root.resolve().parent}{os.sep}", "")
+    text = without_flags(text)
     return re.sub(r"(?<![\w.])(?:[A-Za-z]:)?[\\/](?:[^\s\\/'\"]+[\\/])+", "", text)

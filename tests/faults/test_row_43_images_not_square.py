@@ -131,7 +131,7 @@ def test_the_train_page_offers_the_choice_and_shows_what_the_network_sees(
     at = open_own(own_set(entries))
     told = " ".join(caption.value for caption in at.caption)
     assert "4 of 8 images are not square" in told and "the central square of each" in told
-    assert "(If not square)" in told and "--fit" not in told
+    assert "If not square" in told and "--fit" not in told
     assert len(at.get("image")) == 2, "the strip of augmentations, and the samples"
     at.segmented_control(key="fit").set_value("pad").run()
     assert not at.exception

@@ -9,7 +9,8 @@ import pytest
 
 from engine import runs
 from engine.config import with_fields
-from engine.data import background
+from engine.data import background, cifar
+from engine.errors import DataError
 from engine.presets import PRESETS
 from engine.runs.run import Run, State
 from pages.ui import folders, home, process
@@ -122,16 +123,17 @@ def test_of_many_queued_runs_the_next_two_are_listed(app, finished, tiny):
 
 def test_a_failed_download_tells_the_ways_on_and_offers_another_try(app, monkeypatch, tmp_path):
     def fail(*args, **kwargs):
-        raise ValueError("CIFAR-10 is out of reach; use the built-in data set")
+        raise DataError("out of reach")
 
-    monkeypatch.setattr(background.data, "load", fail)
+    monkeypatch.setattr(cifar, "download", fail)
     monkeypatch.setattr(folders, "DATA_ROOT", tmp_path)
     at = app()
     at.button(key="download_cifar10").click().run()
     fetch = background.current("cifar10", tmp_path)
     fetch.join(10)
     at.run()
-    assert "out of reach" in texts(at)
+    (told,) = [warning.value for warning in at.warning if "out of reach" in warning.value]
+    assert told.endswith("or use the built-in data set")
     assert at.button(key="download_cifar10").label == "Try again"
 
 

@@ -10,7 +10,7 @@ import streamlit as st
 from engine.config import SETTINGS
 from engine.runs.run import Run, Status
 from pages.ui import frame, tables, undo
-from pages.ui.text import markdown
+from pages.ui.text import markdown, without_flags
 
 TICKED = "ticked"  # in the address: names of runs, separated by commas
 LINKED = 50  # ticked runs that an address can hold
@@ -21,7 +21,9 @@ ORDERS = {  # title, column, whether it ascends
     "time": ("Training time", "Seconds", True),
     "parameters": ("Parameters", "Parameters", True),
 }
-SETTING_HELP = {s.label: f"{s.help[0].upper()}{s.help[1:]}." for s in SETTINGS.values()}
+SETTING_HELP = {
+    s.label: f"{s.help[0].upper()}{without_flags(s.help[1:])}." for s in SETTINGS.values()
+}
 
 
 def table(pairs: list[tuple[Run, Status]]) -> list[str]:

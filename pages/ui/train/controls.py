@@ -15,7 +15,7 @@ from engine.recipe import OPTIMIZERS, usual_lr
 from engine.settings import Setting
 from pages.ui import choices
 from pages.ui.choices import AUGMENTATIONS, OWN_IMAGES
-from pages.ui.text import markdown
+from pages.ui.text import markdown, without_flags
 from pages.ui.train import groups
 from pages.ui.train.architectures import compare
 from pages.ui.train.groups import folded
@@ -71,7 +71,7 @@ def _label(setting: Setting) -> str:
 
 
 def _help(setting: Setting) -> str:
-    text = f"{setting.help[0].upper()}{setting.help[1:]}."
+    text = f"{setting.help[0].upper()}{without_flags(setting.help[1:])}."
     text += f" Usual: {setting.usual}." if setting.usual else ""
     text += f" Empty: {setting.none}." if setting.optional else ""
     shown = setting.path.startswith("augment.")

@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.ui import readings, tables
 from pages.ui.images import contact_sheet
-from pages.ui.text import markdown, printable
+from pages.ui.text import markdown, printable, without_flags
 
 
 def found(own: readings.OwnImages, fit: str, key: str) -> None:
@@ -29,4 +29,4 @@ def found(own: readings.OwnImages, fit: str, key: str) -> None:
 
 def told_line(line: str) -> str:
     """A line of an import as Markdown in which nothing is marked up, without a terminal's flag."""
-    return markdown(printable(line[0].upper() + line[1:]).replace("; --fit)", ")"))
+    return markdown(printable(without_flags(line[0].upper() + line[1:])))

@@ -11,6 +11,7 @@ from engine.config import RunConfig, with_fields
 from engine.models import ARCHITECTURES
 from engine.presets import PRESETS
 from pages.ui import choices, folders, process, readings
+from pages.ui.runs import table
 from pages.ui.train import architectures
 from tests.pages.train.helpers import PAGE, captions, choices_of, preset
 
@@ -207,6 +208,22 @@ def test_a_setting_is_found_in_the_group_that_holds_it(app):
     assert "scrollIntoView" not in "".join(h.proto.body for h in at.get("html"))
     assert "Usual: 0.9; 0.6 for muon." in at.number_input(key="momentum").help
     assert "The Augmentations page shows its effect." in at.number_input(key="flip_p").help
+
+
+def test_a_setting_without_a_field_is_explained(app):
+    at = app(PAGE)
+    at.selectbox(key="arch").set_value("speedrun").run()
+    at.selectbox(key="find_setting").set_value("model.whitening").run()
+    assert "speedrun always has a whitening layer" in at.toast[0].value
+    assert any('key = "arch"' in h.proto.body for h in at.get("html"))
+
+
+def test_no_text_of_the_form_names_a_flag_of_the_terminal(app):
+    at = app(PAGE)
+    fields = [*at.selectbox, *at.toggle, *at.number_input, *at.segmented_control, *at.text_input]
+    told = [field.help for field in fields] + list(at.selectbox(key="find_setting").options)
+    assert len(told) > 50 and not [text for text in told if "--" in text]
+    assert not [text for text in table.SETTING_HELP.values() if "--" in text]
 
 
 def test_start_from_sets_the_network_that_the_weights_need(app):
