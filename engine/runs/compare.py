@@ -89,6 +89,17 @@ def differing(configs: list[RunConfig], infos: list[Info] | None = None) -> list
     return found
 
 
+def same_but_seed(configs: list[RunConfig], infos: list[Info]) -> bool:
+    """Whether two runs repeat one experiment: they differ in the seed at most.
+
+    infos: as for `differing`.
+    """
+    a, b = configs
+    # These comparisons are cheap; there may be a thousand runs.
+    same = (a.epochs, a.batch_size, a.model.arch) == (b.epochs, b.batch_size, b.model.arch)
+    return same and not differing(configs, infos)
+
+
 def seed_groups(
     configs: dict[str, RunConfig], infos: dict[str, Info] | None = None
 ) -> list[list[str]]:

@@ -146,7 +146,8 @@ def _check_place(config: RunConfig, run: Run) -> None:
     if dataset not in data.DATASETS and not data.is_available(dataset, Path(config.data.root)):
         raise DataError(
             f"there is nothing at {dataset} any more: put the images of run {run.name!r} back "
-            f"there, then resume it (or: python train.py --name {run.name} --resume --dataset NEW-PLACE)"
+            "there, then resume it "
+            f"(or: python train.py --name {run.name} --resume --dataset NEW-PLACE)"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,10 @@ from engine.runs.metrics import Records
 from engine.runs.run import HELD, RESUMABLE, Run, State, Status
 from engine.runs.validation import seen_clause
 from engine.settings import number_text
-from pages.ui import charts, clean, curves, history, process, readings, refresh, undo, weights
+from pages.ui import charts, clean, curves, history, process, readings, refresh, undo
 from pages.ui.extension import extend_form
 from pages.ui.text import called, markdown, percent, time_left, without_flags
+from pages.ui.what_next import Change, what_next
 
 COLORS = {
     State.RUNNING: "blue",
@@ -43,12 +45,12 @@ TRAIN_NOTE = (
 def panel(
     run: Run,
     close: Callable[[], None] | None = None,
-    change: Callable[[RunConfig], None] | None = None,
+    change: Change | None = None,
 ) -> None:
     """A run's buttons and live curves.
 
     close: with it, a button to close the run once it has ended. change: fills the form with the
-    settings of a run that diverged, on the page that has the form.
+    settings of the run, on the page that has the form.
     """
     status = readings.status_of(run)
     if status is None:
@@ -56,7 +58,7 @@ def panel(
         return
     if close:
         replaced(run)
-    buttons(run, status, close)
+    buttons(run, status, close, change)
     if status.state is State.FAILED:
         failure(run, status, change)
     for sentence in run.problems():
@@ -82,7 +84,7 @@ def replaced(run: Run) -> None:
         st.button(f"Show {ended}", key="show_before", on_click=watch, args=(before,))
 
 
-def failure(run: Run, status: Status, change: Callable[[RunConfig], None] | None) -> None:
+def failure(run: Run, status: Status, change: Change | None) -> None:
     """Why the run failed, and what can help; change: as of `panel`."""
     reason = without_flags(status.message or "See the run's log").rstrip(".")
     after = f"in epoch {status.epoch}" if status.step else "before the first step"
@@ -93,7 +95,7 @@ def failure(run: Run, status: Status, change: Callable[[RunConfig], None] | None
     )
     st.error(markdown(f"Failed {after}. {reason[0].upper()}{reason[1:]}. {advice}"))
     if change and status.lasting and (config := readings.config_of(run)):
-        st.button("Change its settings", key="change", on_click=change, args=(config,))
+        st.button("Change its settings", key="change", on_click=change, args=(config, "optim.lr"))
 
 
 def tick_of(status: Status) -> float | None:
@@ -201,8 +203,11 @@ def figures(status: Status, steps: Records, epochs: Records) -> None:
         st.caption(f"With test-time augmentation, after the last epoch: {percent(status.tta_acc)}")
 
 
-def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
-    """The run's name, its state, and the buttons that fit the state."""
+def buttons(
+    run: Run, status: Status, close: Callable[[], None] | None, change: Change | None
+) -> None:
+    """The run's name, its state, and the buttons that fit the state; arguments as of `panel`."""
+    has_weights = (run.path / "last.safetensors").is_file()
     running, damaged = status.state in HELD, status.state is State.DAMAGED
     usable = readings.config_of(run) is not None
     resumable = status.state in RESUMABLE or (damaged and usable)
@@ -224,52 +229,22 @@ def buttons(run: Run, status: Status, close: Callable[[], None] | None) -> None:
                 st.button("Stop training", key="stop", on_click=ask, args=(run, "stop"))
         elif status.state is State.QUEUED:
             st.button("Cancel", key="cancel", on_click=ask, args=(run, "cancel"))
-        further = not running and usable and not status.lasting
-        if further and (run.path / "last.safetensors").is_file():
-            with st.popover("Train further (new run)", key=f"extend_run_{run.name}"):
-                extend_form(run)
-                st.button(
-                    "Train further",
-                    key="extend",
-                    type="primary",
-                    on_click=ask,
-                    args=(run, "extend"),
-                )
+        further = has_weights and not running and usable and not status.lasting
+        if further and status.state is not State.FINISHED:
+            train_further(run)
         if close and status.state not in readings.LIVE:
             st.button("Hide", key="close", on_click=close)
     if problem := st.session_state.pop("live_problem", None):
         st.error(problem)
-    if status.state is State.FINISHED and (run.path / "last.safetensors").is_file():
-        what_next(run, status, elsewhere=close is not None)
+    if status.state is State.FINISHED and has_weights:
+        what_next(run, status, functools.partial(train_further, run), change)
 
 
-def what_next(run: Run, status: Status, elsewhere: bool) -> None:
-    """What came out, and where to go with a trained network; elsewhere: than on the Runs page."""
-    info = readings.dataset_info(run)
-    if info and status.final_acc is not None:
-        st.caption(
-            f"{percent(status.final_acc)} after the last epoch; random guessing would give "
-            f"{percent(1 / len(info['classes']))}. Another seed gives a "
-            "somewhat different accuracy."
-        )
-    with st.container(key="what_next", horizontal=True, vertical_alignment="center"):
-        if weights_file := weights.choice_of(run.name, run, "last"):
-            st.page_link(
-                "pages/6_Inspect.py",
-                label="See its errors",
-                icon=":material/troubleshoot:",
-                query_params={"network": weights_file.label},  # a bound value is its label
-            )
-        if st.button("Classify a picture", key="classify_with", icon=":material/image_search:"):
-            st.session_state["checkpoint"] = f"{run.name}/last"
-            st.switch_page("pages/5_Classify.py")
-        if elsewhere:
-            st.page_link(
-                "pages/2_Runs.py",
-                label="Compare with other runs",
-                icon=":material/compare:",
-                query_params={"ticked": run.name},
-            )
+def train_further(run: Run) -> None:
+    """Ask for the epochs of a new run that continues this one."""
+    with st.popover("Train further (new run)", key=f"extend_run_{run.name}"):
+        extend_form(run)
+        st.button("Train further", key="extend", type="primary", on_click=ask, args=(run, "extend"))
 
 
 def ask(run: Run, what: str) -> None:

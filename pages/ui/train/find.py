@@ -78,10 +78,10 @@ def seek(path: str) -> None:
     st.session_state["sought"] = path
 
 
-def change(config: RunConfig) -> None:
-    """Fill the form with the settings of a run that diverged, and show its learning rate."""
+def change(config: RunConfig, path: str) -> None:
+    """Fill the form with the settings of a run, and have the field of one of them shown."""
     choices.fill(config)
-    seek("optim.lr")
+    seek(path)
 
 
 def _in_use(path: str) -> bool:

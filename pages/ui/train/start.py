@@ -11,7 +11,7 @@ from engine import data
 from engine.config import RunConfig
 from engine.data.progress import format_duration
 from engine.errors import ConfigError, DataError, RunError
-from engine.runs.compare import differing
+from engine.runs.compare import same_but_seed
 from engine.runs.folder import suggest_name
 from engine.runs.run import NOTE_CHARS, TITLE_CHARS, Run, State
 from engine.settings import get_field
@@ -89,7 +89,9 @@ def identical_run(config: RunConfig, statuses: refresh.Pairs, info: dict[str, An
     """
     for run, status in statuses:
         known = readings.config_of(run) if status.state in TWINS else None
-        if known and _same_experiment([config, known], [info, readings.dataset_info(run)]):
+        if known is None or known.seed != config.seed:
+            continue
+        if same_but_seed([config, known], [info, readings.dataset_info(run)]):
             with st.container(key="identical"):
                 result = f", {percent(status.final_acc)}" if status.final_acc is not None else ""
                 st.info(
@@ -103,15 +105,6 @@ def identical_run(config: RunConfig, statuses: refresh.Pairs, info: dict[str, An
                     query_params={"run": run.name},
                 )
             return
-
-
-def _same_experiment(configs: list[RunConfig], infos: list[dict[str, Any] | None]) -> bool:
-    a, b = configs
-    # The first comparisons are cheap; there may be a thousand runs.
-    same = (a.seed, a.epochs, a.batch_size, a.model.arch) == (
-        *(b.seed, b.epochs, b.batch_size, b.model.arch),
-    )
-    return same and not differing(configs, infos)
 
 
 def unready() -> None:

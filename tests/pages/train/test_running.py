@@ -9,10 +9,10 @@ import pytest
 import streamlit as st
 
 from engine import runs, worker
-from engine.config import RunConfig
+from engine.config import RunConfig, with_fields
 from engine.runs.run import Run, State
 from pages.ui import choices, folders, history, live, process, readings, weights
-from tests.pages.train.helpers import PAGE, captions, fill_tiny, preset, state_of
+from tests.pages.train.helpers import PAGE, captions, choices_of, fill_tiny, preset, state_of
 
 
 def test_start_trains_to_the_end_and_the_curves_appear(app, wait_for):
@@ -242,8 +242,27 @@ def test_a_finished_run_leads_on(app, finished):
     links = {link.proto.label: link.proto.query_string for link in at.get("page_link")}
     assert links["See its errors"] == "network=a+%C2%B7+last"
     assert links["Compare with other runs"] == "ticked=a"
+    assert "extend" in [button.key for button in at.button]
+    at.button(key="vary_one").click().run()
+    assert choices_of(at) == choices.decode(choices.encode(run.config()))
+    assert any("Change one of them" in toast.value for toast in at.toast)
     at.button(key="classify_with").click().run()
-    assert at.title[0].value == "Classify"
+    assert not at.exception and at.title[0].value == "Classify"
+
+
+def test_a_finished_run_is_compared_with_the_last_one_like_it_and_repeated(app, finished):
+    finished("like", acc=(0.2, 0.38), seed=4)
+    finished("unlike", acc=(0.2, 0.1), seed=5, **{"optim.lr": 0.01})
+    run = finished("a")
+    (run.path / "last.safetensors").write_bytes(b"weights")
+    at = app(PAGE, run="a")
+    assert "The last run like it, with seed 4: 38.00 %. One run each cannot" in captions(at)
+    at.button(key="repeat").click().run()
+    assert not at.exception
+    assert choices_of(at) == choices.decode(choices.encode(with_fields(run.config(), {"seed": 5})))
+    there = app("pages/2_Runs.py", run="a")
+    there.button(key="repeat").click().run()
+    assert not there.exception and there.number_input(key="seed").value == 5
 
 
 def test_the_link_to_inspect_names_a_titled_run_as_its_list_does(app, finished):
