@@ -75,6 +75,8 @@ def test_a_zip_is_checked_shown_kept_renamed_and_deleted(page, finished):
     assert at.session_state["dataset_path"] == str(place), "the images stay"
     assert at.selectbox(key="arch").value == "speedrun" and "Cannot start" not in texts(at)
     assert "its last layer is replaced" in texts(at)
+    labels = at.selectbox(key="pretrained").options
+    assert labels and all("other data set, last layer is replaced" in label for label in labels)
     assert "own_fine_tune" not in {button.key for button in at.button}
 
     run = finished("user", **{"data.dataset": str(place)})
@@ -84,7 +86,8 @@ def test_a_zip_is_checked_shown_kept_renamed_and_deleted(page, finished):
     )
     at.session_state["own_change_pets"] = True  # open
     at.run()
-    assert "Used by **user**" in texts(at)
+    assert "Used by the run **user**" in texts(at) and "Used by the study **s**" in texts(at)
+    assert "can train no further runs" in texts(at)
     at.text_input(key="own_new_name_pets").set_value("zoo").run()
     at.button(key="own_rename").click().run()
     (place,) = own.list_sets(folders.DATA_ROOT)

@@ -121,17 +121,27 @@ def _kept(sets: dict[str, str]) -> None:
 def _change(path: Path) -> None:
     """Rename or delete a kept set, after saying who uses it."""
     used = [run.name for run in _users(path)]
+    asking = [study.name for study in _studies(path)]
     if used:
-        more = f" and {len(used) - NAMED} more" if len(used) > NAMED else ""
-        st.write(f"Used by {', '.join(f'**{markdown(name)}**' for name in used[:NAMED])}{more}.")
-    else:
-        st.write("No run uses this data set.")
+        st.write(f"Used by the {_listed('run', used)}.")
+    if asking:
+        st.write(f"Used by the {_listed('study', asking)}.")
+    if not (used or asking):
+        st.write("No run or study uses this data set.")
     key = f"own_new_name_{path.name}"
     st.text_input("New name", value=path.name, key=key, max_chars=80)
     st.button("Rename", key="own_rename", on_click=_rename, args=(path, key))
     lost = " The runs stay, but cannot be resumed, tested or inspected on it." if used else ""
+    lost += " Studies stay too, but can train no further runs." if asking else ""
     st.write(f"Deleted pictures cannot be restored.{lost}")
     st.button("Delete permanently", key="own_delete", on_click=_delete, args=(path,))
+
+
+def _listed(what: str, names: list[str]) -> str:
+    """Such as "runs **a**, **b**": NAMED of the names, and how many more there are."""
+    many = {"run": "runs", "study": "studies"}[what] if len(names) > 1 else what
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{many} {', '.join(f'**{markdown(name)}**' for name in names[:NAMED])}{more}"
 
 
 def _users(path: Path) -> list[Run]:
