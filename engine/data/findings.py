@@ -55,12 +55,15 @@ def find_duplicates(samples: Sequence[Sample], pixels: Tensor, train_count: int)
     first: dict[bytes, int] = {}
     leaked: list[tuple[int, int]] = []
     ambiguous: list[tuple[int, int]] = []
+    repeated: list[tuple[int, int]] = []
     for index, row in enumerate(pixels.numpy()):
         same = first.setdefault(blake2b(row.tobytes(), digest_size=16).digest(), index)
         if same < train_count <= index:
             leaked.append((index, same))
         if samples[same][1] != samples[index][1]:
             ambiguous.append((index, same))
+        elif same < index < train_count:
+            repeated.append((index, same))
     lines = []
     if leaked:
         test = len(samples) - train_count
@@ -72,6 +75,12 @@ def find_duplicates(samples: Sequence[Sample], pixels: Tensor, train_count: int)
     if ambiguous:
         many = f"{len(ambiguous):,} images are" if len(ambiguous) > 1 else "1 image is"
         lines.append(f"{many} in two classes, such as {_pair(samples, ambiguous[0])}")
+    if repeated:
+        many = "images repeat others" if len(repeated) > 1 else "image repeats another"
+        lines.append(
+            f"{len(repeated):,} training {many} of the same class, such as "
+            f"{_pair(samples, repeated[0])}: they count more than once in training"
+        )
     return lines
 
 

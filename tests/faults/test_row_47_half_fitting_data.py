@@ -94,8 +94,17 @@ def test_an_image_in_two_classes_is_told(read, pets):
     assert "'train/bee/1.png' and 'train/ant/1.png'" in warning
 
 
-def test_duplicates_within_a_class_of_the_training_images_are_nothing_to_tell(read, pets):
+def test_duplicates_within_a_class_of_the_training_images_are_told(read, pets):
     pets["train/ant/3.png"] = pets["train/ant/1.png"]
+    (warning,) = read(pets).warnings
+    assert warning.startswith("1 training image repeats another of the same class, such as ")
+    assert "'train/ant/3.png' and 'train/ant/1.png'" in warning
+    pets["train/bee/3.png"] = pets["train/bee/1.png"]
+    assert read(pets).warnings[0].startswith("2 training images repeat others of the same class")
+
+
+def test_duplicates_within_a_class_of_the_test_images_are_nothing_to_tell(read, pets):
+    pets["test/ant/8.png"] = pets["test/ant/9.png"]
     assert read(pets).warnings == ()
 
 
