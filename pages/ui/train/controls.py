@@ -23,6 +23,9 @@ from pages.ui.train.initial_weights import weights_input
 from pages.ui.train.own import own_inputs
 from pages.ui.train.strip import augmentation_strip
 
+# A relative address, as the app may be served under a path; the browser opens it in a new tab.
+SHOWN = "[Augmentations](Augmentations) shows its effect."
+
 
 def keep(**extra: Any) -> dict[str, Any]:
     """Arguments common to all inputs: the value is kept while another page is open."""
@@ -75,7 +78,7 @@ def _help(setting: Setting) -> str:
     text += f" Usual: {setting.usual}." if setting.usual else ""
     text += f" Empty: {setting.none}." if setting.optional else ""
     shown = setting.path.startswith("augment.")
-    return f"{text} The Augmentations page shows its effect." if shown else text
+    return f"{text} {SHOWN}" if shown else text
 
 
 def preset_input(config: RunConfig | None) -> None:
@@ -126,7 +129,15 @@ def own_layers() -> None:
 def data_inputs(config: RunConfig | None) -> None:
     titles = {name: spec.title for name, spec in data.DATASETS.items()}
     titles[OWN_IMAGES] = "My own images"
-    st.selectbox("Data set", list(titles), key="dataset", format_func=titles.get, **keep())
+    st.selectbox(
+        "Data set",
+        list(titles),
+        key="dataset",
+        format_func=titles.get,
+        help="The labeled images to train and test on. CIFAR is downloaded at its first use; for "
+        "My own images, choose pictures, a zip or a folder.",
+        **keep(),
+    )
     if st.session_state["dataset"] == OWN_IMAGES:
         own_inputs()
         control("data.fit")
@@ -138,7 +149,15 @@ def data_inputs(config: RunConfig | None) -> None:
 
 
 def model_inputs(config: RunConfig | None) -> None:
-    st.selectbox("Architecture", list(ARCHITECTURES), key="arch", on_change=own_layers, **keep())
+    st.selectbox(
+        "Architecture",
+        list(ARCHITECTURES),
+        key="arch",
+        on_change=own_layers,
+        help="The kind of network: which layers it has, and how they are connected. Usual: "
+        "resnet18. Compare architectures lists the cost and, where known, the accuracy of each.",
+        **keep(),
+    )
     architecture = ARCHITECTURES[st.session_state["arch"]]
     st.caption(f"{architecture.description}.")
     if st.button("Compare architectures", key="compare", type="tertiary", icon=":material/table:"):
@@ -186,7 +205,7 @@ def augment_inputs(config: RunConfig | None) -> None:
         format_func=AUGMENTATIONS.get,
         help="Random changes to the training images, drawn anew in every epoch, so that the "
         "network rarely sees exactly the same image twice. Usual: Random crop and Flip. "
-        "The Augmentations page shows each of them at work.",
+        "[Augmentations](Augmentations) shows each of them at work.",
         **keep(),
     )
     with st.container(key="augment_strip"):
