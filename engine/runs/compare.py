@@ -81,12 +81,25 @@ def differing(configs: list[RunConfig], infos: list[Info] | None = None) -> list
         used = [c for c in configs if is_used(c, setting)]
         if path == "data.dataset":
             pairs = list(zip(configs, infos or [None] * len(configs), strict=True))
-            differs = any(not _same_data(pairs[0], pair) for pair in pairs[1:])
+            differs = any(not same_data(pairs[0], pair) for pair in pairs[1:])
         else:
             differs = len({repr(_value(c, path)) for c in used}) > 1
         if differs:
             found.append(path)
     return found
+
+
+def same_data(a: tuple[RunConfig, Info], b: tuple[RunConfig, Info]) -> bool:
+    """Whether two runs use the same images and labels, as far as is known.
+
+    Each is a config and the description of its data set; None before that was loaded.
+    """
+    same_place = a[0].data.dataset == b[0].data.dataset
+    # A run that has not loaded its data yet, or other pixels because they were fitted otherwise.
+    if not (a[1] and b[1]) or a[0].data.fit != b[0].data.fit:
+        return same_place
+    told = a[1].get("fingerprint") and b[1].get("fingerprint")
+    return (told or same_place) and not data_differences(a[1], b[1])
 
 
 def same_but_seed(configs: list[RunConfig], infos: list[Info]) -> bool:
@@ -171,16 +184,6 @@ def _told(setting: Setting, config: RunConfig) -> str:
         return f"{word} {', '.join(map(str, value))}"
     text = setting.none or "none" if value is None else number_text(value)
     return f"{text} {word}" if setting.path == "epochs" else f"{word} {text}"
-
-
-def _same_data(a: tuple[RunConfig, Info], b: tuple[RunConfig, Info]) -> bool:
-    """Whether two runs use the same images and labels, as far as is known."""
-    same_place = a[0].data.dataset == b[0].data.dataset
-    # A run that has not loaded its data yet, or other pixels because they were fitted otherwise.
-    if not (a[1] and b[1]) or a[0].data.fit != b[0].data.fit:
-        return same_place
-    told = a[1].get("fingerprint") and b[1].get("fingerprint")
-    return (told or same_place) and not data_differences(a[1], b[1])
 
 
 def _value(config: RunConfig, path: str) -> Any:

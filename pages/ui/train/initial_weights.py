@@ -7,23 +7,27 @@ from itertools import islice
 
 import streamlit as st
 
-from engine.config import SETTINGS, ModelConfig, RunConfig
-from engine.errors import RunError
+from engine import data
+from engine.config import SETTINGS, ModelConfig, RunConfig, with_fields
+from engine.errors import DataError, RunError
 from engine.models import ARCHITECTURES
+from engine.runs import compare
 from engine.runs.run import Run
-from pages.ui import folders, readings
+from pages.ui import choices, folders, readings
 from pages.ui.choices import OWN_IMAGES
 from pages.ui.text import markdown, percent
 from pages.ui.weights import KINDS, dataset_title
 
 LISTED = 50  # newest runs in the list; others can be named
+Images = tuple[RunConfig, compare.Info]  # as compare.same_data has them
 
 
 def weights_input() -> None:
     """The list, and what the chosen weights need of the network."""
     setting = SETTINGS["pretrained"]
     sources = _sources()
-    labels = {name: _described(name, run) for name, run in sources.items()}
+    images = _form_images()
+    labels = {name: _described(name, run, images) for name, run in sources.items()}
     st.selectbox(
         setting.label,
         list(sources),
@@ -72,8 +76,8 @@ def _has_weights(run: Run) -> bool:
         return False
 
 
-def _described(name: str, run: Run) -> str:
-    """An option: network, images and accuracy, and whether the classes are those of the form."""
+def _described(name: str, run: Run, images: Images | None) -> str:
+    """An option: network, images and accuracy, and whether the images are those of the form."""
     config = readings.config_of(run)
     if config is None:
         return name
@@ -81,11 +85,37 @@ def _described(name: str, run: Run) -> str:
     parts = [name, run.title(), _size(config.model), dataset_title(str(info.get("name", "")))]
     with contextlib.suppress(RunError):
         parts.append(percent(accuracy) if (accuracy := run.status().final_acc) else "")
-    form = st.session_state
-    shown = form["dataset"] if form["dataset"] != OWN_IMAGES else form["dataset_path"].strip()
-    same = config.data.dataset == shown
-    parts.append("same data set" if same else "other data set")
+    parts.append(_fit((config, info), images) if images else "")
     return " · ".join(part for part in parts if part)
+
+
+def _form_images() -> Images | None:
+    """The form's images, described as far as they have been read; None without a path."""
+    form = st.session_state
+    if choices.lacks_path():
+        return None
+    own = form["dataset"] == OWN_IMAGES
+    dataset = form["dataset_path"].strip() if own else form["dataset"]
+    config = with_fields(RunConfig(), {"data.dataset": dataset, "data.fit": form["fit"]})
+    info = None
+    if own:
+        with contextlib.suppress(DataError):  # told beside the form
+            info = readings.own_images(dataset, form["fit"]).info
+    return config, info
+
+
+def _fit(weights: Images, images: Images) -> str:
+    """Whether weights know these images, or need another last layer for their classes."""
+    if compare.same_data(weights, images):
+        return "same data set"
+    known = (weights[1] or {}).get("classes") or []
+    if now := images[1]:
+        replaced = list(known) != list(now["classes"])
+    else:  # the classes of a data set that is not read here are known by their number
+        spec = data.DATASETS.get(images[0].data.dataset)
+        replaced = spec is not None and len(known) != spec.num_classes
+    replaced = replaced and bool(known)
+    return "other data set, last layer is replaced" if replaced else "other data set"
 
 
 def _size(model: ModelConfig) -> str:

@@ -12,7 +12,7 @@ from engine.models import ARCHITECTURES
 from engine.presets import PRESETS
 from pages.ui import choices, folders, process, readings
 from pages.ui.runs import table
-from pages.ui.train import architectures
+from pages.ui.train import architectures, initial_weights
 from tests.pages.train.helpers import PAGE, captions, choices_of, preset
 
 
@@ -207,7 +207,7 @@ def test_a_setting_is_found_in_the_group_that_holds_it(app):
     at.run()
     assert "scrollIntoView" not in "".join(h.proto.body for h in at.get("html"))
     assert "Usual: 0.9; 0.6 for muon." in at.number_input(key="momentum").help
-    assert "The Augmentations page shows its effect." in at.number_input(key="flip_p").help
+    assert "[Augmentations](Augmentations) shows its effect." in at.number_input(key="flip_p").help
 
 
 def test_a_setting_without_a_field_is_explained(app):
@@ -235,6 +235,7 @@ def test_start_from_sets_the_network_that_the_weights_need(app):
     shipped = "vgg11-shapes"
     (label,) = [o for o in at.selectbox(key="pretrained").options if o.startswith("vgg11-shapes")]
     assert "same data set" in label
+    assert at.selectbox(key="arch").help and at.selectbox(key="dataset").help
     at.selectbox(key="pretrained").set_value(shipped).run()
     assert not at.exception and not at.error
     assert at.selectbox(key="arch").value == "vgg11"
@@ -245,6 +246,22 @@ def test_start_from_sets_the_network_that_the_weights_need(app):
     assert any("These weights need **vgg11**" in warning.value for warning in at.warning)
     at.button(key="follow_weights").click().run()
     assert at.number_input(key="width").value == width and not at.error
+
+
+def test_the_data_of_weights_are_compared_by_content_where_it_is_known(tiny):
+    def fit(dataset: str, now: dict | None) -> str:
+        trained = tiny(**{"data.dataset": "here/pets.zip"}), known
+        return initial_weights._fit(trained, (tiny(**{"data.dataset": dataset}), now))
+
+    prints = {split: {"count": 9, "images": split, "labels": "l"} for split in ("train", "test")}
+    known = {"classes": ["a", "b"], "mean": [0.5] * 3, "std": [0.2] * 3, "fingerprint": prints}
+    more = prints | {"train": {"count": 10, "images": "other", "labels": "l"}}
+    assert fit("there/pets", known) == "same data set"
+    assert fit("here/pets.zip", known | {"fingerprint": more}) == "other data set"
+    replaced = "other data set, last layer is replaced"
+    assert fit("here/pets.zip", known | {"classes": ["a", "c"]}) == replaced
+    assert fit("cifar10", None) == replaced
+    assert fit("here/pets.zip", None) == "same data set", "not read yet"
 
 
 def test_architectures_are_compared_with_their_costs_and_chosen_from_the_table(app, monkeypatch):
