@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit import config as options
 
 from engine.data import own
+from pages.ui.charts import THEME_COLORS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTINGS = tomllib.loads((REPOSITORY / ".streamlit" / "config.toml").read_text())
@@ -78,6 +81,56 @@ def luminance(colour: str) -> float:
 def contrast(one: str, other: str) -> float:
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
+
+
+# Linear RGB as it is seen with each kind of vision: Machado et al. 2009, "A Physiologically-based
+# Model for Simulation of Color Vision Deficiency", severity 1.
+SEEN = {
+    "normal": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
+# Linear sRGB to XYZ, relative to the white point D65 (IEC 61966-2-1).
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+XYZ /= XYZ.sum(1, keepdims=True)
+
+
+def lab(colors: list[str], seen: np.ndarray) -> np.ndarray:
+    """CIELAB [N, 3] of colors such as "#6090da", as they are seen."""
+    parts = np.array([[int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] for color in colors])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    x, y, z = XYZ @ np.clip(seen @ linear.T, 0, 1)
+    x, y, z = (np.where(v > 216 / 24389, np.cbrt(v), v * 841 / 108 + 4 / 29) for v in (x, y, z))
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+
+
+def least_distance(colors: list[str], seen: np.ndarray) -> float:
+    """The smallest CIE76 difference of two of the colors."""
+    points = lab(colors, np.asarray(seen))
+    return min(np.linalg.norm(a - b) for a, b in itertools.combinations(points, 2))
+
+
+def test_the_measure_of_color_differences():
+    assert least_distance(["#ffffff", "#000000"], SEEN["normal"]) == pytest.approx(100, abs=0.01)
+    red_green = ["#ff0000", "#00ff00"]
+    assert least_distance(red_green, SEEN["normal"]) == pytest.approx(170.6, abs=0.2)
+    assert least_distance(["#c084fc", "#7aa7ff"], SEEN["deuteranopia"]) < 3, "hardly any"
+
+
+@pytest.mark.parametrize("name", ["light", "dark"])
+@pytest.mark.parametrize("vision", SEEN)
+def test_color_blind_eyes_tell_the_usual_curves_apart(name, vision):
+    colors = THEMES[name]["chartCategoricalColors"][:THEME_COLORS]
+    assert least_distance(colors, SEEN[vision]) >= 25
+    assert min(contrast(color, THEMES[name]["backgroundColor"]) for color in colors) >= 3
 
 
 @pytest.mark.parametrize("name", ["light", "dark"])

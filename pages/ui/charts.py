@@ -24,8 +24,8 @@ RATE_HEIGHT = 150  # pixels, with its axis
 TRAIN = "training images"
 # The colors of the light theme in .streamlit/config.toml, for charts outside the page.
 PALETTE = (
-    *("#2563eb", "#ea580c", "#059669", "#9333ea", "#dc2626", "#0891b2", "#ca8a04", "#db2777"),
-    *("#1e3a8a", "#7c2d12", "#14532d", "#581c87", "#7f1d1d", "#155e75", "#854d0e", "#831843"),
+    *("#3829d1", "#e37112", "#29a65f", "#642c94", "#7f1a29", "#0199ca", "#864900", "#c72b7b"),
+    *("#1e3a8a", "#7c2d12", "#14532d", "#c026d3", "#dc2626", "#155e75", "#78716c", "#831843"),
     *("#4d7c0f", "#475569", "#6366f1", "#0f766e"),
 )
 DASHES = [[1, 0], [5, 4]]  # of validation and training
