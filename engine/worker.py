@@ -19,7 +19,7 @@ from engine.models.summary import count_parameters
 from engine.runs import queue
 from engine.runs.run import HELD, RESUMABLE, Run, State
 from engine.training import initial, session
-from engine.training.prepare import prepare
+from engine.training.prepare import can_resume, prepare
 from engine.turns import Session, Suspended, Turn
 
 # A module without a source file: cleared caches, reloads and file watchers do not replace it, so a
@@ -121,6 +121,7 @@ class Worker:
         RunError or ConfigError.
         """
         run.config()  # raises if it is damaged
+        can_resume(run)  # raises if its checkpoints are gone
         with run.hold("the app") as writer:
             state = writer.status.state
             if state not in (*RESUMABLE, *HELD):  # live without a writer: interrupted

@@ -26,7 +26,7 @@ from engine.data import ImageData, Progress, lineage
 from engine.data.batches import Splits, split
 from engine.data.lineage import Training
 from engine.device import Compute, memory_bytes, resolve
-from engine.errors import DataError
+from engine.errors import DataError, RunError
 from engine.inputs import AugmentConfig
 from engine.models import build_model, build_on_meta, whitening
 from engine.models.summary import check_memory, count_parameters
@@ -72,14 +72,15 @@ def prepare(
 
     root: the folder of runs, where `config.pretrained` may name one. run: the run, if it exists
     already; if it has a checkpoint, initial weights are not loaded. device: overrides
-    `config.device`. progress, cancelled: of a download or import; see engine.data.load.
+    `config.device`. progress, cancelled: of a download or import; see engine.data.load. Raises
+    RunError for a run whose checkpoints are gone.
     """
     compute = resolve(device or config.device, config.precision)
     parameters = count_parameters(**config.model.arguments)  # fails before a download does
     check_memory(parameters, memory_bytes(compute.device))
     if config.progressive:
         progressive.check(build_on_meta(**config.model.arguments))
-    resumes = run is not None and has_checkpoint(run.path)
+    resumes = run is not None and can_resume(run)
     starts = config.pretrained is not None and not resumes
     if starts:
         initial.check(config, root)
@@ -138,6 +139,22 @@ def _split(
     if may_mix and not splits.val_seen and lineage.may_include(before, info):
         splits = dataclasses.replace(splits, val_seen=None)
     return splits
+
+
+def can_resume(run: Run) -> bool:
+    """Whether a run has a checkpoint; without one, and untrained, it starts at step 0.
+
+    Raises RunError if it was trained but has no checkpoint: starting anew would drop its records.
+    """
+    if has_checkpoint(run.path):
+        return True
+    step = max([run.status().step, *(record["step"] for record in run.records()[0])])
+    if step or (run.path / "best.safetensors").exists():
+        raise RunError(
+            f"run {run.name!r} was trained, but its checkpoints (the folder resume) are gone: "
+            "bring them back, or start a new run from its last or best weights (pretrained)"
+        )
+    return False
 
 
 def _check_place(config: RunConfig, run: Run) -> None:

@@ -18,7 +18,6 @@ from engine.runs import history
 from engine.runs.checkpoint import CheckpointStore
 from engine.runs.run import RunWriter, State
 from engine.runs.validation import seen_clause
-from engine.training import meter
 from engine.training.group import SINGLE_PROCESS, Group
 from engine.training.loop import Trainer
 from engine.training.prepare import Prepared, new_model
@@ -253,8 +252,7 @@ class RunFiles:
     def _start(self, started: Started) -> list[Note]:
         self.board = SummaryWriter(self.writer.run.path, purge_step=started.epochs_done + 1)
         config, splits = self.prepared.config, self.prepared.splits
-        has_steps = config.epochs <= meter.MAX_STEP_RECORDS
-        lost = self.writer.trim(started.step, started.epochs_done, has_steps)
+        lost = self.writer.trim(started.step, started.epochs_done, started.recorded)
         if config.model.num_classes <= history.MAX_CLASSES:
             with self.writer.run.writing(history.NAME) as path:
                 history.trim(path, started.epochs_done, len(splits.val_labels))
