@@ -14,7 +14,9 @@ from engine.export import FORMATS, export
 from engine.models import ARCHITECTURES
 from engine.models.summary import count_parameters
 from engine.predict import load_network, measure
-from terminal.display import DataBar, print_import_notes
+from engine.runs.compare import other_images
+from engine.runs.run import Run
+from terminal.display import DataBar, print_import_notes, print_warnings
 
 
 def list_architectures() -> int:
@@ -72,11 +74,16 @@ def evaluate_run(args: argparse.Namespace, given: dict) -> int:
             f"{images.name} has other classes: {', '.join(images.classes)[:200]}"
         )
     print_import_notes(images)
+    known, trained_on = Run(network.weights.parent).dataset_info(), network.config.data.dataset
+    if choice.dataset == trained_on and (told := other_images(known, images.describe())):
+        print_warnings([told])
     tta = TestTimeAugmentation.like_training(network.config.augment) if checked.tta else None
     tally = measure(network, images.test_images, images.test_labels, compute, tta=tta)
     how = f", with test-time augmentation ({_views(tta)})" if tta else ""
-    own = choice.dataset == network.config.data.dataset and network.config.data.holdout == 0
-    if own and network.weights.stem == "best":
+    fingerprint = known.get("fingerprint")  # of older runs, only the place is known
+    same = fingerprint and fingerprint["test"] == images.fingerprint["test"]
+    own = same if fingerprint else choice.dataset == trained_on
+    if own and network.config.data.holdout == 0 and network.weights.stem == "best":
         how += " (which selected these weights)"
     print(f"{network.weights} on the test images of {images.name}{how}: loss {tally.loss:.4f}")
     print(f"accuracy {100 * tally.acc:.2f} % ({tally.correct}/{tally.count})")
