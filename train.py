@@ -58,9 +58,6 @@ def main(arguments: list[str] | None = None) -> int:
     given = {path: tuple(v) if isinstance(v, list) else v for path, v in given.items()}
     if "schedule.milestones" in given:
         given.setdefault("schedule.kind", "multi_step")
-    start = _start(args).optim
-    if "optim.optimizer" in given and start.lr == usual_lr(start.optimizer):
-        given.setdefault("optim.lr", usual_lr(given["optim.optimizer"]))
     group, code = init_process_group(), FAILED
     try:
         code = _command(args, given, group)
@@ -92,7 +89,7 @@ def _command(args: argparse.Namespace, given: dict, group: Group) -> int:
     if args.study is not None:
         if group.world_size > 1:
             raise ConfigError("study", "is for one process; without torchrun it uses every GPU")
-        return run_study(args, {**_preset(args, given), **given})
+        return run_study(args, _start(args, given))
     for name in ("time", "seeds", "plan", "fair_rates"):
         if getattr(args, name):
             raise ConfigError(name.replace("_", "-"), "is for a study; give --study too")
@@ -105,9 +102,20 @@ def _command(args: argparse.Namespace, given: dict, group: Group) -> int:
     if args.resume:
         group.check(with_fields(RunConfig(), given))
         return resume(args.name, given, args.run_root, group)
-    config = with_fields(RunConfig(), {**_preset(args, given), **given})
+    config = with_fields(RunConfig(), _start(args, given))
     group.check(config)
     return train(args, config, given, group)
+
+
+def _start(args: argparse.Namespace, given: dict) -> dict:
+    """The given settings over those of the preset; another optimizer has its usual rate."""
+    values = _preset(args, given)
+    optimizer = values.get("optim.optimizer", RunConfig().optim.optimizer)
+    if (chosen := given.get("optim.optimizer", optimizer)) != optimizer:
+        sgd_only = () if chosen == "sgd" else ("optim.nesterov",)
+        values = {path: value for path, value in values.items() if path not in sgd_only}
+        values["optim.lr"] = usual_lr(chosen)
+    return {**values, **given}
 
 
 def _preset(args: argparse.Namespace, given: dict) -> dict:
@@ -119,10 +127,6 @@ def _preset(args: argparse.Namespace, given: dict) -> dict:
         model = initial.follow(preset, args.run_root).model
         values = {**values, **{f"model.{name}": value for name, value in vars(model).items()}}
     return values
-
-
-def _start(args: argparse.Namespace) -> RunConfig:
-    return PRESETS[args.preset].config() if args.preset else RunConfig()
 
 
 def join_run(group: Group) -> int:
