@@ -10,8 +10,9 @@ import sys
 import traceback
 from pathlib import Path
 
-from engine import advice, runs
+from engine import advice, estimate, runs
 from engine.config import SETTINGS, RunConfig, join_command, with_fields
+from engine.device import memory_bytes
 from engine.errors import (
     Cancelled,
     CheckpointError,
@@ -24,6 +25,7 @@ from engine.errors import (
 from engine.presets import FINE_TUNE, PRESETS
 from engine.recipe import usual_lr
 from engine.runs.checkpoint import has_checkpoint
+from engine.runs.folder import resume_words
 from engine.runs.run import RESUMABLE, Run, RunWriter, State
 from engine.settings import get_field
 from engine.training import initial, session
@@ -79,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(args: argparse.Namespace, given: dict, group: Group) -> int:
     """What the arguments ask for; the exit code."""
     if args.list:
-        return list_architectures()
+        return list_architectures(args, given)
     if args.evaluate is not None:
         return evaluate_run(args, given)
     if args.export is not None:
@@ -162,7 +164,9 @@ def train(args: argparse.Namespace, config: RunConfig, given: dict, group: Group
     print_warnings(early)
     device = group.device(config.device)
     prepared = prepare(config, args.run_root, device=device, progress=DataBar())
-    late = advice.warnings(config, len(prepared.splits.train_images))
+    required = estimate.requirements(config.model, config.batch_size).bytes
+    available = memory_bytes(prepared.compute.device)
+    late = advice.warnings(config, len(prepared.splits.train_images), required, available)
     print_warnings([line for line in late if line not in early])
     run = runs.create(args.run_root, name, prepared.config)
     store_run_name(name)
@@ -243,10 +247,7 @@ def run_session(run: Run, writer: RunWriter, prepared: Prepared, group: Group) -
 def _resume_command(run: Run, group: Group) -> str:
     processes = group.world_size
     start = ["torchrun", f"--nproc-per-node={processes}"] if processes > 1 else ["python"]
-    words = [*start, "train.py", "--name", run.name, "--resume"]
-    if run.path.parent != Path("checkpoints"):
-        words += ["--run-root", str(run.path.parent)]
-    return join_command(words)
+    return join_command([*start, *resume_words(run)])
 
 
 def _with_flag(error: Exception) -> str:

@@ -16,25 +16,18 @@ from engine.models.summary import count_parameters
 from engine.predict import load_network, measure
 from engine.runs.compare import other_images
 from engine.runs.run import Run
+from terminal.arguments import refuse_unused
 from terminal.display import DataBar, print_import_notes, print_warnings
 
 
-def list_architectures() -> int:
+def list_architectures(args: argparse.Namespace, given: dict) -> int:
+    refuse_unused(args, given, "--list", {"list"})
     for name, architecture in ARCHITECTURES.items():
         print(f"{name:18} {count_parameters(name):>12,}  {architecture.description}")
     return 0
 
 
 EVALUATED = {"device", "precision", "tta", "data.dataset", "data.root", "data.url", "data.fit"}
-
-
-def _check(args: argparse.Namespace, given: dict, used: set[str], flag: str) -> None:
-    """Raise ConfigError for arguments that have no effect with `flag`."""
-    others = {"name": args.name, "preset": args.preset, "resume": args.resume}
-    names = [name for name, value in others.items() if value]
-    names += [path for path in given if path not in used]
-    if names:
-        raise ConfigError(names[0], f"has no effect with {flag}; leave it out")
 
 
 def _weights(name: str, run_root: Path) -> Path:
@@ -48,7 +41,7 @@ def _weights(name: str, run_root: Path) -> Path:
 
 def export_run(args: argparse.Namespace, given: dict) -> int:
     """Write a run's network to its folder `export`, in the format --to."""
-    _check(args, given, set(), "--export")
+    refuse_unused(args, given, "--export", {"export", "to"})
     if not args.to:
         raise ConfigError("to", f"choose the format of --export: {', '.join(FORMATS)}")
     folder = export(_weights(args.export, args.run_root), args.to)
@@ -59,7 +52,7 @@ def export_run(args: argparse.Namespace, given: dict) -> int:
 def evaluate_run(args: argparse.Namespace, given: dict) -> int:
     """Print a checkpoint's accuracy on the test images of its own or another data set."""
     path = _weights(args.evaluate, args.run_root)
-    _check(args, given, EVALUATED, "--evaluate")
+    refuse_unused(args, given, "--evaluate", {"evaluate"}, EVALUATED)
     checked = with_fields(RunConfig(), given)
     compute = resolve(checked.device, checked.precision)
     network = load_network(path, compute)

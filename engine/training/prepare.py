@@ -21,7 +21,7 @@ from engine.augment import (
     RandomHorizontalFlip,
     normalize,
 )
-from engine.config import RunConfig, with_fields
+from engine.config import RunConfig, join_command, with_fields
 from engine.data import ImageData, Progress, lineage
 from engine.data.batches import Splits, split
 from engine.data.lineage import Training
@@ -33,6 +33,7 @@ from engine.models.summary import check_memory, count_parameters
 from engine.randomness import Purpose, keyed_generator
 from engine.runs.checkpoint import describe_model, has_checkpoint
 from engine.runs.compare import data_differences
+from engine.runs.folder import resume_words
 from engine.runs.run import Run
 from engine.training import initial, progressive
 from engine.training.initial import Initial
@@ -84,8 +85,7 @@ def prepare(
     starts = config.pretrained is not None and not resumes
     if starts:
         initial.check(config, root)
-    if resumes:
-        _check_place(config, run)
+    check_place(config, run if resumes else None)
     info = data.load(
         config.data.dataset,
         Path(config.data.root),
@@ -157,14 +157,24 @@ def can_resume(run: Run) -> bool:
     return False
 
 
-def _check_place(config: RunConfig, run: Run) -> None:
-    """Raise DataError if the run's own images are no longer where they were."""
+def check_place(config: RunConfig, run: Run | None = None) -> None:
+    """Raise DataError if own images are not where `config` has them.
+
+    run: one that has a checkpoint, which can go on with images that were moved.
+    """
     dataset = config.data.dataset
-    if dataset not in data.DATASETS and not data.is_available(dataset, Path(config.data.root)):
+    if dataset in data.DATASETS:
+        return
+    try:
+        data.own_path(dataset)
+    except DataError as error:
+        if run is None:
+            raise
+        command = join_command(["python", *resume_words(run), "--dataset", "NEW-PLACE"])
         raise DataError(
             f"there is nothing at {dataset} any more: if the images of run {run.name!r} were "
-            f"moved, resume with: python train.py --name {run.name} --resume --dataset NEW-PLACE"
-        )
+            f"moved, resume with: {command}"
+        ) from error
 
 
 def _check_data(info: ImageData, run: Run) -> None:

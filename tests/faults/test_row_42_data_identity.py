@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import shutil
 
 import pytest
@@ -132,7 +133,9 @@ def test_images_that_were_moved_can_be_named_in_a_resume(stopped, pets, capsys):
     elsewhere = pets.rename(pets.with_name("moved"))
     words = ["--name", "a", "--resume", "--run-root", str(stopped.path.parent)]
     assert train.main(words) == 2
-    assert "--resume --dataset NEW-PLACE" in capsys.readouterr().err
+    root = shlex.quote(str(stopped.path.parent))
+    command = f"train.py --name a --resume --run-root {root} --dataset NEW-PLACE"
+    assert command in capsys.readouterr().err
     assert train.main([*words, "--dataset", str(elsewhere)]) == 0
     assert stopped.status().state is State.FINISHED
     assert stopped.config().data.dataset == str(elsewhere)
