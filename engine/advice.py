@@ -40,7 +40,7 @@ def warnings(
     optimizer, lr = config.optim.optimizer, config.optim.lr
     if lr > HIGH_LR * (usual := usual_lr(optimizer)):
         found.append(f"learning rate {lr:g} is high for {optimizer}; {usual:g} is usual")
-    if config.tta and not (config.augment.flip or config.augment.crop):
+    if config.tta and not (config.augment.flips_any or config.augment.crop):
         found.append(
             "test-time augmentation has no effect: flip and crop are off; turn on one of them"
         )
