@@ -17,14 +17,16 @@ from engine.errors import RunError
 from engine.files import STALE_S
 from engine.runs.run import State
 from engine.training.records import Note
-from pages.ui import folders
+from pages.ui import folders, process
 
 PAGES = {
     "Home": "app.py",
     "Train": "pages/1_Train.py",
     "Runs": "pages/2_Runs.py",
+    "Studies": "pages/3_Studies.py",
     "Augmentations": "pages/4_Augmentations.py",
     "Classify": "pages/5_Classify.py",
+    "Inspect": "pages/6_Inspect.py",
 }
 FILES = (
     *("config.json", "status.json", "metrics.jsonl", "note.txt", "train.log", "control.json"),
@@ -435,6 +437,22 @@ def test_row_52_a_writer_sweeps_what_killed_writers_left(make_run):
 
 
 NOBODY = 2**22 + 1  # above the largest process id of Linux
+
+
+def test_row_52_the_start_of_the_app_sweeps_the_folder_of_studies(tmp_path, monkeypatch):
+    folder = tmp_path / "studies" / "norms"
+    (folder / "imported").mkdir(parents=True)
+    (folder / "study.json").write_text("{")
+    old(folder / f".study.json.{NOBODY}-2.tmp")
+    old(folder / "imported" / f".a.json.{NOBODY}-2.tmp")
+    kept = folder / "imported" / "a.json"
+    kept.write_text("[]")
+    monkeypatch.setattr(folders, "RUN_ROOT", tmp_path / "runs")
+    monkeypatch.setattr(folders, "DATA_ROOT", tmp_path / "data")
+    monkeypatch.setattr(folders, "STUDY_ROOT", tmp_path / "studies")
+    monkeypatch.setattr(process, "prepare_shapes", lambda: None)
+    process.prepare()
+    assert [path for path in folder.rglob("*") if path.is_file()] == [folder / "study.json", kept]
 
 
 def test_row_52_the_start_of_the_app_and_a_new_run_sweep_the_folder_of_runs(make_run, tmp_path):
