@@ -10,8 +10,9 @@ import sys
 import traceback
 from pathlib import Path
 
-from engine import advice, runs
+from engine import advice, estimate, runs
 from engine.config import SETTINGS, RunConfig, join_command, with_fields
+from engine.device import memory_bytes
 from engine.errors import (
     Cancelled,
     CheckpointError,
@@ -24,6 +25,7 @@ from engine.errors import (
 from engine.presets import FINE_TUNE, PRESETS
 from engine.recipe import usual_lr
 from engine.runs.checkpoint import has_checkpoint
+from engine.runs.folder import resume_words
 from engine.runs.run import RESUMABLE, Run, RunWriter, State
 from engine.settings import get_field
 from engine.training import initial, session
@@ -58,9 +60,6 @@ def main(arguments: list[str] | None = None) -> int:
     given = {path: tuple(v) if isinstance(v, list) else v for path, v in given.items()}
     if "schedule.milestones" in given:
         given.setdefault("schedule.kind", "multi_step")
-    start = _start(args).optim
-    if "optim.optimizer" in given and start.lr == usual_lr(start.optimizer):
-        given.setdefault("optim.lr", usual_lr(given["optim.optimizer"]))
     group, code = init_process_group(), FAILED
     try:
         code = _command(args, given, group)
@@ -82,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(args: argparse.Namespace, given: dict, group: Group) -> int:
     """What the arguments ask for; the exit code."""
     if args.list:
-        return list_architectures()
+        return list_architectures(args, given)
     if args.evaluate is not None:
         return evaluate_run(args, given)
     if args.export is not None:
@@ -92,7 +91,7 @@ def _command(args: argparse.Namespace, given: dict, group: Group) -> int:
     if args.study is not None:
         if group.world_size > 1:
             raise ConfigError("study", "is for one process; without torchrun it uses every GPU")
-        return run_study(args, {**_preset(args, given), **given})
+        return run_study(args, _start(args, given))
     for name in ("time", "seeds", "plan", "fair_rates"):
         if getattr(args, name):
             raise ConfigError(name.replace("_", "-"), "is for a study; give --study too")
@@ -105,9 +104,20 @@ def _command(args: argparse.Namespace, given: dict, group: Group) -> int:
     if args.resume:
         group.check(with_fields(RunConfig(), given))
         return resume(args.name, given, args.run_root, group)
-    config = with_fields(RunConfig(), {**_preset(args, given), **given})
+    config = with_fields(RunConfig(), _start(args, given))
     group.check(config)
     return train(args, config, given, group)
+
+
+def _start(args: argparse.Namespace, given: dict) -> dict:
+    """The given settings over those of the preset; another optimizer has its usual rate."""
+    values = _preset(args, given)
+    optimizer = values.get("optim.optimizer", RunConfig().optim.optimizer)
+    if (chosen := given.get("optim.optimizer", optimizer)) != optimizer:
+        sgd_only = () if chosen == "sgd" else ("optim.nesterov",)
+        values = {path: value for path, value in values.items() if path not in sgd_only}
+        values["optim.lr"] = usual_lr(chosen)
+    return {**values, **given}
 
 
 def _preset(args: argparse.Namespace, given: dict) -> dict:
@@ -119,10 +129,6 @@ def _preset(args: argparse.Namespace, given: dict) -> dict:
         model = initial.follow(preset, args.run_root).model
         values = {**values, **{f"model.{name}": value for name, value in vars(model).items()}}
     return values
-
-
-def _start(args: argparse.Namespace) -> RunConfig:
-    return PRESETS[args.preset].config() if args.preset else RunConfig()
 
 
 def join_run(group: Group) -> int:
@@ -158,7 +164,9 @@ def train(args: argparse.Namespace, config: RunConfig, given: dict, group: Group
     print_warnings(early)
     device = group.device(config.device)
     prepared = prepare(config, args.run_root, device=device, progress=DataBar())
-    late = advice.warnings(config, len(prepared.splits.train_images))
+    required = estimate.requirements(config.model, config.batch_size).bytes
+    available = memory_bytes(prepared.compute.device)
+    late = advice.warnings(config, len(prepared.splits.train_images), required, available)
     print_warnings([line for line in late if line not in early])
     run = runs.create(args.run_root, name, prepared.config)
     store_run_name(name)
@@ -239,10 +247,7 @@ def run_session(run: Run, writer: RunWriter, prepared: Prepared, group: Group) -
 def _resume_command(run: Run, group: Group) -> str:
     processes = group.world_size
     start = ["torchrun", f"--nproc-per-node={processes}"] if processes > 1 else ["python"]
-    words = [*start, "train.py", "--name", run.name, "--resume"]
-    if run.path.parent != Path("checkpoints"):
-        words += ["--run-root", str(run.path.parent)]
-    return join_command(words)
+    return join_command([*start, *resume_words(run)])
 
 
 def _with_flag(error: Exception) -> str:

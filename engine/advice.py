@@ -10,14 +10,14 @@ from torch import nn
 
 from engine.config import SETTINGS, ModelConfig, RunConfig
 from engine.models import build_on_meta
+from engine.recipe import usual_lr
 from engine.settings import get_field, is_used
 
 # With fewer steps and fewer images, accuracy is likely to stay at chance level. Measured with
 # `--preset minute --limit N` (n = 1): 10 % after 252 steps on 16,000 images, 72 % after 500 on
 # 32,000. With its batch of 2,000 the preset speedrun needs 275 steps, on 550,000 images.
 FEW_STEPS, FEW_IMAGES = 400, 50_000
-# Peak learning rates of this project's recipes; more than ten times as much is warned of.
-USUAL_LR = {"sgd": 0.1, "adam": 0.001, "adamw": 0.001, "muon": 0.24}
+HIGH_LR = 10  # times the usual rate, above which a learning rate is warned of
 
 
 def warnings(
@@ -38,9 +38,9 @@ def warnings(
             f"{available / 1e9:,.0f} GB; use a smaller batch size or width"
         )
     optimizer, lr = config.optim.optimizer, config.optim.lr
-    if lr > 10 * (usual := USUAL_LR[optimizer]):
+    if lr > HIGH_LR * (usual := usual_lr(optimizer)):
         found.append(f"learning rate {lr:g} is high for {optimizer}; {usual:g} is usual")
-    if config.tta and not (config.augment.flip or config.augment.crop):
+    if config.tta and not (config.augment.flips_any or config.augment.crop):
         found.append(
             "test-time augmentation has no effect: flip and crop are off; turn on one of them"
         )

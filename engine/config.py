@@ -18,6 +18,7 @@ from engine.recipe import MAX_EPOCHS, OptimConfig, ScheduleConfig, usual_lr
 from engine.settings import Role, Setting, setting
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+CMD_SPECIAL = {*"&|<>^()%!,;="}  # characters of cmd.exe
 MAX_JSON_BYTES = 1_000_000  # a real config is 2 KB; anything near this is not one
 
 
@@ -224,7 +225,16 @@ class RunConfig:
 
 def join_command(words: list[str]) -> str:
     """Join the words of a command, quoted for the shell of this platform."""
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    return " ".join(map(_quote_cmd, words)) if os.name == "nt" else shlex.join(words)
+
+
+def _quote_cmd(word: str) -> str:
+    """A word quoted for cmd.exe, which takes & | < > ^ ( ) % and others for its own."""
+    quoted = subprocess.list2cmdline([word])  # quotes for the program alone: spaces, tabs, ""
+    if quoted == word and CMD_SPECIAL & {*word}:
+        end = word[len(word.rstrip("\\")) :]  # before a quote, backslashes are doubled
+        return f'"{word}{end}"'
+    return quoted
 
 
 SETTINGS: dict[str, Setting] = settings.settings_of(RunConfig)  # by dotted path

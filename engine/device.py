@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -91,6 +93,30 @@ def _device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device", "mps is not available on this machine; use cpu")
     return torch.device(device.type)
+
+
+@contextlib.contextmanager
+def threads(count: int | None) -> Iterator[int]:
+    """Context in which kernels use `count` threads; yields the usual number.
+
+    The number decides how sums are split, and so the last bits of results. None, or more than the
+    machine has cores: the usual number.
+    """
+    before = torch.get_num_threads()
+    fits = type(count) is int and 0 < count <= (os.cpu_count() or 1)
+    torch.set_num_threads(count if fits else before)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
+
+
+def machine_change(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """A sentence if a resumed run, by Compute.describe, may not repeat the bits; else empty."""
+    keys = ["device_name", "precision", "torch", *(["threads"] if now["device"] == "cpu" else [])]
+    found = [f"{k} {now[k]} (was {before[k]})" for k in keys if before.get(k, now[k]) != now[k]]
+    changed = ", ".join(found).replace("_", " ")
+    return f"the run goes on with {changed}: its last bits may differ" if found else ""
 
 
 def has_onednn() -> bool:

@@ -13,6 +13,10 @@ class DataError(ValueError):
     """A data set that is missing, damaged or not in the expected layout."""
 
 
+class BadFile(DataError):
+    """One file of a data set that cannot be used; the message does not name it."""
+
+
 class DataMissing(DataError):
     """A path that does not exist."""
 

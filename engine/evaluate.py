@@ -33,8 +33,8 @@ class TestTimeAugmentation:
 
     @classmethod
     def like_training(cls, augment: AugmentConfig) -> TestTimeAugmentation:
-        """Mirrors if training flips, shifts if training crops."""
-        return cls(mirror=augment.flip, shift=augment.crop)
+        """Mirrors if training flips any image, shifts if training crops."""
+        return cls(mirror=augment.flips_any, shift=augment.crop)
 
     @property
     def count(self) -> int:

@@ -218,6 +218,11 @@ class AugmentConfig:
         when=When("augment.cutmix", (True,)),
     )
 
+    @property
+    def flips_any(self) -> bool:
+        """Whether training shows mirrored images; alternating flip does with any probability."""
+        return self.flip and (self.flip_p > 0 or self.alternating_flip)
+
     def __post_init__(self):
         settings.check(self, "augment.")
         for name in ("area", "ratio"):

@@ -11,7 +11,9 @@ from engine.settings import When, setting
 OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
 SCHEDULES = ("cosine_annealing", "multi_step", "one_cycle", "triangular", "linear", "constant")
 MAX_EPOCHS = 1_000_000
-ADAM_LR = 1e-3  # Kingma and Ba 2015, arXiv 1412.6980, algorithm 1
+# Peak learning rates. Adam: Kingma and Ba 2015, arXiv 1412.6980, algorithm 1; Muon: Jordan 2024,
+# arXiv 2404.00498, as in the preset Speedrun.
+USUAL_LR = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3, "muon": 0.24}
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,8 @@ class OptimConfig:
 
 
 def usual_lr(optimizer: str) -> float:
-    """Default peak learning rate for an optimizer."""
-    return ADAM_LR if optimizer.startswith("adam") else OptimConfig.lr
+    """Default peak learning rate for an optimizer; that of the first for an unknown one."""
+    return USUAL_LR.get(optimizer, OptimConfig.lr)
 
 
 @dataclass(frozen=True)

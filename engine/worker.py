@@ -14,12 +14,12 @@ from pathlib import Path
 from engine import allocator, runs
 from engine.config import RunConfig
 from engine.device import all_of, resolve
-from engine.errors import Cancelled, ConfigError, RunError
+from engine.errors import Cancelled, ConfigError, DataError, RunError
 from engine.models.summary import count_parameters
 from engine.runs import queue
 from engine.runs.run import HELD, RESUMABLE, Run, State
 from engine.training import initial, session
-from engine.training.prepare import prepare
+from engine.training.prepare import can_resume, check_place, prepare
 from engine.turns import Session, Suspended, Turn
 
 # A module without a source file: cleared caches, reloads and file watchers do not replace it, so a
@@ -94,6 +94,8 @@ class Worker:
     ) -> Run:
         """Create a run and queue it. Raises RunError if the name is taken, or ConfigError.
 
+        A folder or zip of the user must exist.
+
         study: name of the study that it belongs to. race: queued runs of the same race take turns.
 
         The architecture of initial weights is checked now, their classes once the data is loaded.
@@ -102,6 +104,10 @@ class Worker:
         """
         count_parameters(**config.model.arguments)
         resolve(config.device, config.precision)
+        try:
+            check_place(config)
+        except DataError as error:
+            raise ConfigError("data.dataset", str(error)) from error
         if config.pretrained:
             initial.check(config, Path(root))
         with self._submitting:
@@ -120,7 +126,10 @@ class Worker:
         place: in the queue, "first", "last", or "former": the one that a cancelled run had. Raises
         RunError or ConfigError.
         """
-        run.config()  # raises if it is damaged
+        try:
+            check_place(run.config(), run if can_resume(run) else None)
+        except DataError as error:
+            raise RunError(str(error)) from error
         with run.hold("the app") as writer:
             state = writer.status.state
             if state not in (*RESUMABLE, *HELD):  # live without a writer: interrupted

@@ -236,10 +236,12 @@ def test_images(chosen: list[Ready], k: int) -> None:
     st.session_state.setdefault("draw", 0)
     st.button("New images", key="new_images", on_click=draw_again)
     try:
-        pictures = draw_tests(chosen[0].choice, chosen[0].classes, st.session_state["draw"])
+        pictures, other = draw_tests(chosen[0].choice, chosen[0].classes, st.session_state["draw"])
     except (ValueError, OSError) as error:
         st.info(markdown(plain(error)))
         return
+    if other:
+        st.caption(markdown(other))
     results(chosen, pictures, [], k, "crop")
 
 

@@ -6,8 +6,8 @@
 Each convolution runs forward and backward, channels_last, and its output and both gradients are
 compared with those of the contiguous format in fp64. Kernels that write out of bounds crash the
 process, immediately or later, so shapes run in child processes under glibc's heap checks (if
-installed), and a shape at which a child died is run again alone. `ONEDNN_MAX_CPU_ISA` emulates an
-older CPU: AVX512_CORE_BF16 (no AMX), AVX512_CORE (no bf16), AVX2.
+installed), and the shape that a child died of, there or later, is found by bisection.
+`ONEDNN_MAX_CPU_ISA` emulates an older CPU: AVX512_CORE_BF16 (no AMX), AVX512_CORE (no bf16), AVX2.
 
 Exit code 1 if a shape crashes or is wrong.
 """
@@ -37,6 +37,7 @@ from engine.training import progressive
 WIDTHS = (0.0625, 0.125, 0.25, 0.375, 0.5, 1.0, 1.5, 2.0)
 BATCHES = (1, 2, 3, 4, 5, 7, 127)
 TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}  # ‖difference‖ / ‖fp64 result‖
+TRIES = 3  # of cases that crashed: they may not do so every time
 REPEATS = 5  # for small shapes: a kernel that corrupts memory does not crash every time
 HEAP_CHECKS = "/usr/lib/x86_64-linux-gnu/libc_malloc_debug.so"
 
@@ -171,16 +172,36 @@ def sweep(cases: list[tuple[Shape, int]], precision: str, layers: str) -> int:
                 bad += 1
                 print(f"WRONG {precision} batch {batch} {shape}: {result}", flush=True)
         start += len(results)
-        if code and len(results) < len(chunk):
+        if code:  # also after the last case: memory that it corrupted is noticed at exit
             bad += 1
-            shape, batch = cases[start]
-            alone = [run([cases[start]], precision, layers, heap_checks=True)[1] for _ in range(3)]
-            print(
-                f"CRASH {precision} batch {batch} {shape}: exit {code}, alone {alone}", flush=True
-            )
-            start += 1
+            died = min(len(results), len(chunk) - 1)
+            found = culprit(chunk[: died + 1], precision, layers)
+            shape, batch = chunk[died if found is None else found]
+            why = "not again" if found is None else f"noticed {died - found} cases later"
+            print(f"CRASH {precision} batch {batch} {shape}: exit {code}, {why}", flush=True)
+            start += len(results) < len(chunk)
         print(f"{start} of {len(cases)}", file=sys.stderr, flush=True)
     return bad
+
+
+def culprit(cases: list[tuple[Shape, int]], precision: str, layers: str) -> int | None:
+    """Index of the last case from which on the child dies; None if it does not die again.
+
+    A kernel may corrupt memory that a later one trips over. Bisection over the first case that is
+    run, with the last always among them.
+    """
+
+    def dies(first: int) -> bool:
+        codes = (run(cases[first:], precision, layers, heap_checks=True)[1] for _ in range(TRIES))
+        return any(codes)
+
+    if not dies(0):
+        return None
+    low, high = 0, len(cases)  # the child dies from `low` on, and would not from `high` on
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if dies(middle) else (low, middle)
+    return low
 
 
 def main() -> None:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from engine.config import SETTINGS
+from engine.errors import ConfigError
 from engine.export import FORMATS
 from engine.presets import PRESETS
 from engine.settings import Setting
 
 DESCRIPTION = "Train a network from the terminal, with the same engine as the app."
+# Arguments other than settings and folders.
+OPTIONS = (
+    *("name", "preset", "resume", "list", "evaluate", "export", "to"),
+    *("study", "time", "seeds", "fair_rates", "plan"),
+)
 EPILOG = "Each switch has a negation (--no-tta, --crop …), to override a preset."
 
 
@@ -58,6 +65,25 @@ def make_parser() -> Parser:
         "--study-root", type=Path, default=default_study_root(), help="folder of studies"
     )
     return parser
+
+
+def refuse_unused(
+    args: argparse.Namespace,
+    given: Collection[str],
+    flag: str,
+    options: Collection[str],
+    settings: Collection[str] = (),
+) -> None:
+    """Raise ConfigError for arguments that have no effect with `flag`.
+
+    given: paths of the settings that were given. options, settings: those that `flag` uses.
+    """
+    present = [name for name in OPTIONS if getattr(args, name) not in (None, False)]
+    unused = [name for name in present if name not in options]
+    unused += [path for path in given if path not in settings]
+    if unused:
+        name = unused[0].replace("_", "-")
+        raise ConfigError(name, f"has no effect with {flag}; leave it out")
 
 
 def default_study_root() -> Path:

@@ -14,25 +14,20 @@ from engine.export import FORMATS, export
 from engine.models import ARCHITECTURES
 from engine.models.summary import count_parameters
 from engine.predict import load_network, measure
-from terminal.display import DataBar, print_import_notes
+from engine.runs.compare import other_images
+from engine.runs.run import Run
+from terminal.arguments import refuse_unused
+from terminal.display import DataBar, print_import_notes, print_warnings
 
 
-def list_architectures() -> int:
+def list_architectures(args: argparse.Namespace, given: dict) -> int:
+    refuse_unused(args, given, "--list", {"list"})
     for name, architecture in ARCHITECTURES.items():
         print(f"{name:18} {count_parameters(name):>12,}  {architecture.description}")
     return 0
 
 
 EVALUATED = {"device", "precision", "tta", "data.dataset", "data.root", "data.url", "data.fit"}
-
-
-def _check(args: argparse.Namespace, given: dict, used: set[str], flag: str) -> None:
-    """Raise ConfigError for arguments that have no effect with `flag`."""
-    others = {"name": args.name, "preset": args.preset, "resume": args.resume}
-    names = [name for name, value in others.items() if value]
-    names += [path for path in given if path not in used]
-    if names:
-        raise ConfigError(names[0], f"has no effect with {flag}; leave it out")
 
 
 def _weights(name: str, run_root: Path) -> Path:
@@ -46,7 +41,7 @@ def _weights(name: str, run_root: Path) -> Path:
 
 def export_run(args: argparse.Namespace, given: dict) -> int:
     """Write a run's network to its folder `export`, in the format --to."""
-    _check(args, given, set(), "--export")
+    refuse_unused(args, given, "--export", {"export", "to"})
     if not args.to:
         raise ConfigError("to", f"choose the format of --export: {', '.join(FORMATS)}")
     folder = export(_weights(args.export, args.run_root), args.to)
@@ -57,7 +52,7 @@ def export_run(args: argparse.Namespace, given: dict) -> int:
 def evaluate_run(args: argparse.Namespace, given: dict) -> int:
     """Print a checkpoint's accuracy on the test images of its own or another data set."""
     path = _weights(args.evaluate, args.run_root)
-    _check(args, given, EVALUATED, "--evaluate")
+    refuse_unused(args, given, "--evaluate", {"evaluate"}, EVALUATED)
     checked = with_fields(RunConfig(), given)
     compute = resolve(checked.device, checked.precision)
     network = load_network(path, compute)
@@ -72,11 +67,16 @@ def evaluate_run(args: argparse.Namespace, given: dict) -> int:
             f"{images.name} has other classes: {', '.join(images.classes)[:200]}"
         )
     print_import_notes(images)
+    known, trained_on = Run(network.weights.parent).dataset_info(), network.config.data.dataset
+    if choice.dataset == trained_on and (told := other_images(known, images.describe())):
+        print_warnings([told])
     tta = TestTimeAugmentation.like_training(network.config.augment) if checked.tta else None
     tally = measure(network, images.test_images, images.test_labels, compute, tta=tta)
     how = f", with test-time augmentation ({_views(tta)})" if tta else ""
-    own = choice.dataset == network.config.data.dataset and network.config.data.holdout == 0
-    if own and network.weights.stem == "best":
+    fingerprint = known.get("fingerprint")  # of older runs, only the place is known
+    same = fingerprint and fingerprint["test"] == images.fingerprint["test"]
+    own = same if fingerprint else choice.dataset == trained_on
+    if own and network.config.data.holdout == 0 and network.weights.stem == "best":
         how += " (which selected these weights)"
     print(f"{network.weights} on the test images of {images.name}{how}: loss {tally.loss:.4f}")
     print(f"accuracy {100 * tally.acc:.2f} % ({tally.correct}/{tally.count})")

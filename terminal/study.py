@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from engine import estimate
+from engine import advice, estimate
 from engine.config import RunConfig
 from engine.data.progress import format_duration
 from engine.device import resolve
@@ -24,7 +24,8 @@ from engine.studies.plan import Costs, Plan
 from engine.studies.published import STUDIES
 from engine.studies.study import Study
 from engine.worker import get_worker
-from terminal.display import Signals
+from terminal.arguments import refuse_unused
+from terminal.display import Signals, print_warnings
 
 UNITS = {"s": 1, "min": 60, "h": 3600}
 POLL_S = 0.5
@@ -40,13 +41,20 @@ ENDED = (
 
 def run_study(args: argparse.Namespace, given: dict[str, Any]) -> int:
     """Plan a study and train its runs; the exit code. Raises ConfigError and others."""
-    chosen = _read(args, given)
+    options = {"study", "name", "resume", "plan"}
+    if args.resume:
+        refuse_unused(args, given, "--study and --resume", options)
+    else:
+        more = {"preset", "time", "seeds", "fair_rates"}
+        refuse_unused(args, given, "--study", options | more, given)
+    chosen = _read(args, dict(given))
     costs = Costs(_epoch_seconds(args), lambda config: run.sizes(config)[0])
     if args.resume:
         chosen = study.load(args.study_root, chosen.name)
         planned = plans.plan(chosen, costs, None)
     else:
         planned = plans.plan(chosen, costs, chosen.seconds)
+    print_warnings(_advice(planned.study, given))
     _print_plan(planned, args.run_root)
     if args.plan:
         return 0
@@ -87,6 +95,14 @@ def _read(args: argparse.Namespace, given: dict[str, Any]) -> Study:
     if (first, count) != (chosen.seeds[0], len(chosen.seeds)):
         changes["seeds"] = tuple(range(first, first + count))
     return dataclasses.replace(chosen, **changes)
+
+
+def _advice(chosen: Study, given: dict[str, Any]) -> list[str]:
+    """Warnings about the runs of a study; given settings that have an effect in one are used."""
+    configs = [chosen.config(row, chosen.seeds[0]) for row in chosen.rows()]
+    unused = [set(advice.unused(config, given)) for config in configs]
+    found = [w for each in configs for w in advice.warnings(each, run.sizes(each)[0])]
+    return [*sorted(set.intersection(*unused)), *dict.fromkeys(found)]
 
 
 def _epoch_seconds(args: argparse.Namespace):

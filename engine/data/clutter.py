@@ -8,11 +8,13 @@ _NAMES = {  # in lower case
     # Windows
     *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),
     *("$recycle.bin", "system volume information"),
+    "lost.dir",  # Android
     # Linux, and network storage: Synology, QNAP
     *("lost+found", "@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),
     # Python
     "__pycache__",
 }
+_UPPER = {"RECYCLER", "RECYCLED"}  # Windows; in other case it may be a class of materials
 _PATTERN = re.compile(
     # Anything hidden: .DS_Store, ._resource forks, .ipynb_checkpoints, .dropbox.cache, .stversions
     r"^\."
@@ -28,7 +30,7 @@ _PATTERN = re.compile(
 
 def is_clutter(name: str) -> bool:
     """Whether a file or folder of this name is customarily not part of the content."""
-    return name.lower() in _NAMES or _PATTERN.search(name) is not None
+    return name.lower() in _NAMES or name in _UPPER or _PATTERN.search(name) is not None
 
 
 def clutter_in(path: str) -> str | None:

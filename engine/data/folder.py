@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from PIL.Image import Image
 
 from engine.data import images, layout, zips
 from engine.data.cache import SCHEMA, cached
@@ -26,7 +27,7 @@ from engine.data.progress import Watch
 from engine.data.statistics import channel_statistics
 from engine.data.types import IMAGE_SIZE, ImageData
 from engine.data.zip_names import LEGACY
-from engine.errors import DataError
+from engine.errors import BadFile, DataError
 from engine.files import open_regular, read_regular
 
 NAMED = 10  # damaged images in a message, at most
@@ -59,17 +60,18 @@ class FolderImages:
         self._total = 0
 
     def read(self, name: str) -> bytes:
-        """The content of a file. Raises DataError for one that cannot be read, or too much."""
-        label = self._path.name
+        """The content of a file. Raises BadFile, or DataError for too much in all."""
         try:
             content = read_regular(self._path / name, zips.MAX_IMAGE_BYTES)
         except OSError as error:
-            limit = f"is larger than {zips.MAX_IMAGE_BYTES >> 20} MB"
+            limit = f"larger than {zips.MAX_IMAGE_BYTES >> 20} MB"
             why = limit if error.errno == errno.EFBIG else f"cannot be read ({error.strerror})"
-            raise DataError(f"{label}: {name!r} {why}") from error
+            raise BadFile(why) from error
         self._total += len(content)
         if self._total > zips.MAX_TOTAL_BYTES:
-            raise DataError(f"{label}: more than {zips.MAX_TOTAL_BYTES >> 30} GB of images")
+            raise DataError(
+                f"{self._path.name}: more than {zips.MAX_TOTAL_BYTES >> 30} GB of images"
+            )
         return content
 
 
@@ -88,7 +90,9 @@ class BadImages(DataError):
     """Images that cannot be used: their names, each with the reason."""
 
     def __init__(self, label: str, bad: dict[str, str], total: int):
-        lines = [f"{name}: {reason}" for name, reason in bad.items()]
+        # Quoted if need be: a name may contain line breaks and terminal escape sequences.
+        names = (name if name.isprintable() else ascii(name) for name in bad)
+        lines = [f"{name}: {reason}" for name, reason in zip(names, bad.values(), strict=True)]
         more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
         super().__init__(
             f"{label}: {len(bad):,} of {total:,} images cannot be used, remove or replace "
@@ -135,12 +139,11 @@ def _decode_all(
     bad: dict[str, str] = {}
     for index, (name, _) in enumerate(samples):
         watch.tick(f"importing {label}", index, len(samples), "images")
-        content = read(name)
         try:
-            image = images.open_rgb(content)
+            image = _open(read, name)
             rows[index] = images.to_pixels(image, fit)
             findings.add(name, image)
-        except DataError as error:
+        except BadFile as error:
             bad[name] = str(error)
     watch.tick(f"importing {label}", len(samples), len(samples), "images")
     if bad:
@@ -163,6 +166,15 @@ def _decode_all(
     )
 
 
+def _open(read: Callable[[str], bytes], name: str) -> Image:
+    """Read and decode an image. Raises BadFile, or DataError for too many bytes in all."""
+    content = read(name)
+    try:
+        return images.open_rgb(content)
+    except DataError as error:
+        raise BadFile(str(error)) from error
+
+
 def _listing_hash(path: Path, files: list[str]) -> str:
     """SHA-256 of the absolute path and of the name, size and modification time of each file."""
     # The path too: extracted archives may give every file the same time.
@@ -170,9 +182,10 @@ def _listing_hash(path: Path, files: list[str]) -> str:
     for name in files:
         try:
             about = (path / name).stat()
-        except OSError as error:
-            raise DataError(f"{path.name}: {name!r} cannot be read ({error.strerror})") from error
-        line = f"\n{name}\0{about.st_size}\0{about.st_mtime_ns}"
+            state = f"{about.st_size}\0{about.st_mtime_ns}"
+        except OSError:  # a dangling link: if it is an image, reading it will say so
+            state = ""
+        line = f"\n{name}\0{state}"
         digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 

@@ -1,5 +1,6 @@
 """Conversion of decoded images of any mode to 8-bit RGB on white."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,29 @@ def to_rgb(image: Image.Image, bits: int) -> tuple[Image.Image, int]:
     key = image.info.get("transparency")
     if bits != 8 and key is not None:  # PNG gives it at the depth of the file
         image.info["transparency"] = _scaled(key, bits)
-    image = _opaque(image)
-    if bits < 16:
-        return image, bits
-    highest = max(high for _, high in image.getextrema())  # white where it was transparent
-    return image, 8 + highest.bit_length()
+    used = bits
+    if bits == 16:
+        highest = _highest(image)
+        used = 8 + highest.bit_length() if highest else 0
+    return _opaque(image), used
+
+
+def _highest(image: Image.Image) -> int:
+    """The highest 8-bit value of the pixels that are not fully transparent; 0 without any."""
+    if not image.has_transparency_data:
+        return max(high for _, high in image.getextrema())
+    found = []
+    for strip, _ in _strips(image):
+        values = np.asarray(strip)
+        found += values[values[..., 3] > 0][:, :3].max(axis=0, initial=0).tolist()
+    return max(found)
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[Image.Image, tuple[int, int, int, int]]]:
+    """Strips of an image in RGBA, each with its box: of 50 megapixels all take 600 MB more."""
+    for top in range(0, image.height, _STRIP):
+        box = (0, top, image.width, min(top + _STRIP, image.height))
+        yield image.crop(box).convert("RGBA"), box
 
 
 def _scaled(key: Any, bits: int) -> Any:
@@ -62,11 +81,9 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """Composite over white, in strips: whole images of 50 megapixels take 600 MB more."""
+    """Composite over white."""
     opaque = Image.new("RGB", image.size)
-    for top in range(0, image.height, _STRIP):
-        box = (0, top, image.width, min(top + _STRIP, image.height))
-        strip = image.crop(box).convert("RGBA")
+    for strip, box in _strips(image):
         strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
         opaque.paste(strip.convert("RGB"), box)
     return opaque

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from engine.data.clutter import clutter_in
 from engine.data.zip_names import decode_name, raw_name
-from engine.errors import DataError
+from engine.errors import BadFile, DataError
 
 MAX_ENTRIES = 200_000  # 0.6 GB of decoded images; three times CIFAR-10
 MAX_DIRECTORY_BYTES = 64 * 2**20  # central directory, read before entries can be counted
@@ -109,8 +109,7 @@ class ZipImages:
     def _add(self, info: zipfile.ZipInfo, clutter: set[str]) -> None:
         """Check an entry and list it by its path, without empty and "." components."""
         name, is_guess = decode_name(info)
-        for spelling in {name, info.orig_filename}:
-            self._check_name(spelling)
+        self._check_name(name)
         self._check_entry(info, name)
         path = "/".join(part for part in name.split("/") if part not in ("", "."))
         is_folder = name.endswith("/")
@@ -133,18 +132,17 @@ class ZipImages:
         self._file.close()
 
     def read(self, name: str) -> bytes:
-        """The content of a file. Raises DataError for a damaged file or one beyond the limits."""
+        """The content of a file. Raises BadFile, or DataError for too much in all."""
         try:
             with self._zip.open(self._entries[name]) as file:
                 content = file.read(MAX_IMAGE_BYTES + 1)
         except _DAMAGE as error:
-            raise DataError(
-                f"{self._label}: damaged at entry {name!r} ({error}); make or download it again"
-            ) from error
+            why = str(error) if str(error).isprintable() else ascii(str(error))
+            raise BadFile(f"damaged in the zip ({why})") from error
         # The sizes in the headers may be forged.
         self._unpacked += len(content)
         if len(content) > MAX_IMAGE_BYTES:
-            self._refuse(name, f"unpacks to more than {MAX_IMAGE_BYTES >> 20} MB")
+            raise BadFile(f"unpacks to more than {MAX_IMAGE_BYTES >> 20} MB")
         if self._unpacked > MAX_TOTAL_BYTES:
             self._refuse(name, f"would bring the total beyond {MAX_TOTAL_BYTES >> 30} GB")
         return content

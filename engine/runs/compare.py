@@ -36,6 +36,17 @@ def data_differences(known: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return found
 
 
+def other_images(known: Info, now: dict[str, Any]) -> str:
+    """A sentence if these are not the images that a run was trained on; empty otherwise.
+
+    known: of the run; now: of the images (ImageData.describe).
+    """
+    found = data_differences(known, now) if known else []
+    if not found:
+        return ""
+    return f"These are not the images that the run was trained on. Different: {'; '.join(found)}."
+
+
 def data_id(info: Info) -> str:
     """Six digits that tell apart data sets of the same name; empty for runs without a fingerprint.
 

@@ -86,6 +86,13 @@ def open_run(root: Path, name: str) -> Run:
     return run
 
 
+def resume_words(run: Run) -> list[str]:
+    """The words after "python" of the command that resumes a run."""
+    words = ["train.py", "--name", run.name, "--resume"]
+    root = run.path.parent
+    return words if root == Path("checkpoints") else [*words, "--run-root", str(root)]
+
+
 def rename(run: Run, name: str) -> Run:
     """Rename a run. Raises RunError if it is training, queued, or the name is taken."""
     with run.hold("the app") as writer:  # raises while it is training

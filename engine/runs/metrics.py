@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 MAX_BYTES = 64 * 2**20  # read of a file; 5,000 steps and 100,000 epochs take 30 MB
@@ -43,12 +44,14 @@ def is_record(value: Any) -> bool:
     )
 
 
-def missing_epochs(records: Records, epochs_done: int, has_steps: bool = True) -> list[int]:
-    """Those of the first `epochs_done` epochs that lack their own record or any of a step.
+def missing_epochs(
+    records: Records, epochs_done: int, recorded: Iterable[tuple[int, int]] = ()
+) -> list[int]:
+    """Epochs that lack records: their own, if among the first `epochs_done`, or one of a step.
 
-    has_steps: whether each epoch has records of steps, unlike in runs of very many epochs.
+    recorded: (step, epoch) of each step that was recorded.
     """
-    complete = {r["epoch"] for r in records if r["kind"] == "epoch"}
-    if has_steps:
-        complete &= {r["epoch"] for r in records if r["kind"] == "step"}
-    return [epoch for epoch in range(1, epochs_done + 1) if epoch not in complete]
+    epochs = {r["epoch"] for r in records if r["kind"] == "epoch"}
+    steps = {r["step"] for r in records if r["kind"] == "step"}
+    missing = set(range(1, epochs_done + 1)) - epochs
+    return sorted(missing | {epoch for step, epoch in recorded if step not in steps})

@@ -47,11 +47,17 @@ def _word(setting: Setting, value: Any) -> str:
     if isinstance(value, int | float):
         return f"{flag}{value:g}" if isinstance(value, float) else f"{flag}{value}"
     if setting.path == "pretrained":
-        place = Path(value)
-        value = f"from-{place.parent.name if place.stem in ('last', 'best') else place.stem}"
+        place, file = Path(value), _without(value, ".safetensors")
+        value = f"from-{place.parent.name if file in ('last', 'best') else file}"
     elif isinstance(value, tuple):
         value = f"{flag}{'-'.join(map(str, value))}"
     elif setting.path == "data.dataset":
-        value = Path(value).stem
+        value = _without(value, ".zip")
     word = str(value if value is not None else f"{flag}-all")
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", word).strip("-.")[:30] or flag
+
+
+def _without(path: str, ending: str) -> str:
+    """The name of a file or folder without this ending; other dots, as in pets-1.0, are kept."""
+    name = Path(path).name
+    return name[: -len(ending)] if name.lower().endswith(ending) else name

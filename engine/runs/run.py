@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -276,10 +276,10 @@ class RunWriter:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def trim(self, step: int, epochs_done: int, has_steps: bool = True) -> str:
+    def trim(self, step: int, epochs_done: int, recorded: Iterable[tuple[int, int]] = ()) -> str:
         """Drop records after the checkpoint of a resume, and lines that are no records.
 
-        Returns a sentence if the file lacks records of finished epochs, which are lost. has_steps:
+        Returns a sentence if the file lacks records up to the checkpoint, which are lost. recorded:
         as of metrics.missing_epochs.
         """
         limits = {"step": ("step", step), "epoch": ("epoch", epochs_done)}
@@ -290,7 +290,7 @@ class RunWriter:
                 kept.append(record)
         with self.run.writing("metrics.jsonl") as path:
             write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept))
-        missing = metrics.missing_epochs(kept, epochs_done, has_steps)
+        missing = metrics.missing_epochs(kept, epochs_done, recorded)
         if not missing:
             return ""
         first, last = missing[0], missing[-1]

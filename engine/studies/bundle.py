@@ -60,6 +60,13 @@ def unpack(content: bytes, root: Path) -> str:
     return name
 
 
+def sweep(root: Path) -> None:
+    """Remove leftovers of killed processes in the studies under `root`."""
+    for folder in root.glob("*/"):
+        files.sweep(folder)
+        files.sweep(folder / FOLDER)
+
+
 def imported(study: Study, root: Path) -> list[Outcome]:
     """Results of a study's values from other computers; files that cannot be read are left out."""
     found: dict[tuple[str, int, str], Outcome] = {}

@@ -83,6 +83,7 @@ class Trainer:
                 best_acc=position.best_acc,
                 best_epoch=position.best_epoch,
                 seconds=position.seconds,
+                recorded=tuple(meter.recorded()),
             )
             yield from self._report_damage()
             group.broadcast_object()

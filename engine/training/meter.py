@@ -85,7 +85,7 @@ class Meter:
 
     def _count(self, metrics: StepMetrics, loss: float, acc: float) -> None:
         position, step = self.state.position, metrics.step
-        epoch = (step - 1) // self.setup.steps_per_epoch + 1
+        epoch = self._epoch(step)
         if not math.isfinite(loss):
             raise TrainingFailed(
                 f"diverged at step {step} (epoch {epoch}): the loss is {loss}; {ADVICE}"
@@ -94,7 +94,7 @@ class Meter:
         position.acc_sum += acc * metrics.images
         position.images += metrics.images
         position.latest = (loss, acc, metrics.lr)
-        if step % self.record_every == 0 or step == self.setup.steps:
+        if self._is_recorded(step):
             record = StepRecord(
                 step=step,
                 epoch=epoch,
@@ -104,6 +104,18 @@ class Meter:
                 images_per_s=self.images_per_s,
             )
             position.pending.append(record)
+
+    def recorded(self) -> Iterator[tuple[int, int]]:
+        """(step, epoch) of every record that `records` has yielded, in this or earlier sessions."""
+        position = self.state.position
+        end = position.pending[0].step - 1 if position.pending else position.step
+        return ((s, self._epoch(s)) for s in range(1, end + 1) if self._is_recorded(s))
+
+    def _is_recorded(self, step: int) -> bool:
+        return step % self.record_every == 0 or step == self.setup.steps
+
+    def _epoch(self, step: int) -> int:
+        return (step - 1) // self.setup.steps_per_epoch + 1
 
     def records(self) -> Iterator[StepRecord]:
         """Step records that have been read and not yet yielded.

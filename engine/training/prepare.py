@@ -21,18 +21,19 @@ from engine.augment import (
     RandomHorizontalFlip,
     normalize,
 )
-from engine.config import RunConfig, with_fields
+from engine.config import RunConfig, join_command, with_fields
 from engine.data import ImageData, Progress, lineage
 from engine.data.batches import Splits, split
 from engine.data.lineage import Training
 from engine.device import Compute, memory_bytes, resolve
-from engine.errors import DataError
+from engine.errors import DataError, RunError
 from engine.inputs import AugmentConfig
 from engine.models import build_model, build_on_meta, whitening
 from engine.models.summary import check_memory, count_parameters
 from engine.randomness import Purpose, keyed_generator
 from engine.runs.checkpoint import describe_model, has_checkpoint
 from engine.runs.compare import data_differences
+from engine.runs.folder import resume_words
 from engine.runs.run import Run
 from engine.training import initial, progressive
 from engine.training.initial import Initial
@@ -72,19 +73,19 @@ def prepare(
 
     root: the folder of runs, where `config.pretrained` may name one. run: the run, if it exists
     already; if it has a checkpoint, initial weights are not loaded. device: overrides
-    `config.device`. progress, cancelled: of a download or import; see engine.data.load.
+    `config.device`. progress, cancelled: of a download or import; see engine.data.load. Raises
+    RunError for a run whose checkpoints are gone.
     """
     compute = resolve(device or config.device, config.precision)
     parameters = count_parameters(**config.model.arguments)  # fails before a download does
     check_memory(parameters, memory_bytes(compute.device))
     if config.progressive:
         progressive.check(build_on_meta(**config.model.arguments))
-    resumes = run is not None and has_checkpoint(run.path)
+    resumes = run is not None and can_resume(run)
     starts = config.pretrained is not None and not resumes
     if starts:
         initial.check(config, root)
-    if resumes:
-        _check_place(config, run)
+    check_place(config, run if resumes else None)
     info = data.load(
         config.data.dataset,
         Path(config.data.root),
@@ -140,15 +141,40 @@ def _split(
     return splits
 
 
-def _check_place(config: RunConfig, run: Run) -> None:
-    """Raise DataError if the run's own images are no longer where they were."""
+def can_resume(run: Run) -> bool:
+    """Whether a run has a checkpoint; without one, and untrained, it starts at step 0.
+
+    Raises RunError if it was trained but has no checkpoint: starting anew would drop its records.
+    """
+    if has_checkpoint(run.path):
+        return True
+    step = max([run.status().step, *(record["step"] for record in run.records()[0])])
+    if step or (run.path / "best.safetensors").exists():
+        raise RunError(
+            f"run {run.name!r} was trained, but its checkpoints (the folder resume) are gone: "
+            "bring them back, or start a new run from its last or best weights (pretrained)"
+        )
+    return False
+
+
+def check_place(config: RunConfig, run: Run | None = None) -> None:
+    """Raise DataError if own images are not where `config` has them.
+
+    run: one that has a checkpoint, which can go on with images that were moved.
+    """
     dataset = config.data.dataset
-    if dataset not in data.DATASETS and not data.is_available(dataset, Path(config.data.root)):
+    if dataset in data.DATASETS:
+        return
+    try:
+        data.own_path(dataset)
+    except DataError as error:
+        if run is None:
+            raise
+        command = join_command(["python", *resume_words(run), "--dataset", "NEW-PLACE"])
         raise DataError(
             f"there is nothing at {dataset} any more: put the images of run {run.name!r} back "
-            "there, then resume it "
-            f"(or: python train.py --name {run.name} --resume --dataset NEW-PLACE)"
-        )
+            f"there, then resume it (or: {command})"
+        ) from error
 
 
 def _check_data(info: ImageData, run: Run) -> None:

@@ -58,6 +58,7 @@ class Started:
     best_acc: float | None
     best_epoch: int | None
     seconds: float
+    recorded: tuple[tuple[int, int], ...] = ()  # (step, epoch) of the step records yielded before
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from engine import allocator, contention
+from engine.device import machine_change, threads
 from engine.errors import RunError, TrainingFailed
 from engine.files import reason
 from engine.runs import history
 from engine.runs.checkpoint import CheckpointStore
 from engine.runs.run import RunWriter, State
 from engine.runs.validation import seen_clause
-from engine.training import meter
 from engine.training.group import SINGLE_PROCESS, Group
 from engine.training.loop import Trainer
 from engine.training.prepare import Prepared, new_model
@@ -78,9 +78,12 @@ def train(
     A failure is stored in the run's status and log, not raised. `send("wait")` instead of `next`
     suspends the session in memory, in state *waiting*, until the next `next`.
     """
-    with allocator.kept_blocks():
+    recorded = writer.status.compute if _is_alone_on_cpu(prepared, group) else {}
+    same = (recorded.get("device"), recorded.get("processes")) == ("cpu", 1)
+    count = recorded.get("threads") if same else None  # a resume repeats the bits
+    with allocator.kept_blocks(), threads(count) as usual_threads:
         try:
-            return (yield from _train(writer, prepared, ask, group))
+            return (yield from _train(writer, prepared, ask, group, usual_threads))
         except GeneratorExit:
             raise  # closed: interrupted, with a checkpoint
         except BaseException as error:
@@ -159,20 +162,21 @@ def _train(
     prepared: Prepared,
     ask: Callable[[], str | None],
     group: Group,
+    usual_threads: int,
 ) -> Generator[Record, str | None, State]:
     config = prepared.config
     writer.save_config(config, prepared.dataset_info())
     trainer = _make_trainer(writer.run.path, prepared, group)
     files = RunFiles(writer, prepared, group)
     records, ending = trainer.fit(), None
-    alone_on_cpu = prepared.compute.device.type == "cpu" and group.world_size == 1
     try:
-        with contention.relief(alone_on_cpu) as relief:
+        with contention.relief(_is_alone_on_cpu(prepared, group)) as relief:
             for record in records:
                 for each in (record, *files.write(record)):
                     if (yield each) == "wait":
                         relief.end()
-                        yield from _wait(writer, trainer)
+                        with threads(usual_threads):
+                            yield from _wait(writer, trainer)
                 relief.check()
                 ending = ask() or writer.run.requested()
                 if ending:
@@ -203,6 +207,10 @@ def _train(
     )
     writer.log(f"{state} at step {position.step} of {trainer.setup.steps}")
     return state
+
+
+def _is_alone_on_cpu(prepared: Prepared, group: Group) -> bool:
+    return prepared.compute.device.type == "cpu" and group.world_size == 1
 
 
 def _wait(writer: RunWriter, trainer: Trainer) -> Iterator[None]:
@@ -253,11 +261,11 @@ class RunFiles:
     def _start(self, started: Started) -> list[Note]:
         self.board = SummaryWriter(self.writer.run.path, purge_step=started.epochs_done + 1)
         config, splits = self.prepared.config, self.prepared.splits
-        has_steps = config.epochs <= meter.MAX_STEP_RECORDS
-        lost = self.writer.trim(started.step, started.epochs_done, has_steps)
+        lost = self.writer.trim(started.step, started.epochs_done, started.recorded)
         if config.model.num_classes <= history.MAX_CLASSES:
             with self.writer.run.writing(history.NAME) as path:
                 history.trim(path, started.epochs_done, len(splits.val_labels))
+        other = machine_change(self.writer.status.compute, self.compute) if started.step else ""
         self.writer.update(
             phase="training",
             step=started.step,
@@ -278,7 +286,7 @@ class RunFiles:
         self.writer.log(
             f"starting at step {started.step} of {started.steps}; validation on {images}"
         )
-        notes = [Note(lost)] if lost else []
+        notes = [Note(text) for text in (lost, other) if text]
         for note in notes:
             self._note(note)
         return notes

@@ -13,6 +13,7 @@ from engine.config import SETTINGS, RunConfig, with_fields
 from engine.errors import ConfigError, DataError, DataMissing
 from engine.models import ARCHITECTURES
 from engine.presets import PRESETS, nearest
+from engine.recipe import usual_lr
 from engine.settings import Role, changed, get_field
 from engine.training import initial
 from pages.ui import folders
@@ -54,6 +55,14 @@ def fill(config: RunConfig) -> None:
     form["augment"] = [name for name in AUGMENTATIONS if getattr(config.augment, name)]
     form["milestones"] = ", ".join(map(str, config.schedule.milestones))
     form["filled_from"] = nearest(config)
+    usual = untouched_rate(config.optim.optimizer, form["filled_from"])
+    form["lr_is_chosen"] = config.optim.lr != usual  # else it follows the optimizer
+
+
+def untouched_rate(optimizer: str, preset: str) -> float:
+    """The learning rate for an optimizer: the preset's if it is the preset's, else the usual."""
+    own = PRESETS[preset].config().optim
+    return own.lr if own.optimizer == optimizer else usual_lr(optimizer)
 
 
 def read(root: str) -> RunConfig:

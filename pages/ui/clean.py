@@ -40,6 +40,7 @@ def accuracy(run: Run) -> None:
             form["measured"] = version
             try:
                 measured = readings.clean_train_accuracy(run, config.data)
+                images = readings.images(config.data.dataset, config.data.fit)
             except (ValueError, OSError, RuntimeError) as error:
                 form["measured"] = None
                 st.warning(f"This accuracy cannot be measured: {markdown(plain(error))}")
@@ -48,3 +49,5 @@ def accuracy(run: Run) -> None:
                 f"**{percent(measured)}** on up to {CLEAN_IMAGES:,} clean training "
                 "images, with the last saved weights."
             )
+            if told := readings.other_images(run, images):
+                st.warning(markdown(told))

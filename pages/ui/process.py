@@ -16,6 +16,7 @@ from engine.presets import PRESETS
 from engine.runs import trash
 from engine.runs.folder import suggest_name
 from engine.runs.run import Run
+from engine.studies import bundle
 from engine.worker import Worker, get_worker
 from pages.ui import folders, readings
 
@@ -48,6 +49,7 @@ def prepare() -> None:
         runs.sweep(folders.RUN_ROOT)
         trash.purge(folders.RUN_ROOT)
     files.sweep(folders.DATA_ROOT / own.FOLDER)
+    bundle.sweep(folders.STUDY_ROOT)
     prepare_shapes()
 
 

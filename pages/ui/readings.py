@@ -17,6 +17,7 @@ from engine.data import ImageData, background, batches
 from engine.device import resolve
 from engine.errors import DataError, DataPending, RunError
 from engine.estimate import Requirements
+from engine.runs import compare
 from engine.runs.run import HELD, Run, State, Status
 from engine.training import initial
 from pages.ui import folders
@@ -219,6 +220,11 @@ def describe(info: ImageData) -> OwnImages:
     samples = info.train_images[[i * last // (SAMPLES - 1) for i in range(SAMPLES)]].numpy()
     counts = info.class_counts()
     return OwnImages(counts, info.notes, info.warnings, samples, info.describe())
+
+
+def other_images(run: Run, images: ImageData) -> str:
+    """A sentence if these are not the images that a run was trained on; empty otherwise."""
+    return compare.other_images(dataset_info(run), images.describe())
 
 
 def clean_train_accuracy(run: Run, choice: DataConfig) -> float:

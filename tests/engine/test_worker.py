@@ -364,3 +364,22 @@ def test_several_devices_train_at_once_and_each_run_goes_where_it_asked(
         wait_for(lambda: worker.current is None, "the devices to be free")
     finally:
         worker.close()
+
+
+def test_own_images_that_are_gone_are_refused_at_once(worker, submit, tmp_path, tiny):
+    images = tmp_path / "pets"
+    with pytest.raises(ConfigError, match=r"^data.dataset: no data set .*pets"):
+        submit("a", **{"data.dataset": str(images)})
+    assert not (tmp_path / "a").exists()
+    images.mkdir()
+    config = tiny(**{"data.dataset": str(images)})
+    run = runs.create(tmp_path, "b", config)
+    with run.hold("a test") as writer:
+        writer.update(state=State.INTERRUPTED)
+    images.rmdir()
+    with pytest.raises(RunError, match="no data set"):
+        worker.resume(run)
+    (run.path / "resume" / "3").mkdir(parents=True)
+    with pytest.raises(RunError, match="then resume it .or: python train"):
+        worker.resume(run)
+    assert run.status().state is State.INTERRUPTED and not worker.waiting()

@@ -9,6 +9,7 @@ from engine.device import Compute
 from engine.fast import accelerate
 from engine.models import ARCHITECTURES, build_on_meta
 from engine.models.layers import Subsample
+from scripts import sweep_convolutions
 
 TRAIN = """
 import torch
@@ -65,3 +66,21 @@ def test_row_38_gradients_are_those_of_the_strided_convolution(precision, batch,
     tolerance = {"fp32": 1e-5, "bf16": 2e-2}[precision]
     for result, exact in zip((out, x.grad, weight.grad), expected, strict=True):
         assert (result - exact).norm() <= tolerance * exact.norm()
+
+
+@pytest.mark.parametrize("noticed", [0, 3, "at exit"])
+def test_row_38_the_sweep_finds_the_shape_that_a_later_one_died_of(monkeypatch, capsys, noticed):
+    cases = [(sweep_convolutions.Shape(n, 8, 1, 2, 0, 1, 32), 3) for n in range(1, 21)]
+    bad = cases[7]
+
+    def run(chunk, precision, layers, *, heap_checks):
+        good = [{"output": 0.0}] * len(chunk)
+        if bad not in chunk:
+            return good, 0
+        at = len(chunk) if noticed == "at exit" else chunk.index(bad) + noticed
+        return good[:at], -6 if at < len(chunk) or noticed == "at exit" else 0
+
+    monkeypatch.setattr(sweep_convolutions, "run", run)
+    assert sweep_convolutions.sweep(cases, "fp32", "plain") == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"CRASH fp32 batch 3 {bad[0]}: exit -6")

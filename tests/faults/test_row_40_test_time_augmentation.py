@@ -45,6 +45,22 @@ def test_row_40_views_are_those_of_training(flip, crop, noise):
         assert sum(torch.equal(view, known) for known in allowed) == 1
 
 
+@pytest.mark.parametrize(
+    ("augment", "views"),
+    [
+        (AugmentConfig(flip_p=0.0), 3),
+        (AugmentConfig(flip_p=0.0, alternating_flip=True), 6),
+        (AugmentConfig(flip_p=0.1), 6),
+        (AugmentConfig(flip_p=0.0, crop=False), 1),
+    ],
+)
+def test_row_40_a_flip_that_never_happens_gives_no_mirrored_views(augment, views):
+    assert TestTimeAugmentation.like_training(augment).count == views
+    config = with_fields(RunConfig(), {"augment": vars(augment), "tta": True})
+    told = any("test-time augmentation has no effect" in line for line in warnings(config))
+    assert told is (views == 1)
+
+
 @pytest.mark.parametrize(("flip", "crop"), VIEWS)
 def test_row_40_weights_sum_to_one(flip, crop):
     images = torch.zeros(1, 3, 32, 32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import shutil
 
 import pytest
@@ -11,10 +12,13 @@ import torch
 
 import train
 from engine import data
-from engine.config import with_fields
+from engine.config import RunConfig, with_fields
 from engine.data.fingerprint import with_fingerprint
+from engine.models import build_model
 from engine.predict import to_image
+from engine.runs.checkpoint import describe_model, save_weights
 from engine.runs.compare import data_differences, data_id, differing, seed_groups
+from engine.runs.naming import describe
 from engine.runs.run import State
 from pages.ui import choices, readings, tables
 from pages.ui.weights import dataset_title
@@ -129,7 +133,9 @@ def test_images_that_were_moved_can_be_named_in_a_resume(stopped, pets, capsys):
     elsewhere = pets.rename(pets.with_name("moved"))
     words = ["--name", "a", "--resume", "--run-root", str(stopped.path.parent)]
     assert train.main(words) == 2
-    assert "--resume --dataset NEW-PLACE" in capsys.readouterr().err
+    root = shlex.quote(str(stopped.path.parent))
+    command = f"train.py --name a --resume --run-root {root} --dataset NEW-PLACE"
+    assert command in capsys.readouterr().err
     assert train.main([*words, "--dataset", str(elsewhere)]) == 0
     assert stopped.status().state is State.FINISHED
     assert stopped.config().data.dataset == str(elsewhere)
@@ -234,6 +240,86 @@ def test_a_folder_named_cifar10_is_not_shown_as_cifar_10(tmp_path):
     name = data.load(str(folder), tmp_path / "root").name
     assert dataset_title(name) == "cifar10 (own images)"
     assert dataset_title("cifar10") == "CIFAR-10"
+
+
+@pytest.fixture
+def trained_on(finished):
+    """trained_on("shapes" or {}): a run with weights that began with these images."""
+
+    def make(info: dict):
+        run = finished("a", **{"data.holdout": 0})
+        with run.hold("a test") as writer:
+            writer.save_config(run.config(), info)
+        model = run.config().model
+        header, network = describe_model(model), build_model(**model.arguments)
+        for kind in ("best", "last"):
+            save_weights(run.path / f"{kind}.safetensors", network.state_dict(), header)
+        return run
+
+    return make
+
+
+def changed(known: dict) -> dict:
+    """The description of a data set that has other test images."""
+    prints = known["fingerprint"]
+    return {**known, "fingerprint": {**prints, "test": {**prints["test"], "images": "other"}}}
+
+
+OTHER = "not the images that the run was trained on"
+
+
+@pytest.mark.parametrize("kind", ["same", "changed"])
+def test_a_measurement_says_that_the_images_are_others(
+    app, trained_on, shapes_root, kind, capsys, one_thread
+):
+    known = data.load("shapes", shapes_root).describe()
+    run = trained_on(known if kind == "same" else changed(known))
+    other = kind == "changed"
+    words = ["--evaluate", str(run.path / "best.safetensors"), "--run-root", str(run.path.parent)]
+    assert train.main(words) == 0
+    printed = capsys.readouterr()
+    assert (OTHER in printed.err and "the test images" in printed.err) is other
+    assert ("(which selected these weights)" in printed.out) is not other
+    at = app("pages/2_Runs.py", run="a")
+    at.button(key="clean").click().run()
+    assert any("clean training" in text.value for text in at.markdown)
+    assert any(OTHER in warning.value for warning in at.warning) is other
+    at = app("pages/5_Classify.py")
+    at.session_state["checkpoint"], at.session_state["source"] = "a/last", "Random test images"
+    at.run()
+    assert not at.exception
+    assert any(OTHER in caption.value for caption in at.caption) is other
+
+
+def test_the_images_that_selected_weights_are_known_wherever_they_lie(
+    trained_on, pets, tmp_path, capsys, one_thread
+):
+    run = trained_on(data.load(str(pets), tmp_path / "data").describe())
+    with run.hold("a test") as writer:
+        config = with_fields(run.config(), {"data.dataset": "gone", "model.num_classes": 2})
+        writer.save_config(config, run.dataset_info())
+    network = build_model(**config.model.arguments)
+    save_weights(run.path / "best.safetensors", network.state_dict(), describe_model(config.model))
+    words = ["--evaluate", str(run.path / "best.safetensors"), "--dataset", str(pets)]
+    assert train.main([*words, "--data-root", str(tmp_path / "data")]) == 0
+    assert "(which selected these weights)" in capsys.readouterr().out
+    another_test_image(pets)
+    assert train.main([*words, "--data-root", str(tmp_path / "data")]) == 0
+    assert "(which selected these weights)" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        ("data.dataset", "a/pets-1.0", "pets-1.0"),
+        ("data.dataset", "pets-1.1.zip", "pets-1.1"),
+        ("pretrained", "pets-1.0", "from-pets-1.0"),
+        ("pretrained", "a/net-1.1.safetensors", "from-net-1.1"),
+    ],
+)
+def test_suggested_names_hold_whole_names(path, value, named):
+    config = with_fields(RunConfig(), {path: value})
+    assert describe(config).endswith(f"-{named}")
 
 
 def test_the_fingerprint_is_computed_once_and_kept_with_the_decoded_images(

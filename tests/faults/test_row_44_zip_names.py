@@ -125,6 +125,17 @@ def test_the_decoded_name_is_checked_too(make_zip, tmp_path, name):
         load(str(make_zip((raw, unicode_path(raw, name)))), tmp_path / "root")
 
 
+def test_a_backslash_among_the_bytes_of_a_character_is_none(make_zip, tmp_path):
+    """The second byte of some characters in Shift-JIS, as in ソ."""
+    raws = [f"{split}/ソ/1.png".encode("shift_jis") for split in ("train", "test")]
+    assert all(b"\\" in raw for raw in raws)
+    splits = zip(raws, ("train", "test"), strict=True)
+    entries = [(raw, unicode_path(raw, f"{split}/ソ/1.png")) for raw, split in splits]
+    assert load(str(make_zip(*entries)), tmp_path / "root").classes == ("ant", "ソ")
+    with pytest.raises(DataError, match="is not a plain relative path"):
+        load(str(make_zip(*((raw, b"") for raw in raws))), tmp_path / "root")
+
+
 @pytest.mark.parametrize("extra", [b"\x75\x70\x02\x00ab", b"\x75\x70\x00\x00", b"\1"])
 def test_a_damaged_field_is_left_alone(make_zip, tmp_path, extra):
     path = make_zip(*both_splits(b"cat", lambda raw: extra))

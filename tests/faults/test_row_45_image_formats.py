@@ -167,6 +167,8 @@ DARK = {
     "gray, part transparent": png16(
         np.where(RAMP < 9, 65535, RAMP), 0, (b"tRNS", struct.pack(">H", 65535))
     ),
+    "gray with alpha": png16(np.stack([RAMP, 65535 * (RAMP > 9)], axis=2), 4),
+    "RGB with alpha": png16(np.stack([RAMP] * 3 + [65535 * (RAMP > 9)], axis=2), 6),
 }
 
 
@@ -179,15 +181,26 @@ def test_12_bit_values_in_16_bits_are_told(imported, tmp_path, upload, shown, co
     assert "dark: its values use 12 of 16 bits" in shown(upload(("a.png", content)))
 
 
+@pytest.mark.parametrize("kind", ["gray", "RGB with alpha", "as bright as any"])
+def test_the_augmentations_page_tells_it_too(app, kind):
+    content = DARK.get(kind, png16(RAMP * 16, 0))
+    at = app("pages/4_Augmentations.py")
+    at.file_uploader(key="upload").set_value([("a.png", content, "image/png")]).run()
+    assert not at.exception
+    told = any("its values use 12 of 16 bits" in caption.value for caption in at.caption)
+    assert told is (kind in DARK)
+
+
 @pytest.mark.parametrize(
     "content",
     [
         png16(RAMP * 16, 0),
         png16(np.zeros((SIDE, SIDE)), 0),
+        png16(np.zeros((SIDE, SIDE, 4)), 6),
         encoded(Image.new("RGB", (SIDE, SIDE), (3, 3, 3))),
         encoded(Image.new("L", (SIDE, SIDE), 3)),
     ],
-    ids=["the full range", "black", "8 bits", "8 bits, gray"],
+    ids=["the full range", "black", "nothing but transparency", "8 bits", "8 bits, gray"],
 )
 def test_other_dark_pictures_are_not_told(content):
     assert images.open_rgb(content).info["dark_bits"] is None

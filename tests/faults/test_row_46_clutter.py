@@ -26,11 +26,13 @@ FOLDERS = [
     *("__MACOSX", ".ipynb_checkpoints", "__pycache__", ".git", ".dropbox.cache", ".stversions"),
     *("@eaDir", "@EADIR", "@tmp", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot"),
     *("$RECYCLE.BIN", "System Volume Information", "lost+found", "found.000"),
+    *("RECYCLER", "RECYCLED", "LOST.DIR"),
     *("Temporary Items", "Network Trash Folder", ".Trash-1000", ".fseventsd", ".Spotlight-V100"),
 ]
 CONTENT = [
     *("cat.png", "conflict", "a conflict (1).png", "cat (copy).png", "found", "recycle", "trash"),
     *("lost and found", "tmp", "icon", "thumbs", "desktop", "conflict-zone", "snapshot", "C#"),
+    *("recycled", "Recycler", "lost"),
     *("found.0001", "conflicted", "system", "checkpoints", "pycache", "…", "_cat", "~cat.png"),
 ]
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zipfile
+
 import pytest
 
-from engine.data import layout
+from engine.data import layout, load, own, zips
+from engine.errors import DataError
 
 FOLDER = pytest.mark.parametrize("own_set", ["folder"], indirect=True)
 
@@ -128,3 +133,59 @@ def test_terminal_and_page_tell_it(open_own, own_set, pets, noisy, train_on, cap
     shown = [warning.value for warning in open_own(path).warning]
     assert any("No test images of class 'cat'" in text for text in shown)
     assert any("'stray.png'" in text for text in shown)
+
+
+def test_files_that_cannot_be_read_are_named_together(tmp_path, noisy, pets):
+    for name, content in pets.items():
+        (tmp_path / "pets" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pets" / name).write_bytes(content)
+    for number in range(11):
+        (tmp_path / f"pets/train/ant/z{number:02}.png").symlink_to("gone.png")
+    with (tmp_path / "pets/train/bee/0.png").open("wb") as file:
+        file.truncate(zips.MAX_IMAGE_BYTES + 1)
+    with pytest.raises(DataError) as error:
+        load(str(tmp_path / "pets"), tmp_path / "root")
+    told = str(error.value)
+    assert told.startswith("pets: 12 of 21 images cannot be used")
+    assert "train/ant/z00.png: cannot be read (No such file or directory)" in told
+    assert told.endswith("; and 2 more")
+    for link in (tmp_path / "pets").rglob("z*.png"):
+        link.unlink()
+    with pytest.raises(DataError, match=r"1 of 10 .*train/bee/0\.png: larger than 64 MB"):
+        load(str(tmp_path / "pets"), tmp_path / "root")
+
+
+def test_a_link_to_nothing_that_is_no_image_is_left_out(tmp_path, pets):
+    for name, content in pets.items():
+        (tmp_path / "pets" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pets" / name).write_bytes(content)
+    (tmp_path / "pets/train/latest.txt").symlink_to("gone.txt")
+    data = load(str(tmp_path / "pets"), tmp_path / "root")
+    assert [row[1:] for row in data.class_counts()] == [(2, 1)] * 3
+    assert data.notes == ("left out, not images (1): 'train/latest.txt'",)
+
+
+def damaged_zip(pets, *names: str) -> bytes:
+    """A zip of these images, of which some have a wrong checksum."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in pets.items():
+            archive.writestr(name, content)
+        checksums = {name: archive.getinfo(name).CRC for name in names}
+    content = file.getvalue()
+    for value in checksums.values():
+        content = content.replace(struct.pack("<L", value), struct.pack("<L", value ^ 1))
+    return content
+
+
+def test_damaged_entries_of_a_zip_are_named_together_and_left_out_of_an_upload(tmp_path, pets):
+    bad = ("train/ant/1.png", "test/bee/9.png", "train/cat/2.png")
+    content = damaged_zip(pets | {"test/bee/8.png": pets["train/ant/2.png"]}, *bad)
+    (tmp_path / "pets.zip").write_bytes(content)
+    with pytest.raises(DataError, match="3 of 10 images cannot be used") as error:
+        load(str(tmp_path / "pets.zip"), tmp_path / "root")
+    assert all(f"{name}: damaged in the zip (Bad CRC-32" in str(error.value) for name in bad)
+    checked = own.check(own.open_zip(content, "pets.zip"), "pets.zip")
+    assert set(checked.bad) == set(bad)
+    assert [row[1:] for row in checked.data.class_counts()] == [(1, 1), (2, 1), (1, 1)]
+    assert len(list(own.keep(checked, tmp_path, "pets").rglob("*.png"))) == 7

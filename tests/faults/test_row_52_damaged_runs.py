@@ -13,17 +13,20 @@ import pytest
 
 import train
 from engine import runs
+from engine.errors import RunError
 from engine.files import STALE_S
 from engine.runs.run import State
 from engine.training.records import Note
-from pages.ui import folders
+from pages.ui import folders, process
 
 PAGES = {
     "Home": "app.py",
     "Train": "pages/1_Train.py",
     "Runs": "pages/2_Runs.py",
+    "Studies": "pages/3_Studies.py",
     "Augmentations": "pages/4_Augmentations.py",
     "Classify": "pages/5_Classify.py",
+    "Inspect": "pages/6_Inspect.py",
 }
 FILES = (
     *("config.json", "status.json", "metrics.jsonl", "note.txt", "train.log", "control.json"),
@@ -273,9 +276,45 @@ def test_row_52_records_that_are_gone_are_missed_at_a_resume(
     assert run.status().notes == [note]
 
 
-def test_row_52_a_complete_run_has_no_note(make_run, train_run, one_thread):
+@pytest.mark.parametrize("gone", [1, 2, 3])
+def test_row_52_any_record_of_a_checkpointed_step_is_missed(
+    make_run, train_run, gone, one_thread, every_step
+):
+    """In the first epoch as well as within a finished one, which has others."""
+    run, seen = make_run(), []
+    done = 2 if gone == 1 else 3
+    train_run(run, ask=lambda: "stop" if run.status().step >= done else None)
+    kept = [record for record in run.records()[0] if record["step"] != gone]
+    (run.path / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in kept))
+    train_run(run, on_record=seen.append)
+    (note,) = [record.text for record in seen if isinstance(record, Note)]
+    assert "lacks records of epoch 1" in note
+
+
+def test_row_52_a_run_without_its_checkpoints_does_not_start_anew(
+    make_run, train_run, worker, capsys, one_thread, every_step
+):
+    """Its records would be dropped; an untrained one has none."""
     run = make_run()
-    train_run(run, ask=lambda: "stop" if run.epochs() else None)
+    (run.path / "status.json").write_text("{")
+    train_run(run, ask=lambda: "stop" if run.status().step >= 2 else None)
+    remove(run.path / "resume")
+    for damage in (lambda: None, lambda: (run.path / "status.json").write_text("{")):
+        damage()
+        before = {file.name: file.read_bytes() for file in run.path.glob("*.json*")}
+        assert train.main(["--name", "a", "--resume", "--run-root", str(run.path.parent)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "checkpoints (the folder resume) are gone: bring them back, or start a new" in line
+        with pytest.raises(RunError, match="are gone"):
+            worker.resume(run)
+        after = {file.name: file.read_bytes() for file in run.path.glob("*.json*")}
+        assert {**after, "holder.json": b""} == {**before, "holder.json": b""}
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_row_52_a_complete_run_has_no_note(make_run, train_run, steps, one_thread, every_step):
+    run = make_run()
+    train_run(run, ask=lambda: "stop" if run.status().step >= steps else None)
     assert train_run(run) is State.FINISHED
     assert run.status().notes == [] and run.problems() == []
 
@@ -311,6 +350,7 @@ def no_writing(request, monkeypatch):
 @pytest.mark.parametrize("page", ["Runs", "Train"])
 def test_row_52_resume_says_why_it_cannot(app, finished, no_writing, page):
     run = finished("stopped")
+    (run.path / "resume" / "2").mkdir(parents=True)
     with run.hold("a test") as writer:
         writer.update(state=State.STOPPED)
     at = app(PAGES[page], run="stopped")
@@ -397,6 +437,22 @@ def test_row_52_a_writer_sweeps_what_killed_writers_left(make_run):
 
 
 NOBODY = 2**22 + 1  # above the largest process id of Linux
+
+
+def test_row_52_the_start_of_the_app_sweeps_the_folder_of_studies(tmp_path, monkeypatch):
+    folder = tmp_path / "studies" / "norms"
+    (folder / "imported").mkdir(parents=True)
+    (folder / "study.json").write_text("{")
+    old(folder / f".study.json.{NOBODY}-2.tmp")
+    old(folder / "imported" / f".a.json.{NOBODY}-2.tmp")
+    kept = folder / "imported" / "a.json"
+    kept.write_text("[]")
+    monkeypatch.setattr(folders, "RUN_ROOT", tmp_path / "runs")
+    monkeypatch.setattr(folders, "DATA_ROOT", tmp_path / "data")
+    monkeypatch.setattr(folders, "STUDY_ROOT", tmp_path / "studies")
+    monkeypatch.setattr(process, "prepare_shapes", lambda: None)
+    process.prepare()
+    assert [path for path in folder.rglob("*") if path.is_file()] == [folder / "study.json", kept]
 
 
 def test_row_52_the_start_of_the_app_and_a_new_run_sweep_the_folder_of_runs(make_run, tmp_path):

@@ -11,10 +11,12 @@ import train
 from engine import runs
 from engine.config import OptimConfig, RunConfig, join_command, with_fields
 from engine.data import lineage
+from engine.estimate import Speed
 from engine.models import build_model
 from engine.randomness import Purpose, keyed_generator
 from engine.runs.checkpoint import load_weights, save_weights
 from engine.runs.run import Run, State
+from engine.studies.study import Factor, Study, Value
 from engine.training import meter
 from engine.training.optim import make_optimizer
 from engine.training.prepare import prepare
@@ -64,7 +66,12 @@ def test_row_54_step_records_are_at_most_the_limit(
 
 
 @pytest.mark.parametrize(
-    "words", [["--lr", "0.2"], ["--preset", "minute"], ["--name", "b"], ["--holdout", "5"]]
+    "words",
+    [
+        *(["--lr", "0.2"], ["--preset", "minute"], ["--name", "b"], ["--holdout", "5"]),
+        *(["--export", "a"], ["--study", "norms"], ["--time", "3min"], ["--seeds", "5"]),
+        *(["--to", "onnx"], ["--fair-rates"], ["--plan"], ["--resume"]),
+    ],
 )
 def test_row_54_evaluate_refuses_what_it_would_ignore(words, make_run, capsys):
     root = make_run("a").path.parent
@@ -73,6 +80,43 @@ def test_row_54_evaluate_refuses_what_it_would_ignore(words, make_run, capsys):
     assert words[0].strip("-") in line
     assert "has no effect with --evaluate" in line
     assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--list --lr 0.1", "--lr: has no effect with --list"),
+        ("--list --evaluate a", "evaluate: has no effect with --list"),
+        ("--export a --to onnx --seeds 3", "seeds: has no effect with --export"),
+        ("--study norms --resume --lr 0.5", "--lr: has no effect with --study and --resume"),
+        ("--study norms --resume --seeds 5", "seeds: has no effect with --study and --resume"),
+        ("--study norms --resume --fair-rates", "fair-rates: has no effect with --study and"),
+        ("--study norms --to onnx", "to: is the format of --export"),
+        ("--study norms --export a", "study: has no effect with --export"),
+    ],
+)
+def test_row_54_no_action_ignores_flags(words, told, tmp_path, capsys):
+    roots = ["--run-root", str(tmp_path / "r"), "--study-root", str(tmp_path / "s")]
+    assert train.main([*words.split(), *roots]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+
+
+def test_row_54_a_study_is_advised_like_a_run(tmp_path, monkeypatch, capsys, shapes_root):
+    monkeypatch.setattr("engine.estimate.measure_speed", lambda compute: Speed(1e-12, 1e-12, 1e-5))
+    mixing = tuple(Value(f"{on}", {"augment.mixup": on}) for on in (False, True))
+    base = {"data.dataset": "shapes", "data.root": str(shapes_root), "data.limit": 50, "epochs": 1}
+    study = Study("mixing", "Does mixup help?", (Factor("Mixup", mixing),), base)
+    (tmp_path / "mixing.json").write_text(study.to_json())
+    roots = ["--run-root", str(tmp_path / "r"), "--study-root", str(tmp_path / "s")]
+    words = ["--plan", "--mixup-alpha", "0.3", "--cutmix-alpha", "0.3", "--lr", "3"]
+    assert train.main(["--study", str(tmp_path / "mixing.json"), *words, *roots]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert [w for w in warnings if "no effect" in w] == [
+        "warning: --cutmix-alpha has no effect without --cutmix-aug"
+    ]
+    assert sum("learning rate 3 is high" in w for w in warnings) == 1
+    assert sum("optimizer steps" in w for w in warnings) == 1
 
 
 def test_row_54_flags_without_effect_are_warned_of(tiny_args, tmp_path, capsys):
@@ -88,6 +132,10 @@ def test_row_54_a_command_carries_the_run_root_and_is_quoted_for_its_shell(monke
     monkeypatch.setattr("engine.config.os.name", "nt")
     assert join_command(words) == subprocess.list2cmdline(words)
     assert '"my pets/a&b"' in join_command(words)
+    for word in ("a&b", "a|b", "100%", "a^b", "a(1)", "a,b"):
+        assert join_command(["x", word, "-e", "3"]) == f'x "{word}" -e 3'
+    assert join_command(["a&b\\"]) == '"a&b\\\\"'
+    assert join_command(["--lr", "0.1", "C:\\runs\\a-1_b.zip"]) == "--lr 0.1 C:\\runs\\a-1_b.zip"
 
 
 def test_row_54_weights_saved_twice_are_the_same_bytes(tmp_path):

@@ -23,6 +23,38 @@ pytestmark = [
 ]
 
 
+@pytest.fixture
+def begun(make_run, train_run):
+    """begun(4) is a run that was stopped in its first epoch, on so many threads by its record."""
+
+    def make(threads: object):
+        run = make_run()
+        train_run(run, ask=lambda: "stop" if run.status().step else None)
+        with run.hold("a test") as writer:
+            writer.update(compute={**writer.status.compute, "threads": threads})
+        return run
+
+    return make
+
+
+def test_a_resume_uses_as_many_threads_as_before(begun, train_run):
+    torch.set_num_threads(1)
+    run, seen = begun(2), []
+    train_run(run, on_record=lambda record: seen.append(torch.get_num_threads()))
+    assert set(seen) == {2} and torch.get_num_threads() == 1
+    assert run.status().compute["threads"] == 2 and run.status().notes == []
+
+
+@pytest.mark.parametrize("threads", [100_000, "many", -1, None])
+def test_a_resume_with_other_threads_is_told(begun, train_run, threads):
+    torch.set_num_threads(1)
+    run = begun(threads)
+    train_run(run)
+    (note,) = run.status().notes
+    assert note == f"the run goes on with threads 1 (was {threads}): its last bits may differ"
+    assert run.status().compute["threads"] == 1
+
+
 @pytest.fixture(autouse=True)
 def all_threads():
     before = torch.get_num_threads()

@@ -31,3 +31,9 @@ def test_row_60_the_terminal_refuses_it_before_it_is_built(tiny_args, tmp_path, 
     line = capsys.readouterr().err
     assert line.startswith("train.py: --width: training needs 548 GB")
     assert line.count("\n") == 1
+
+
+def test_row_60_the_terminal_warns_of_it_too(tiny_args, tmp_path, monkeypatch, capsys, one_thread):
+    monkeypatch.setattr(train, "memory_bytes", lambda device: 1_000)
+    assert train.main(tiny_args(tmp_path, "-e", 1)) == 0
+    assert "training needs about" in capsys.readouterr().err

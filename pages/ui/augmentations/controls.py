@@ -130,7 +130,7 @@ def own_image() -> np.ndarray | None:
     if upload is None:
         return None
     try:
-        image = decoded(upload.file_id, st.session_state["aug_fit"], upload.getvalue())
+        image, dark_bits = decoded(upload.file_id, st.session_state["aug_fit"], upload.getvalue())
     except DataError as error:
         st.error(f"This image cannot be used: {plain(error)}")
         return None
@@ -142,10 +142,13 @@ def own_image() -> np.ndarray | None:
         required=True,
         persist_state="session",
     )
+    if dark_bits:
+        st.caption(f"A dark image: its values use {dark_bits} of 16 bits.")
     return image
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def decoded(file_id: str, fit: str, _content: bytes) -> np.ndarray:
-    """uint8 [3, 32, 32] of an upload. Raises DataError."""
-    return predict.to_input(predict.decode_image(_content), fit).numpy()
+def decoded(file_id: str, fit: str, _content: bytes) -> tuple[np.ndarray, int | None]:
+    """uint8 [3, 32, 32] of an upload, and its dark_bits: see open_rgb. Raises DataError."""
+    image = predict.decode_image(_content)
+    return predict.to_input(image, fit).numpy(), image.info["dark_bits"]

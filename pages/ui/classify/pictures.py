@@ -121,10 +121,11 @@ def test_data(choice: Choice, classes: tuple[str, ...]) -> str | None:
     return None
 
 
-def draw_tests(choice: Choice, classes: tuple[str, ...], draw: int) -> list[Picture]:
-    """Random test images for a network of these classes; seed: `draw`.
+def draw_tests(choice: Choice, classes: tuple[str, ...], draw: int) -> tuple[list[Picture], str]:
+    """Random test images for a network of these classes, seed `draw`, and what is told of them.
 
-    Raises DataError if they are not on this computer; does not download them.
+    A sentence if they are not of the images that the network was trained on. Raises DataError if
+    they are not on this computer; does not download them.
     """
     trained_on, dataset = choice.run.config().data, test_data(choice, classes)
     if dataset is None:
@@ -135,7 +136,8 @@ def draw_tests(choice: Choice, classes: tuple[str, ...], draw: int) -> list[Pict
     images = readings.images(dataset, trained_on.fit)
     count = len(images.test_labels)
     indices = np.random.default_rng(draw).choice(count, min(DRAWN, count), replace=False)
-    return [_test_picture(images, int(i)) for i in indices]
+    found = [_test_picture(images, int(i)) for i in indices]
+    return found, readings.other_images(choice.run, images)
 
 
 def _test_picture(images: data.ImageData, index: int) -> Picture:

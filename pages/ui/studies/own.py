@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import streamlit as st
@@ -10,6 +11,7 @@ from engine.config import RunConfig
 from engine.errors import ConfigError, DataError
 from engine.presets import PRESETS
 from engine.settings import changed
+from engine.studies.rates import RATE
 from engine.studies.study import CROSS, Factor, Study
 from pages.ui import choices, folders, readings
 from pages.ui.choices import VARIED
@@ -97,10 +99,12 @@ def build(base: RunConfig, factors: list[Factor]) -> Study:
     for factor in factors:
         if len(factor.values) < 2:
             raise ConfigError("factors", "give two or more values")
+    if any(list(value.settings) == [RATE] for factor in factors for value in factor.values):
+        factors = [_without_rates(factor) for factor in factors]  # of optimizers
     if len(factors) == 2 and _paths(factors[0]) & _paths(factors[1]):
         raise ConfigError("factors", "choose two different settings")
     names = " and ".join(f"“{factor.name}”" for factor in factors)  # grammatical with any label
-    slug = "-".join(path.rpartition(".")[2] for f in factors for path in list(_paths(f))[-1:])
+    slug = "-".join([*f.values[0].settings][-1].rpartition(".")[2] for f in factors)
     return Study(
         name=draft.free_name(slug.replace("_", "-")),
         question=f"What difference {'does' if len(factors) == 1 else 'do'} {names} make?",
@@ -130,6 +134,16 @@ def take_link(address: dict[str, str]) -> None:
         return
     st.session_state.pop("draft", None)  # of an earlier visit
     st.session_state["vary"] = address["vary"] if address["vary"] in VARIED else None
+
+
+def _without_rates(factor: Factor) -> Factor:
+    """A factor without the learning rates that its values bring, where another one varies them."""
+
+    def kept(settings: dict[str, Any]) -> dict[str, Any]:
+        return {path: v for path, v in settings.items() if path != RATE or len(settings) == 1}
+
+    values = (dataclasses.replace(each, settings=kept(each.settings)) for each in factor.values)
+    return dataclasses.replace(factor, values=tuple(values))
 
 
 def _paths(factor: Factor) -> set[str]:

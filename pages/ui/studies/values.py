@@ -9,9 +9,13 @@ import streamlit as st
 from engine.config import SETTINGS, RunConfig
 from engine.errors import ConfigError
 from engine.models import ARCHITECTURES
+from engine.recipe import usual_lr
 from engine.settings import Setting, get_field
+from engine.studies.rates import RATE
 from engine.studies.study import Factor, Value
 from pages.ui.choices import VARIED
+
+OPTIMIZER = "optim.optimizer"
 
 
 def values_input(path: str, key: str, base: RunConfig) -> Factor:
@@ -39,20 +43,24 @@ def values_input(path: str, key: str, base: RunConfig) -> Factor:
             help="Numbers, separated by semicolons.",
         )
         chosen = [parse(setting, part) for part in text.split(";") if part.strip()]
-    return factor(path, chosen)
+    if path == OPTIMIZER:
+        rates = (f"{name} {settings_of(path, name, base)[RATE]:g}" for name in chosen)
+        st.caption(f"Learning rates: {', '.join(rates)}, unless the second factor varies them")
+    values = (Value(title(setting, value), settings_of(path, value, base)) for value in chosen)
+    return Factor(setting.label, tuple(values))
 
 
-def factor(path: str, chosen: list[Any]) -> Factor:
-    """The factor that gives a setting each of these values."""
-    setting = SETTINGS[path]
-    values = tuple(Value(title(setting, value), settings_of(path, value)) for value in chosen)
-    return Factor(setting.label, values)
+def settings_of(path: str, value: Any, base: RunConfig) -> dict[str, Any]:
+    """The settings of a value, and those that it needs.
 
-
-def settings_of(path: str, value: Any) -> dict[str, Any]:
-    """The settings of a value: the switch that a setting depends on is turned on with it."""
+    The switch that a setting depends on is turned on with it; an optimizer other than the base's
+    brings its usual learning rate.
+    """
     when = SETTINGS[path].when
     needed = {when.path: when.values[0]} if when and when.values == (True,) else {}
+    if path == OPTIMIZER:
+        own = base.optim
+        needed = {RATE: own.lr if value == own.optimizer else usual_lr(value)}
     return {**needed, path: value}
 
 

@@ -11,7 +11,6 @@ from engine import data
 from engine.config import SETTINGS, RunConfig
 from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS, Kind
 from engine.presets import PRESETS
-from engine.recipe import OPTIMIZERS, usual_lr
 from engine.settings import Setting
 from pages.ui import choices
 from pages.ui.choices import AUGMENTATIONS, OWN_IMAGES
@@ -189,11 +188,16 @@ def _kinds(path: str, kinds: Mapping[str, Kind]) -> str:
     return f"{SETTINGS[path].help.capitalize()}.\n{lines}"
 
 
+def _keep_rate() -> None:
+    """Keep the learning rate that was entered, whatever the optimizer."""
+    st.session_state["lr_is_chosen"] = True
+
+
 def _follow_optimizer() -> None:
-    """Set the usual learning rate of the selected optimizer, unless the user chose another."""
+    """Set the usual learning rate of the selected optimizer, unless a rate was entered."""
     form = st.session_state
-    if form["lr"] in {usual_lr(name) for name in OPTIMIZERS}:
-        form["lr"] = usual_lr(form["optimizer"])
+    if not form["lr_is_chosen"]:
+        form["lr"] = choices.untouched_rate(form["optimizer"], form["filled_from"])
 
 
 def augment_inputs(config: RunConfig | None) -> None:
@@ -226,7 +230,13 @@ def recipe_inputs(config: RunConfig | None) -> None:
     """The number of epochs; what a beginner can leave alone in an expander."""
     control("epochs")
     with folded("recipe_settings", config):
-        controls("batch_size", "optim.lr", "schedule.warmup")
+        batch, rate, warmup = st.columns(3)
+        with batch:
+            control("batch_size")
+        with rate:
+            control("optim.lr", on_change=_keep_rate)
+        with warmup:
+            control("schedule.warmup")
         _schedule_inputs()
         control("optim.optimizer", on_change=_follow_optimizer)
         controls("optim.momentum", "optim.weight_decay", "optim.label_smoothing")

@@ -250,11 +250,12 @@ def test_trimming_to_a_checkpoint_before_the_epochs_validation_drops_its_record(
     assert run.records()[0] == steps(1, 2, 3)
 
 
-def test_epochs_without_steps_are_missed_only_where_steps_are_recorded(make_run):
+def test_steps_are_missed_only_where_they_were_recorded(make_run):
     with make_run().hold("test") as writer:
         writer.append([*steps(1, 2, 3), EPOCH, {**EPOCH, "epoch": 2, "step": 6}])
-        assert "lacks records of epoch 2" in writer.trim(6, 2)
-        assert writer.trim(6, 2, has_steps=False) == ""
+        assert writer.trim(6, 2) == writer.trim(6, 2, [(1, 1), (3, 1)]) == ""
+        assert "lacks records of epoch 2" in writer.trim(6, 2, [(1, 1), (4, 2)])
+        assert "lacks records of epochs 2 to 3" in writer.trim(7, 2, [(4, 2), (7, 3)])
 
 
 def test_a_request_waits_until_the_next_sitting_begins(make_run):
