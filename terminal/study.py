@@ -50,7 +50,7 @@ def run_study(args: argparse.Namespace, given: dict[str, Any]) -> int:
     _print_plan(planned, args.run_root)
     if args.plan:
         return 0
-    if not args.resume and (args.study_root / chosen.name).exists():
+    if not args.resume and (args.study_root / chosen.name / study.FILE).exists():
         raise ConfigError("study", f"{chosen.name!r} exists already: --resume goes on with it")
     return _train(planned.study, args)
 
@@ -125,17 +125,18 @@ def _print_plan(planned: Plan, run_root: Path) -> None:
 def _train(chosen: Study, args: argparse.Namespace) -> int:
     """Train the runs of a study that are not finished; print what they say."""
     worker, signals = get_worker(chosen.base.get("device", "auto")), Signals()
-    (args.study_root / chosen.name).mkdir(parents=True, exist_ok=True)
     with signals, study.hold(args.study_root, chosen.name):
-        problems = run.ask(chosen, "resume", args.study_root, args.run_root, worker)
+        if not args.resume:
+            study.create(chosen, args.study_root)
+        problems = run.ask(chosen.name, "resume", args.study_root, args.run_root, worker)
         for problem in problems:
             print(f"train.py: {problem}", file=sys.stderr)
         chosen = study.load(args.study_root, chosen.name)
-        _follow(run.current(chosen), args.run_root, signals)
+        _follow(run.displayed(chosen), args.run_root, signals)
         if rates.missing(chosen) and not signals.received:
             run.follow(chosen.name, args.study_root, args.run_root, worker)
             chosen = study.load(args.study_root, chosen.name)
-            _follow(run.current(chosen), args.run_root, signals)
+            _follow(run.displayed(chosen), args.run_root, signals)
         worker.close()
     print_verdict(run.current(chosen), args.run_root)
     if signals.received:

@@ -47,9 +47,10 @@ def unpack(content: bytes, root: Path) -> str:
     for number in range(2, len(taken) + 3):
         if name.lower() not in taken or _same(root, name, study):
             break
-        name = f"{study.name[:70]}-{number}"
+        name = f"{study.name[:36]}-{number}"
     if name.lower() not in taken:
-        studies.save(dataclasses.replace(study, name=name), root)
+        with studies.hold(root, name, studies.WAIT_S):
+            studies.create(dataclasses.replace(study, name=name), root)
     text = json.dumps([dataclasses.asdict(outcome) for outcome in outcomes], ensure_ascii=False)
     path = root / name / FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
     try:

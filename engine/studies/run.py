@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from engine import data
@@ -35,37 +36,72 @@ def sizes(config: RunConfig) -> tuple[int, int]:
 
 
 def current(study: Study) -> Study:
-    """The study whose runs are at work: the search for its rates, as long as these are missing."""
+    """The study whose runs are at work: the search for its rates, as long as these are missing.
+
+    Reads the user's own images to count them. Raises ConfigError or DataError.
+    """
     if not rates.missing(study):
         return study
     whole = with_fields(study.config(study.rows()[0], study.seeds[0]), {"data.limit": None})
     return rates.search(study, sizes(whole)[0])
 
 
+def displayed(study: Study) -> Study:
+    """As `current`, but without its number of held-out images, which takes reading the data."""
+    return rates.search(study, 1) if rates.missing(study) else study
+
+
 def members(study: Study, run_root: Path) -> list[Run]:
     """The runs of `current` that exist, in their order."""
-    runs = [Run(run_root / name) for name, _, _ in current(study).runs()]
+    runs = [Run(run_root / name) for name, _, _ in displayed(study).runs()]
     return [run for run in runs if run.exists()]
 
 
 def start(study: Study, study_root: Path, run_root: Path, worker: Worker) -> None:
-    """Store a study and queue its runs that do not exist yet, or those of the search for its rates.
+    """Store a new study and queue its runs, or those of the search for its rates.
 
-    Raises ConfigError, DataError, RunError or StudyError.
+    Raises ConfigError, DataError, RunError or StudyError, also if another study has its name.
     """
+    with studies.hold(study_root, study.name, studies.WAIT_S):
+        studies.create(study, study_root)
+        _queue(study, study_root, run_root, worker)
+
+
+def change(
+    name: str, edit: Callable[[Study], Study], study_root: Path, run_root: Path, worker: Worker
+) -> None:
+    """Change a stored study and queue the runs that it lacks. Raises as start."""
+    with studies.hold(study_root, name, studies.WAIT_S):
+        _queue(studies.change(study_root, name, edit), study_root, run_root, worker)
+
+
+def go_on(name: str, study_root: Path, run_root: Path, worker: Worker) -> None:
+    """Queue the runs that a stored study lacks. Raises as start."""
+    change(name, lambda study: study, study_root, run_root, worker)
+
+
+def _queue(study: Study, study_root: Path, run_root: Path, worker: Worker) -> None:
+    """Queue the runs that a stored study lacks, or those of the search for its rates."""
     searched = current(study)
     if searched is not study:
         ended = outcomes(searched, run_root, held_out=True)
         if len(ended) < len(searched.runs()) or not all(o.state in ENDED for o in ended):
-            studies.save(study, study_root)
-            start(searched, study_root, run_root, worker)
+            _store_search(searched, study_root)
+            _submit(searched, run_root, worker)
             return
         study = rates.fair(study, searched, ended)
+        studies.save(study, study_root)
+    _submit(study, run_root, worker)
+
+
+def _store_search(searched: Study, study_root: Path) -> None:
     with contextlib.suppress(ConfigError, StudyError):
-        known = studies.load(study_root, study.name)
-        if known.question != study.question:
-            raise RunError(f"study {study.name!r} exists already; choose another name")
-    studies.save(study, study_root)
+        if studies.load(study_root, searched.name).question != searched.question:
+            raise RunError(f"study {searched.name!r} exists already; rename its folder")
+    studies.save(searched, study_root)
+
+
+def _submit(study: Study, run_root: Path, worker: Worker) -> None:
     for name, row, seed in study.runs():
         if not Run(run_root / name).exists():
             race = f"{study.name} {seed}" if study.race else ""
@@ -87,15 +123,20 @@ def follow(name: str, study_root: Path, run_root: Path, worker: Worker) -> None:
             break
         time.sleep(POLL_S)
     if states <= set(ENDED):
-        start(study, study_root, run_root, worker)
+        go_on(name, study_root, run_root, worker)
 
 
-def ask(study: Study, what: str, study_root: Path, run_root: Path, worker: Worker) -> list[str]:
-    """Pause, stop or resume all runs of a study. Returns what was refused, in sentences.
+def ask(name: str, what: str, study_root: Path, run_root: Path, worker: Worker) -> list[str]:
+    """Pause, stop or resume all runs of a stored study. Returns what was refused, in sentences.
 
-    Resumed runs go on in their order, those that have begun before those that have not.
+    Resumed runs go on in their order, those that have begun before those that have not. The study
+    is read from its file: it may have got other runs since it was displayed.
     """
     problems = []
+    try:
+        study = studies.load(study_root, name)
+    except (ConfigError, StudyError) as error:
+        return [str(error)]
     runs = members(study, run_root)
     if what != "resume":
         runs.reverse()  # queued ones first: none starts meanwhile
@@ -105,9 +146,9 @@ def ask(study: Study, what: str, study_root: Path, run_root: Path, worker: Worke
         except (ConfigError, RunError) as error:
             problems.append(str(error))
     if what == "resume":
-        worker.continue_queue(run_root, current(study).name)
+        worker.continue_queue(run_root, displayed(study).name)
         try:
-            start(study, study_root, run_root, worker)
+            go_on(name, study_root, run_root, worker)
         except (ConfigError, DataError, RunError, StudyError) as error:
             problems.append(str(error))
     return problems

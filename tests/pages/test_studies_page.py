@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from engine import runs
+from engine import data, runs
 from engine.config import RunConfig, with_fields
 from engine.runs.run import State
 from engine.studies import bundle, published, rates, report, run
@@ -110,6 +110,46 @@ def test_pupils_take_seeds_of_their_own(app, known_speed):
     at.number_input(key="draft_first_seed").set_value(10).run()
     at.button(key="start_study").click().run()
     assert studies.load(folders.STUDY_ROOT, "architectures").seeds == (10, 11)
+
+
+def test_a_question_that_someone_else_started_meanwhile_gets_another_name(app, known_speed):
+    at = app(PAGE)
+    at.button(key="ask_architectures").click().run()
+    studies.save(published.STUDIES["architectures"], folders.STUDY_ROOT)  # by another visitor
+    at.button(key="start_study").click().run()
+    assert "exists already" in at.error[0].value
+    assert at.text_input(key="draft_name").value == "architectures-2"
+    at.button(key="start_study").click().run()
+    assert studies.list_studies(folders.STUDY_ROOT)[0] == "architectures-2"
+    kept = studies.load(folders.STUDY_ROOT, "architectures")
+    assert kept == published.STUDIES["architectures"]
+
+
+def test_the_buttons_act_on_the_stored_study(app, measured):
+    """The page still shows the study as it was before the search for its rates, or a new seed."""
+    at = app(PAGE, study="norms")
+    more = dataclasses.replace(measured, added_seeds=(7,))
+    studies.save(more, folders.STUDY_ROOT)
+    for name, row, seed in more.runs()[-2:]:
+        runs.create(folders.RUN_ROOT, name, more.config(row, seed), study="norms")
+    at.button(key="add_seeds_now").click().run()
+    assert studies.load(folders.STUDY_ROOT, "norms").added_seeds == (7, 8)
+    driving.ask("norms", "stop")
+    states = {name: runs.find_run(folders.RUN_ROOT, name).status().state for name, _, seed
+              in more.runs() if seed == 7}  # fmt: skip
+    assert set(states.values()) == {State.STOPPED}
+
+
+def test_a_list_of_studies_reads_no_images(app, small, runs_root, tmp_path, monkeypatch):
+    (tmp_path / "pictures").mkdir()
+    base = {**small.base, "data.dataset": str(tmp_path / "pictures"), "data.holdout": 0}
+    studies.save(dataclasses.replace(small, base=base, fair_rates=True), folders.STUDY_ROOT)
+    monkeypatch.setattr(data, "load", lambda *args, **options: pytest.fail("read the images"))
+    at = app(PAGE)
+    assert not at.exception and "open_norms" in buttons(at)
+    assert "damaged" not in text(at)
+    at.button(key="open_norms").click().run()
+    assert not at.exception and "resume_study" in buttons(at)
 
 
 def test_a_study_runs_to_its_verdict(app, small, runs_root, known_speed):

@@ -52,7 +52,8 @@ def close_draft() -> None:
 def free_name(base: str) -> str:
     """A name that no study here has, such as architectures-2."""
     taken = {name.lower() for name in studies.list_studies(folders.STUDY_ROOT)}
-    names = [base, *(f"{base}-{number}" for number in range(2, len(taken) + 3))]
+    # The names of runs begin with the first 40 characters of the study's.
+    names = [base, *(f"{base[:36]}-{number}" for number in range(2, len(taken) + 3))]
     return next(name for name in names if name.lower() not in taken)
 
 
@@ -310,6 +311,8 @@ def start(study: Study) -> None:
         driving.start(study)
     except (ConfigError, DataError, RunError, StudyError) as error:
         st.session_state["draft_problem"] = told(error)
+        if isinstance(error, StudyError):  # the name was taken after the draft was opened
+            st.session_state["draft_name"] = free_name(name)
         return
     opened.open_study(study.name)
     st.session_state["just_opened"] = True

@@ -32,9 +32,9 @@ def open_study(name: str | None) -> None:
 
 
 def members(study: Study) -> list[Member]:
-    """Every run that is to be trained now, whether it exists yet or not. Raises DataError."""
+    """Every run that is to be trained now, whether it exists yet or not."""
     found = []
-    for name, row, seed in run.current(study).runs():
+    for name, row, seed in run.displayed(study).runs():
         found_run = readings.find_run(name)
         status = readings.status_of(found_run) if found_run else None
         left = status is not None and status.state is State.QUEUED and not driving.is_queued(name)
@@ -53,7 +53,7 @@ def rates_problem(study: Study, members: list[Member]) -> str | None:
     states = {member.status.state if member.status else None for member in members}
     if not states <= set(ENDED):
         return None
-    searched = run.current(study)
+    searched = run.displayed(study)
     try:
         rates.fair(study, searched, driving.outcomes(searched, held_out=True))
     except StudyError as error:
