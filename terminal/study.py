@@ -18,8 +18,8 @@ from engine.data.progress import format_duration
 from engine.device import resolve
 from engine.errors import ConfigError
 from engine.runs.run import Run, State
+from engine.studies import bundle, rates, report, run, study
 from engine.studies import plan as plans
-from engine.studies import rates, report, run, study
 from engine.studies.plan import Costs, Plan
 from engine.studies.published import STUDIES
 from engine.studies.study import Study
@@ -138,7 +138,7 @@ def _train(chosen: Study, args: argparse.Namespace) -> int:
             chosen = study.load(args.study_root, chosen.name)
             _follow(run.displayed(chosen), args.run_root, signals)
         worker.close()
-    print_verdict(run.current(chosen), args.run_root)
+    print_verdict(run.current(chosen), args)
     if signals.received:
         print(f"interrupted; go on with the same command and --resume (study {chosen.name})")
         return 128 + signals.received
@@ -168,9 +168,9 @@ def _follow(chosen: Study, run_root: Path, signals: Signals) -> None:
             time.sleep(POLL_S)
 
 
-def print_verdict(chosen: Study, run_root: Path) -> None:
-    """Print the table and the sentences of a study."""
-    found = run.outcomes(chosen, run_root)
+def print_verdict(chosen: Study, args: argparse.Namespace) -> None:
+    """Print the table and the sentences of a study, imported results included."""
+    found = bundle.outcomes(chosen, args.study_root, args.run_root)
     verdict = report.verdict_of(chosen, found)
     print(report.table(chosen, verdict).to_string(index=False))
     for line in (*verdict.headline, *report.explanation(chosen, verdict), *chosen.footnotes):

@@ -21,6 +21,7 @@ from engine.studies.study import Study
 from engine.worker import Worker
 
 POLL_S = 0.5
+OTHER_DATA = "other data"
 SAME = ("precision", "torch", "device_name")  # of the runs of one block
 
 
@@ -168,13 +169,14 @@ def _ask_run(worker: Worker, run: Run, what: str) -> None:
 
 
 def outcomes(study: Study, run_root: Path, *, held_out: bool = False) -> list[Outcome]:
-    """The result of every run that exists, and what it differs in from its study.
+    """The result of every run that exists, and what it differs in from its study and its block.
 
     held_out: accuracies on the held-out images, to select by, instead of those on the test images.
     Raises DataError if the number of test images was not stored and cannot be read.
     """
     found = []
-    first: dict[str, tuple[Status, compare.Info]] = {}
+    blocks: dict[tuple[str, int], Status] = {}  # of the first run, by machine and seed
+    images: dict[str, compare.Info] = {}  # of the first run, by how images are made square
     for name, row, seed in study.runs():
         run = Run(run_root / name)
         try:
@@ -182,12 +184,18 @@ def outcomes(study: Study, run_root: Path, *, held_out: bool = False) -> list[Ou
         except (RunError, ConfigError):
             continue
         machine = status.compute.get("device_name", "")
-        reference = first.setdefault(machine, (status, info)) if info else (status, info)
+        wanted = study.config(row, seed)
+        block = blocks.setdefault((machine, seed), status) if info else status
+        if info and _is_named_as(wanted, config):
+            images.setdefault(config.data.fit, info)
+        differences = (
+            *confounds(wanted, config, (images.get(config.data.fit), info)),
+            *machine_differences(block, status),
+        )
         on_test = status.val_is_test or not held_out
         accuracy = status.final_acc if status.val_is_test or held_out else status.test_acc
         finished = status.state is State.FINISHED
-        images = _test_images(config, info) if finished and on_test else config.data.holdout
-        differences = confounds(study.config(row, seed), config, (status, info), reference)
+        count = _test_images(config, info) if finished and on_test else config.data.holdout
         if finished and accuracy is None:
             differences = ("no test accuracy: trained by an older version", *differences)
         found.append(
@@ -196,10 +204,11 @@ def outcomes(study: Study, run_root: Path, *, held_out: bool = False) -> list[Ou
                 seed=seed,
                 accuracy=accuracy if finished else None,
                 chance=1 / (len(info["classes"]) if info else 10),
-                n_images=images if finished else 0,
+                n_images=count if finished else 0,
                 state=status.state.value,
                 confounds=differences,
                 block=f"{machine}, {status.compute.get('precision', '')}" if machine else "",
+                data=compare.data_id(info),
             )
         )
     return found
@@ -211,21 +220,32 @@ def _test_images(config: RunConfig, info: compare.Info) -> int:
     return sizes(with_fields(config, {"data.holdout": 0}))[1]
 
 
+def _is_named_as(wanted: RunConfig, config: RunConfig) -> bool:
+    """Whether both configs name the same data set, be it in another folder."""
+    return data.name_of(wanted.data.dataset) == data.name_of(config.data.dataset)
+
+
 def confounds(
-    wanted: RunConfig,
-    config: RunConfig,
-    this: tuple[Status, compare.Info],
-    other: tuple[Status, compare.Info],
+    wanted: RunConfig, config: RunConfig, infos: tuple[compare.Info, compare.Info]
 ) -> tuple[str, ...]:
-    """What a run differs in from its study, other than value and seed. other: the first run."""
-    paths = [path for path in compare.differing([wanted, config]) if SETTINGS[path].flag]
-    found = [f"{SETTINGS[path].label.lower()} {get_field(config, path)}" for path in paths]
-    if get_field(wanted, "seed") != config.seed:
-        found.append("seed")
+    """Settings in which a run differs from its study, other than its value.
+
+    infos: of the study's data set, from its first run, and of the run's.
+    """
+    found = [
+        OTHER_DATA
+        if path == "data.dataset"
+        else f"{SETTINGS[path].label.lower()} {get_field(config, path)}"
+        for path in compare.differing([wanted, config], list(infos))
+    ]
+    return (*found, *(["seed"] * (wanted.seed != config.seed)))
+
+
+def machine_differences(first: Status, this: Status) -> list[str]:
+    """What a run's machine and libraries differ in from those of the first run of its block."""
+    found = []
     for key in SAME:
-        mine, theirs = this[0].compute.get(key), other[0].compute.get(key)
+        mine, theirs = this.compute.get(key), first.compute.get(key)
         if mine != theirs and mine and theirs:
             found.append(f"{key.replace('_', ' ')} {mine}")
-    if this[1] and other[1] and compare.data_differences(other[1], this[1]):
-        found.append("other data")
-    return tuple(found)
+    return found

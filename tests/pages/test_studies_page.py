@@ -307,10 +307,13 @@ def test_a_zip_adds_the_seeds_of_another_computer(app, measured, tmp_path):
     own = driving.outcomes(measured)
     other = [dataclasses.replace(o, seed=o.seed + 10, block="other CPU") for o in own]
     packed = bundle.pack(measured, other)
-    assert bundle.unpack(packed, folders.STUDY_ROOT) == "norms"
-    assert bundle.unpack(packed, folders.STUDY_ROOT) == "norms"  # twice counts once
+    places = folders.STUDY_ROOT, folders.DATA_ROOT
+    assert bundle.unpack(packed, *places) == "norms"
+    assert bundle.unpack(packed, *places) == "norms"  # twice counts once
     assert len(opened.outcomes(measured)) == 8
-    assert bundle.unpack(packed, tmp_path / "elsewhere") == "norms"
+    assert bundle.unpack(packed, tmp_path / "elsewhere", tmp_path) == "norms"
+    found = studies.load(tmp_path / "elsewhere", "norms")
+    assert found.base["data.root"] == str(tmp_path)
 
 
 def test_a_grid_has_main_effects_and_interaction():
@@ -372,7 +375,7 @@ def test_a_damaged_link_or_zip_is_one_line(app):
     assert not at.exception
     assert "was left out" in at.warning[0].value
     with pytest.raises(ValueError, match="not the zip of a study"):
-        bundle.unpack(b"nonsense", folders.STUDY_ROOT)
+        bundle.unpack(b"nonsense", folders.STUDY_ROOT, folders.DATA_ROOT)
 
 
 def test_published_numbers_stand_beside_measured_ones():

@@ -62,9 +62,8 @@ def rates_problem(study: Study, members: list[Member]) -> str | None:
 
 
 def outcomes(study: Study) -> list[Outcome]:
-    """Results of the runs here and of those that were imported."""
-    own = driving.outcomes(study)
-    return bundle.pooled(own, bundle.imported(study, folders.STUDY_ROOT))
+    """Results of the runs here and of those that were imported. Raises DataError."""
+    return bundle.outcomes(study, folders.STUDY_ROOT, folders.RUN_ROOT)
 
 
 def curves(study: Study) -> list[Curve]:

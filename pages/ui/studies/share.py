@@ -87,7 +87,7 @@ def import_form() -> None:
     )
     if file and st.button("Import", key="import_now"):
         try:
-            name = bundle.unpack(file.getvalue(), folders.STUDY_ROOT)
+            name = bundle.unpack(file.getvalue(), folders.STUDY_ROOT, folders.DATA_ROOT)
         except (ConfigError, StudyError) as error:
             st.error(markdown(str(error)))
             return

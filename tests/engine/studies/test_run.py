@@ -7,7 +7,7 @@ import pytest
 
 from engine import runs
 from engine import worker as worker_module
-from engine.config import RunConfig
+from engine.config import RunConfig, with_fields
 from engine.errors import DataError, StudyError
 from engine.runs.run import Run, State
 from engine.settings import changed
@@ -151,6 +151,53 @@ def test_a_killed_study_goes_on_in_order_and_leaves_other_runs_alone(
     wait_for(lambda: states(study, roots[1]) == [State.FINISHED] * 3, "all runs to finish")
     assert begun == names
     assert other.status().state is State.QUEUED
+
+
+def finish(study: Study, root, each: int, place: str = "shapes", torch="2", **data) -> None:
+    """Make a run of the study a finished one, trained on data at `place` with this description."""
+    name, row, seed = study.runs()[each]
+    config = with_fields(study.config(row, seed), {"data.dataset": place})
+    with runs.create(root, name, config, study=study.name).hold("a test") as writer:
+        writer.save_config(config, {**INFO, **data})
+        compute = {"device_name": "a CPU", "precision": "fp32", "torch": torch}
+        writer.update(
+            state=State.FINISHED, final_acc=0.5, test_acc=0.5, val_is_test=False, compute=compute
+        )
+
+
+def test_a_block_that_agrees_within_itself_counts(study, roots):
+    study = dataclasses.replace(study, seeds=(0, 1))
+    for each, version in enumerate(("2", "2", "2", "3", "3", "2")):  # updated between the seeds
+        finish(study, roots[1], each, torch=version)
+    found = [o.confounds for o in run.outcomes(study, roots[1])]
+    assert found == [(), (), (), (), (), ("torch 2",)]
+
+
+OTHER = {part: {"count": 200, "images": "x", "labels": ""} for part in ("train", "test")}
+
+
+def test_data_are_compared_by_contents_wherever_they_are(study, roots):
+    study = dataclasses.replace(study, base={**study.base, "data.dataset": "/here/pets"})
+    finish(study, roots[1], 0, "/there/pets")
+    finish(study, roots[1], 1, "/here/pets")
+    finish(study, roots[1], 2, "/here/pets", fingerprint=OTHER)
+    found = run.outcomes(study, roots[1])
+    assert [o.confounds for o in found] == [(), (), (run.OTHER_DATA,)]
+    assert found[0].data == found[1].data != found[2].data
+
+
+def test_the_wrong_data_in_every_run_are_noticed(study, roots):
+    for each in range(3):
+        finish(study, roots[1], each, "cifar10")
+    assert {o.confounds for o in run.outcomes(study, roots[1])} == {(run.OTHER_DATA,)}
+
+
+def test_padded_images_are_no_other_data(study, roots):
+    values = tuple(Value(fit, {"data.fit": fit}) for fit in ("crop", "pad"))
+    study = dataclasses.replace(study, factors=(Factor("Fit", values),), baseline=None)
+    finish(study, roots[1], 0)
+    finish(study, roots[1], 1, fingerprint=OTHER)
+    assert [o.confounds for o in run.outcomes(study, roots[1])] == [(), ()]
 
 
 def test_outcomes_are_of_the_test_images_unless_something_is_selected(study, roots):
