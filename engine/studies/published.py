@@ -18,8 +18,8 @@ ONE_SEED = (
     "here: the last epoch, mean over seeds."
 )
 OWN_RECIPE = (
-    "Short or narrow runs answer for their own recipe; they do not contradict results after 250 "
-    "epochs at full width."
+    "Results of short or narrow runs hold for their own recipe; they do not contradict results "
+    "after 250 epochs at full width."
 )
 ALL_ERASING = "Published: all runs of this table were trained with random erasing, as those here."
 RELU_BATCH = (
