@@ -15,7 +15,7 @@ from tqdm import tqdm
 from engine import estimate
 from engine.config import RunConfig
 from engine.data.progress import format_duration
-from engine.device import resolve
+from engine.device import all_of, resolve
 from engine.errors import ConfigError
 from engine.runs.run import Run, State
 from engine.studies import bundle, rates, report, run, study
@@ -41,10 +41,10 @@ ENDED = (
 def run_study(args: argparse.Namespace, given: dict[str, Any]) -> int:
     """Plan a study and train its runs; the exit code. Raises ConfigError and others."""
     chosen = _read(args, given)
-    costs = Costs(_epoch_seconds(args), lambda config: run.sizes(config)[0])
+    costs = _costs(args)
     if args.resume:
         chosen = study.load(args.study_root, chosen.name)
-        planned = plans.plan(chosen, costs, None)
+        planned = plans.price(chosen, costs)
     else:
         planned = plans.plan(chosen, costs, chosen.seconds)
     _print_plan(planned, args.run_root)
@@ -89,10 +89,10 @@ def _read(args: argparse.Namespace, given: dict[str, Any]) -> Study:
     return dataclasses.replace(chosen, **changes)
 
 
-def _epoch_seconds(args: argparse.Namespace):
-    """The estimate of an epoch's seconds on this machine, whose speed is measured once."""
+def _costs(args: argparse.Namespace) -> Costs:
+    """What runs cost on this machine, whose speed is measured once."""
 
-    def seconds(config: RunConfig) -> float:
+    def measured(config: RunConfig) -> tuple[estimate.Costs, estimate.Speed]:
         compute = resolve(config.device, config.precision)
         path = args.run_root / ".throughput.json"  # the file of the app
         speed = estimate.load_speed(path, compute)
@@ -100,10 +100,16 @@ def _epoch_seconds(args: argparse.Namespace):
             print("measuring the speed of this machine", file=sys.stderr)
             speed = estimate.measure_speed(compute)
             estimate.store_speed(path, compute, speed)
-        costs = estimate.requirements(config.model, config.batch_size).costs
-        return estimate.epoch_seconds(config, costs, speed, *run.sizes(config))
+        return estimate.requirements(config.model, config.batch_size).costs, speed
 
-    return seconds
+    return Costs(
+        lambda config: estimate.epoch_seconds(config, *measured(config), *run.sizes(config)),
+        lambda config: estimate.evaluation_seconds(
+            *measured(config), run.count_test_images(config)
+        ),
+        lambda config: run.sizes(config)[0],
+        len(all_of(resolve("auto").device)),
+    )
 
 
 def _print_plan(planned: Plan, run_root: Path) -> None:

@@ -36,6 +36,11 @@ def sizes(config: RunConfig) -> tuple[int, int]:
     return batches.split_sizes(train, test, holdout=choice.holdout, limit=choice.limit)
 
 
+def count_test_images(config: RunConfig) -> int:
+    """Number of test images of a config's data set. Raises ConfigError, DataError."""
+    return sizes(with_fields(config, {"data.holdout": 0, "data.limit": None}))[1]
+
+
 def current(study: Study) -> Study:
     """The study whose runs are at work: the search for its rates, as long as these are missing.
 
@@ -195,7 +200,7 @@ def outcomes(study: Study, run_root: Path, *, held_out: bool = False) -> list[Ou
         on_test = status.val_is_test or not held_out
         accuracy = status.final_acc if status.val_is_test or held_out else status.test_acc
         finished = status.state is State.FINISHED
-        count = _test_images(config, info) if finished and on_test else config.data.holdout
+        count = _tested_images(config, info) if finished and on_test else config.data.holdout
         if finished and accuracy is None:
             differences = ("no test accuracy: trained by an older version", *differences)
         found.append(
@@ -214,10 +219,10 @@ def outcomes(study: Study, run_root: Path, *, held_out: bool = False) -> list[Ou
     return found
 
 
-def _test_images(config: RunConfig, info: compare.Info) -> int:
+def _tested_images(config: RunConfig, info: compare.Info) -> int:
     if info and (fingerprint := info.get("fingerprint")):
         return fingerprint["test"]["count"]
-    return sizes(with_fields(config, {"data.holdout": 0}))[1]
+    return count_test_images(config)
 
 
 def _is_named_as(wanted: RunConfig, config: RunConfig) -> bool:

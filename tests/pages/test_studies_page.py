@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from urllib.parse import unquote
 
 import pytest
 
@@ -48,6 +49,12 @@ def buttons(at) -> list[str]:
 
 def text(at) -> str:
     return "\n".join(each.value for each in (*at.markdown, *at.caption, *at.error, *at.info))
+
+
+def linked(at) -> str:
+    """The plan in the link that the page offers."""
+    (link,) = (each.value for each in at.code if "?plan=" in each.value)
+    return unquote(link.partition("?plan=")[2])
 
 
 def record(study: Study, name: str, accuracies: list[float], state=State.FINISHED) -> None:
@@ -103,6 +110,35 @@ def test_a_plan_can_be_changed_by_hand(app, known_speed):
     assert set(at.dataframe[0].value["Epochs"]) == {3}
 
 
+def test_a_linked_plan_keeps_its_time_and_cuts(app, known_speed, small):
+    """Others must get the same study, or their seeds could not be pooled."""
+    base = {**small.base, "epochs": 10**6, "data.dataset": "shapes"}
+    at = app(PAGE, plan=opened.encode(dataclasses.replace(small, base=base)))
+    at.segmented_control(key="draft_time").set_value("30 minutes").run()
+    assert "Reduced to fit" in text(at)
+    shared = linked(at)
+    other = app(PAGE, plan=shared)
+    assert not other.exception
+    assert other.segmented_control(key="draft_time").value == "As planned"
+    assert other.dataframe[0].value.equals(at.dataframe[0].value)
+    assert "Reduced to fit" not in text(other)
+    other.number_input(key="draft_first_seed").set_value(10).run()
+    other.button(key="start_study").click().run()
+    kept, planned = studies.load(folders.STUDY_ROOT, "norms"), opened.decode(shared)
+    assert kept.seconds == planned.seconds == 1800 and kept.seeds == (10, 11)
+    places = {"data.root": str(folders.DATA_ROOT)}
+    assert kept.base == planned.base | places and kept.factors == planned.factors
+    assert opened.decode(linked(app(PAGE, study="norms"))).base == planned.base
+
+
+def test_equal_time_is_planned_even_where_the_study_fits(app, known_speed):
+    at = app(PAGE)
+    at.button(key="ask_architectures").click().run()
+    at.segmented_control(key="draft_time").set_value("In full").run()
+    at.segmented_control(key="draft_equal").set_value("time").run()
+    assert not at.exception and not at.error
+
+
 def test_pupils_take_seeds_of_their_own(app, known_speed):
     at = app(PAGE)
     at.button(key="ask_architectures").click().run()
@@ -112,17 +148,16 @@ def test_pupils_take_seeds_of_their_own(app, known_speed):
     assert studies.load(folders.STUDY_ROOT, "architectures").seeds == (10, 11)
 
 
-def test_a_question_that_someone_else_started_meanwhile_gets_another_name(app, known_speed):
-    at = app(PAGE)
-    at.button(key="ask_architectures").click().run()
-    studies.save(published.STUDIES["architectures"], folders.STUDY_ROOT)  # by another visitor
+def test_a_name_that_someone_else_took_meanwhile_becomes_another(app, known_speed, small):
+    at = app(PAGE, plan=opened.encode(small))
+    theirs = dataclasses.replace(small, seeds=(5,))
+    studies.save(theirs, folders.STUDY_ROOT)
     at.button(key="start_study").click().run()
     assert "exists already" in at.error[0].value
-    assert at.text_input(key="draft_name").value == "architectures-2"
+    assert at.text_input(key="draft_name").value == "norms-2"
     at.button(key="start_study").click().run()
-    assert studies.list_studies(folders.STUDY_ROOT)[0] == "architectures-2"
-    kept = studies.load(folders.STUDY_ROOT, "architectures")
-    assert kept == published.STUDIES["architectures"]
+    assert set(studies.list_studies(folders.STUDY_ROOT)) == {"norms", "norms-2"}
+    assert studies.load(folders.STUDY_ROOT, "norms") == theirs
 
 
 def test_the_buttons_act_on_the_stored_study(app, measured):
@@ -348,6 +383,25 @@ def test_curves_have_a_band_over_seeds_and_every_cost():
     assert rows["value"].tolist() == pytest.approx([0.3, 0.6])
     assert (rows["high"] - rows["low"]).iloc[0] == pytest.approx(0.2 * 2**0.5)
     assert charts.curve_rows(curves, "seconds")["x"].tolist() == [2.0, 4.0]
+
+
+def test_a_seed_that_has_just_begun_does_not_shorten_the_curve():
+    def curve(*accuracies: float) -> charts.Curve:
+        epochs = [
+            {"kind": "epoch", "epoch": e, "step": e, "val_acc": acc, "seconds": 2.0}
+            for e, acc in enumerate(accuracies, 1)
+        ]
+        return charts.Curve("a", epochs, axes.Costs(100, 100, 1e6))
+
+    for runs in ([curve(0.2, 0.4, 0.6), curve(0.4)], [curve(0.4), curve(0.2, 0.4, 0.6)]):
+        rows = charts.curve_rows(runs, "epochs")
+        assert rows["x"].tolist() == [1, 2, 3]
+        assert rows["value"].tolist() == pytest.approx([0.3, 0.4, 0.6])
+        assert rows["low"].isna().tolist() == [False, True, True]
+        svg = rendering.svg(
+            rendering.standalone(charts.curve_spec("epochs", ("a",), False, "x"), rows, "title")
+        )
+        assert b"NaN" not in svg
 
 
 def test_the_legend_fits_on_a_phone_and_leaves_room_for_the_curves():

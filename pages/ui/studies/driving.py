@@ -15,18 +15,30 @@ from engine.studies.results import Outcome
 from engine.studies.study import Study
 from pages.ui import folders, process, readings
 
-COSTS = Costs(
-    lambda config: process.epoch_seconds(config),
-    lambda config: readings.split_sizes(config)[0],
-)
+
+def costs() -> Costs:
+    """What runs cost on this machine."""
+    return Costs(
+        process.epoch_seconds,
+        process.test_seconds,
+        lambda config: readings.split_sizes(config)[0],
+        len(process.worker().devices),
+    )
 
 
-def planned(study: Study, seconds: float | None) -> Plan | None:
-    """The plan for a study; None until this machine's speed is known."""
-    first = study.config(study.rows()[0], study.seeds[0])
-    if process.epoch_seconds(first) is None:
-        return None
-    return plan.plan(study, COSTS, seconds)
+def knows_speed(study: Study) -> bool:
+    """Whether this machine's speed is known, which a plan needs."""
+    return process.epoch_seconds(study.config(study.rows()[0], study.seeds[0])) is not None
+
+
+def planned(study: Study, seconds: float | None) -> Plan:
+    """The plan for a study in a time."""
+    return plan.plan(study, costs(), seconds)
+
+
+def priced(study: Study) -> Plan:
+    """The plan for a study as it is."""
+    return plan.price(study, costs())
 
 
 def start(study: Study) -> None:

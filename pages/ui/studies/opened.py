@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import zlib
+from urllib.parse import quote, urlsplit
 
 import streamlit as st
 
@@ -78,13 +80,23 @@ def curves(study: Study) -> list[Curve]:
     return found
 
 
+def link(study: Study) -> None:
+    """The link that opens this plan, with its time and cuts, on any server."""
+    with st.expander("Copy as a link", key="study_link"):
+        address = urlsplit(st.context.url or "http://localhost:8501/Studies")
+        place = f"{address.scheme}://{address.netloc}{address.path}"
+        st.code(f"{place}?plan={quote(encode(study))}", language=None, wrap_lines=True)
+
+
 def encode(study: Study) -> str:
-    """A study as text for a link."""
-    return base64.urlsafe_b64encode(zlib.compress(study.to_json().encode(), 9)).decode()
+    """The plan of a study as text for a link, without the seeds added after looking."""
+    base = {path: value for path, value in study.base.items() if path != "data.root"}
+    text = dataclasses.replace(study, base=base, added_seeds=()).to_json()
+    return base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def decode(text: str) -> Study:
-    """The inverse of encode. Raises ConfigError for anything else."""
+    """The study of a text from encode. Raises ConfigError for anything else."""
     try:
         unpacker = zlib.decompressobj()
         packed = base64.urlsafe_b64decode(text.encode())

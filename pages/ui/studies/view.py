@@ -48,6 +48,7 @@ def study_page(name: str) -> None:
             with st.popover("Add a value", key="add_value"):
                 add_value(study)
         share.downloads(study, by)
+    opened.link(study)
     about(study)
 
 
