@@ -393,8 +393,8 @@ def test_a_seed_that_has_just_begun_does_not_shorten_the_curve():
         ]
         return charts.Curve("a", epochs, axes.Costs(100, 100, 1e6))
 
-    for runs in ([curve(0.2, 0.4, 0.6), curve(0.4)], [curve(0.4), curve(0.2, 0.4, 0.6)]):
-        rows = charts.curve_rows(runs, "epochs")
+    for both in ([curve(0.2, 0.4, 0.6), curve(0.4)], [curve(0.4), curve(0.2, 0.4, 0.6)]):
+        rows = charts.curve_rows(both, "epochs")
         assert rows["x"].tolist() == [1, 2, 3]
         assert rows["value"].tolist() == pytest.approx([0.3, 0.4, 0.6])
         assert rows["low"].isna().tolist() == [False, True, True]
