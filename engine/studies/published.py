@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.config import SETTINGS, join_command
 from engine.settings import Role
-from engine.studies.study import Factor, Published, Study, Value
+from engine.studies.study import FILE, Factor, Published, Study, Value
 
 RECIPE: dict[str, Any] = {"epochs": 250}
 WITH_ERASING = {**RECIPE, "augment.erasing": True}
@@ -170,8 +170,11 @@ STUDIES: dict[str, Study] = {
 
 
 def command(study: Study) -> str:
-    """The command that trains a study: a built-in one by its name, another from its file."""
-    name, flags = f"{study.name}.json", []
+    """The command that trains a study: a built-in one by its name, another from its file.
+
+    Every zip of a study holds that file.
+    """
+    name, flags = FILE, []
     for known in STUDIES.values():
         if study.factors == known.factors and (changes := _changes(study, known)) is not None:
             name, flags = known.name, changes

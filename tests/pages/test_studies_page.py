@@ -336,6 +336,11 @@ def test_report_csv_and_chart(app, measured):
     assert share.runs_csv(measured).decode("utf-8-sig").count("train.py") == 4
     svg = share.image(measured, "epochs", rendering.svg).decode()
     assert svg.startswith("<svg") and "batch" in svg
+    for told in ("1 epoch, 40 training images; n = 2", "test CPU, fp32", "study.json --seeds 2"):
+        assert told in svg
+    table = share.table_csv(measured).decode("utf-8-sig").replace('"', "")
+    assert table.startswith("Norm,n,Accuracy (%),Difference (points)")
+    assert "batch,2,90.05 ± 0.07,baseline" in table
 
 
 def test_a_zip_adds_the_seeds_of_another_computer(app, measured, tmp_path):

@@ -84,7 +84,7 @@ def test_the_command_of_a_study():
     assert command(second) == "python train.py --study architectures --seeds 2 --seed 10"
     for base in ({**study.base, "augment.erasing": False}, {}):
         own = dataclasses.replace(study, base=base, name="mine")
-        assert command(own) == "python train.py --study mine.json --seeds 3"
+        assert command(own) == "python train.py --study study.json --seeds 3"
 
 
 @pytest.mark.parametrize("name", STUDIES)
