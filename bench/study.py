@@ -88,11 +88,14 @@ def planning(args: argparse.Namespace, worker: Worker) -> Iterator[report.Row]:
 
 
 def costs(speed: estimate.Speed) -> plans.Costs:
-    def seconds(config: RunConfig) -> float:
-        needed = estimate.requirements(config.model, config.batch_size).costs
-        return estimate.epoch_seconds(config, needed, speed, *run.sizes(config))
+    def network(config: RunConfig) -> estimate.Costs:
+        return estimate.requirements(config.model, config.batch_size).costs
 
-    return plans.Costs(seconds, lambda config: run.sizes(config)[0])
+    return plans.Costs(
+        lambda c: estimate.epoch_seconds(c, network(c), speed, *run.sizes(c)),
+        lambda c: estimate.evaluation_seconds(network(c), speed, run.count_test_images(c)),
+        lambda c: run.sizes(c)[0],
+    )
 
 
 MEASURES = {"switching": switching, "planning": planning}

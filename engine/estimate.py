@@ -137,8 +137,19 @@ def epoch_seconds(
     """Expected seconds per epoch: training, and validation at a third of the cost per image."""
     steps = math.ceil(train_images / config.batch_size)
     full_images = train_images * (progressive.cost() if config.progressive else 1)
-    image = network.macs * speed.macs + network.bytes * speed.bytes
-    return image * (full_images + val_images / BACKWARD) + steps * network.layers * speed.layers
+    training = full_images * _image_seconds(network, speed)
+    validation = evaluation_seconds(network, speed, val_images)
+    return training + validation + steps * network.layers * speed.layers
+
+
+def evaluation_seconds(network: Costs, speed: Speed, images: int) -> float:
+    """Expected seconds of evaluating so many images once."""
+    return images * _image_seconds(network, speed) / BACKWARD
+
+
+def _image_seconds(network: Costs, speed: Speed) -> float:
+    """Seconds of a full-size image in a training step, without the step's own."""
+    return network.macs * speed.macs + network.bytes * speed.bytes
 
 
 def load_speed(path: Path, compute: Compute) -> Speed | None:

@@ -35,7 +35,7 @@ def page() -> None:
 def take_plan(text: str) -> None:
     """Open the draft that a link holds."""
     try:
-        open_draft(opened.decode(text))
+        open_draft(opened.decode(text), planned=True)
     except ConfigError as error:
         st.warning(markdown(f"The link's study was left out. {error}"))
 

@@ -3,7 +3,8 @@
     python -m scripts.publish_studies record activations-and-norms --data "CIFAR-10 (JPEG)"
     python -m scripts.publish_studies write
 
-`record` writes one file per finished block: all values of one seed, trained on one machine.
+`record` writes one file per finished block: all values of one seed, trained on one machine. A
+block of the same seed from another machine gets a file of its own.
 `write` pools the blocks of each study, whatever machine they come from.
 """
 
@@ -13,6 +14,7 @@ import argparse
 import dataclasses
 import itertools
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,10 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from engine.config import SETTINGS
 from engine.errors import ConfigError, StudyError
 from engine.files import write_atomic
 from engine.runs.run import Run
-from engine.studies import published, report, run, study
+from engine.studies import bundle, published, report, run, study
 from engine.studies.results import Outcome
 from engine.studies.study import Study
 from pages.ui import rendering
@@ -43,30 +44,35 @@ def record(name: str, data: str, study_root: Path, run_root: Path, folder: Path)
     """Write every finished block of a study to `folder`; the files. Raises StudyError."""
     chosen = study.load(study_root, name)
     found = run.outcomes(chosen, run_root)
+    portable = dataclasses.replace(chosen, base=bundle.portable(chosen.base))
     written = []
     for seed in chosen.all_seeds():
         block = [outcome for outcome in found if outcome.seed == seed]
         if len(block) < len(chosen.rows()) or not all(each.finished for each in block):
             continue
         content = {
-            "study": json.loads(_portable(chosen).to_json()),
+            "study": json.loads(portable.to_json()),
             "data": data,
             "outcomes": [dataclasses.asdict(outcome) for outcome in block],
             "runs": {row.name: _run(run_root, chosen, row, seed) for row in chosen.rows()},
         }
-        path = folder / f"{name}-s{seed}.json"
         folder.mkdir(parents=True, exist_ok=True)
+        path = _file(folder / f"{name}-s{seed}.json", block)
         write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         written.append(path)
     return written
 
 
-def _portable(chosen: Study) -> Study:
-    """The study without folders of this computer."""
-    base = {path: value for path, value in chosen.base.items() if path != "data.root"}
-    if "data.dataset" in base:
-        base["data.dataset"] = Path(base["data.dataset"]).name
-    return dataclasses.replace(chosen, base=base)
+def _file(path: Path, block: list[Outcome]) -> Path:
+    """Where to keep a block: `path`, or a name of its machine if another's block has that."""
+    machine = block[0].block
+    if not path.exists():
+        return path
+    kept = json.loads(path.read_text(encoding="utf-8"))["outcomes"][0]["block"]
+    if kept == machine:
+        return path
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", machine).strip("-").lower()
+    return path.with_name(f"{path.stem}-{slug}.json")
 
 
 def _run(run_root: Path, chosen: Study, row: study.Value, seed: int) -> dict[str, Any]:
@@ -98,16 +104,17 @@ def section(blocks: list[dict[str, Any]]) -> tuple[str, bytes]:
         raise StudyError(f"docs/studies/{chosen.name}-*.json: the blocks have different recipes")
     outcomes = [Outcome(**values) for each in blocks for values in each["outcomes"]]
     found = report.verdict_of(chosen, outcomes)
+    seeds = {outcome.seed for outcome in outcomes}
     machines = sorted({outcome.block for outcome in outcomes})
     threads = sorted({each["threads"] for block in blocks for each in block["runs"].values()})
     used = f"{'/'.join(map(str, threads))} thread{'s' * (threads != [1])}"
     seconds = sum(each["seconds"] for block in blocks for each in block["runs"].values())
     lines = [
         f"## {chosen.question}",
-        f"{blocks[0]['data']}, {report.recipe(chosen)}; {len(blocks)} of {len(chosen.seeds)} "
+        f"{blocks[0]['data']}, {report.recipe(chosen)}; {len(seeds)} of {len(chosen.seeds)} "
         f"planned seeds; {'; '.join(machines)}, {used}, "
         f"{seconds / 60:.0f} minutes of training.",
-        f"    {command(chosen)}",
+        f"    {published.command(chosen)}",
         _markdown(report.table(chosen, found)),
         f"![{chosen.question}](studies/{chosen.name}.svg)",
         *(
@@ -127,16 +134,6 @@ def _joined(lines: list[str]) -> str:
         both_entries = before.startswith("- ") and line.startswith("- ")
         text += ("\n" if both_entries else "\n\n") + line
     return text + "\n"
-
-
-def command(chosen: Study) -> str:
-    """The command that trains the study."""
-    words = [f"python train.py --study {chosen.name} --seeds {len(chosen.seeds)}"]
-    base = published.STUDIES[chosen.name].base
-    for path, value in chosen.base.items():
-        if value != base.get(path, SETTINGS[path].default):
-            words.append(f"{SETTINGS[path].flag} {value}")
-    return " ".join(words)
 
 
 def _cuts(chosen: Study) -> list[str]:

@@ -15,11 +15,12 @@ from tqdm import tqdm
 from engine import advice, estimate
 from engine.config import RunConfig
 from engine.data.progress import format_duration
-from engine.device import resolve
+from engine.device import all_of, resolve
 from engine.errors import ConfigError
 from engine.runs.run import Run, State
+from engine.settings import get_field
+from engine.studies import bundle, rates, report, run, study
 from engine.studies import plan as plans
-from engine.studies import rates, report, run, study
 from engine.studies.plan import Costs, Plan
 from engine.studies.published import STUDIES
 from engine.studies.study import Study
@@ -41,24 +42,21 @@ ENDED = (
 
 def run_study(args: argparse.Namespace, given: dict[str, Any]) -> int:
     """Plan a study and train its runs; the exit code. Raises ConfigError and others."""
-    options = {"study", "name", "resume", "plan"}
-    if args.resume:
-        refuse_unused(args, given, "--study and --resume", options)
-    else:
-        more = {"preset", "time", "seeds", "fair_rates"}
-        refuse_unused(args, given, "--study", options | more, given)
+    options = {"study", "name", "resume", "plan", "preset", "time", "seeds", "fair_rates"}
+    refuse_unused(args, given, "--study", options, given)
     chosen = _read(args, dict(given))
-    costs = Costs(_epoch_seconds(args), lambda config: run.sizes(config)[0])
+    costs = _costs(args)
     if args.resume:
         chosen = study.load(args.study_root, chosen.name)
-        planned = plans.plan(chosen, costs, None)
+        _check_same(chosen, args, given)
+        planned = plans.price(chosen, costs)
     else:
         planned = plans.plan(chosen, costs, chosen.seconds)
     print_warnings(_advice(planned.study, given))
     _print_plan(planned, args.run_root)
     if args.plan:
         return 0
-    if not args.resume and (args.study_root / chosen.name).exists():
+    if not args.resume and (args.study_root / chosen.name / study.FILE).exists():
         raise ConfigError("study", f"{chosen.name!r} exists already: --resume goes on with it")
     return _train(planned.study, args)
 
@@ -97,6 +95,23 @@ def _read(args: argparse.Namespace, given: dict[str, Any]) -> Study:
     return dataclasses.replace(chosen, **changes)
 
 
+def _check_same(chosen: Study, args: argparse.Namespace, given: dict[str, Any]) -> None:
+    """Raise ConfigError for arguments that differ from the stored study, which is resumed.
+
+    With --time, the settings were cut to fit it and are not compared.
+    """
+    if args.seeds not in (None, len(chosen.seeds)):
+        told = f"the study has {len(chosen.seeds)}, not {args.seeds}"
+        raise ConfigError("seeds", f"{told}; add seeds on the page, or start another study")
+    if args.fair_rates and not chosen.fair_rates:
+        raise ConfigError("fair-rates", "the study has none; start another study")
+    for path, value in {} if args.time else given.items():
+        stored = chosen.base.get(path, get_field(RunConfig(), path))
+        stored = tuple(stored) if isinstance(stored, list) else stored
+        if path not in ("seed", "data.root", "data.url") and stored != value:
+            raise ConfigError(path, f"the study has {stored}, not {value}; start another study")
+
+
 def _advice(chosen: Study, given: dict[str, Any]) -> list[str]:
     """Warnings about the runs of a study; given settings that have an effect in one are used."""
     configs = [chosen.config(row, chosen.seeds[0]) for row in chosen.rows()]
@@ -105,10 +120,10 @@ def _advice(chosen: Study, given: dict[str, Any]) -> list[str]:
     return [*sorted(set.intersection(*unused)), *dict.fromkeys(found)]
 
 
-def _epoch_seconds(args: argparse.Namespace):
-    """The estimate of an epoch's seconds on this machine, whose speed is measured once."""
+def _costs(args: argparse.Namespace) -> Costs:
+    """What runs cost on this machine, whose speed is measured once."""
 
-    def seconds(config: RunConfig) -> float:
+    def measured(config: RunConfig) -> tuple[estimate.Costs, estimate.Speed]:
         compute = resolve(config.device, config.precision)
         path = args.run_root / ".throughput.json"  # the file of the app
         speed = estimate.load_speed(path, compute)
@@ -116,10 +131,16 @@ def _epoch_seconds(args: argparse.Namespace):
             print("measuring the speed of this machine", file=sys.stderr)
             speed = estimate.measure_speed(compute)
             estimate.store_speed(path, compute, speed)
-        costs = estimate.requirements(config.model, config.batch_size).costs
-        return estimate.epoch_seconds(config, costs, speed, *run.sizes(config))
+        return estimate.requirements(config.model, config.batch_size).costs, speed
 
-    return seconds
+    return Costs(
+        lambda config: estimate.epoch_seconds(config, *measured(config), *run.sizes(config)),
+        lambda config: estimate.evaluation_seconds(
+            *measured(config), run.count_test_images(config)
+        ),
+        lambda config: run.sizes(config)[0],
+        len(all_of(resolve("auto").device)),
+    )
 
 
 def _print_plan(planned: Plan, run_root: Path) -> None:
@@ -141,19 +162,20 @@ def _print_plan(planned: Plan, run_root: Path) -> None:
 def _train(chosen: Study, args: argparse.Namespace) -> int:
     """Train the runs of a study that are not finished; print what they say."""
     worker, signals = get_worker(chosen.base.get("device", "auto")), Signals()
-    (args.study_root / chosen.name).mkdir(parents=True, exist_ok=True)
     with signals, study.hold(args.study_root, chosen.name):
-        problems = run.ask(chosen, "resume", args.study_root, args.run_root, worker)
+        if not args.resume:
+            study.create(chosen, args.study_root)
+        problems = run.ask(chosen.name, "resume", args.study_root, args.run_root, worker)
         for problem in problems:
             print(f"train.py: {problem}", file=sys.stderr)
         chosen = study.load(args.study_root, chosen.name)
-        _follow(run.current(chosen), args.run_root, signals)
+        _follow(run.displayed(chosen), args.run_root, signals)
         if rates.missing(chosen) and not signals.received:
             run.follow(chosen.name, args.study_root, args.run_root, worker)
             chosen = study.load(args.study_root, chosen.name)
-            _follow(run.current(chosen), args.run_root, signals)
+            _follow(run.displayed(chosen), args.run_root, signals)
         worker.close()
-    print_verdict(run.current(chosen), args.run_root)
+    print_verdict(run.current(chosen), args)
     if signals.received:
         print(f"interrupted; go on with the same command and --resume (study {chosen.name})")
         return 128 + signals.received
@@ -183,9 +205,9 @@ def _follow(chosen: Study, run_root: Path, signals: Signals) -> None:
             time.sleep(POLL_S)
 
 
-def print_verdict(chosen: Study, run_root: Path) -> None:
-    """Print the table and the sentences of a study."""
-    found = run.outcomes(chosen, run_root)
+def print_verdict(chosen: Study, args: argparse.Namespace) -> None:
+    """Print the table and the sentences of a study, imported results included."""
+    found = bundle.outcomes(chosen, args.study_root, args.run_root)
     verdict = report.verdict_of(chosen, found)
     print(report.table(chosen, verdict).to_string(index=False))
     for line in (*verdict.headline, *report.explanation(chosen, verdict), *chosen.footnotes):

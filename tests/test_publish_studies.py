@@ -57,6 +57,34 @@ def test_blocks_of_two_recipes_are_refused(folder):
         publish_studies.section(publish_studies.read(folder)[NAME])
 
 
+def test_a_block_of_another_machine_does_not_replace_one_of_the_same_seed(
+    tmp_path, shapes_root, make_run, train_run
+):
+    values = (Value("SGD", {"optim.momentum": 0.9}), Value("plain SGD", {"optim.momentum": 0.0}))
+    base = {
+        **{"epochs": 1, "data.dataset": "shapes", "data.root": str(shapes_root)},
+        **{"data.limit": 20, "model.arch": "resnet10", "model.width": 0.0625, "batch_size": 10},
+    }
+    chosen = Study("momentum", "Momentum?", (Factor("Momentum", values),), base, seeds=(0,))
+    studies.save(chosen, tmp_path / "studies")
+    for name, row, seed in chosen.runs():
+        train_run(make_run(name, chosen.config(row, seed)))
+    out = tmp_path / "out"
+
+    def record() -> list[str]:
+        paths = publish_studies.record("momentum", "Shapes", tmp_path / "studies", tmp_path, out)
+        return [path.name for path in paths]
+
+    assert record() == record() == ["momentum-s0.json"]  # once more, from the same machine
+    kept = json.loads((out / "momentum-s0.json").read_text())
+    for outcome in kept["outcomes"]:
+        outcome["block"] = "Another CPU, fp32"
+    (out / "momentum-s0.json").write_text(json.dumps(kept))
+    (second,) = record()
+    assert second.startswith("momentum-s0-") and record() == [second]
+    assert json.loads((out / "momentum-s0.json").read_text()) == kept
+
+
 def test_only_finished_blocks_are_kept(shapes_root, tmp_path, make_run, train_run):
     values = (Value("SGD", {"optim.momentum": 0.9}), Value("plain SGD", {"optim.momentum": 0.0}))
     base = {

@@ -1,5 +1,6 @@
 """train.py --study: the plan, a study from a file, resuming it, and what is refused."""
 
+import dataclasses
 import signal
 import sys
 
@@ -11,7 +12,8 @@ from engine.device import resolve
 from engine.errors import ConfigError, RunError
 from engine.estimate import Speed
 from engine.runs.run import Run, State
-from engine.studies import rates
+from engine.studies import bundle, rates, run
+from engine.studies import study as studies
 from engine.studies.study import Factor, Study, Value
 from engine.worker import Worker
 from terminal.study import parse_seconds
@@ -115,14 +117,40 @@ def table(printed: str) -> str:
 
 
 def test_a_study_is_trained_and_resuming_it_gives_the_same_table(command, study_file, capsys):
-    assert command("--study", str(study_file)) == 0
+    words = ("--study", str(study_file), "--seeds", "2", "--width", "0.0625")
+    assert command(*words) == 0
     first = capsys.readouterr().out
     assert "Not counted" not in first
-    assert command("--study", str(study_file), "--resume") == 0
+    assert command(*words, "--resume") == 0
     again = capsys.readouterr().out
     assert table(first) == table(again) and "baseline" in table(first)
+    assert command("--study", str(study_file), "--resume") == 0
+    for other, told in (
+        (("--lr", "0.5"), "the study has 0.1, not 0.5"),
+        (("--seeds", "3"), "has 2"),
+    ):
+        assert command("--study", str(study_file), "--resume", *other) == 2
+        assert told in capsys.readouterr().err
     assert command("--study", str(study_file)) == 2
     assert "--resume goes on with it" in capsys.readouterr().err
+
+
+def test_imported_seeds_count_in_the_printed_table(command, study_file, tmp_path, capsys):
+    assert command("--study", str(study_file)) == 0
+    capsys.readouterr()
+    root = tmp_path / "studies"
+    chosen = studies.load(root, "norms")
+    here = run.outcomes(chosen, tmp_path / "runs")
+    others = [
+        dataclasses.replace(each, seed=each.seed + 10, block="other CPU", accuracy=0.9)
+        for each in here
+    ]
+    bundle.unpack(bundle.pack(chosen, others), root, tmp_path)
+    assert command("--study", "norms", "--resume") == 0
+    rows = table(capsys.readouterr().out).splitlines()[1:3]
+    counts = {row.split()[0]: int(row.split()[1]) for row in rows}
+    for name in ("batch", "group"):  # runs as short as these may end at chance
+        assert counts[name] == 2 + sum(each.counts for each in here if each.value == name)
 
 
 def test_fair_rates_are_chosen_first_and_the_study_goes_on_with_them(

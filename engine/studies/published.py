@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.studies.study import Factor, Published, Study, Value
+from engine.config import SETTINGS, join_command
+from engine.settings import Role
+from engine.studies.study import FILE, Factor, Published, Study, Value
 
 RECIPE: dict[str, Any] = {"epochs": 250}
 WITH_ERASING = {**RECIPE, "augment.erasing": True}
@@ -18,8 +20,8 @@ ONE_SEED = (
     "here: the last epoch, mean over seeds."
 )
 OWN_RECIPE = (
-    "Short or narrow runs answer for their own recipe; they do not contradict results after 250 "
-    "epochs at full width."
+    "Results of short or narrow runs hold for their own recipe; they do not contradict results "
+    "after 250 epochs at full width."
 )
 ALL_ERASING = "Published: all runs of this table were trained with random erasing, as those here."
 RELU_BATCH = (
@@ -165,3 +167,31 @@ STUDIES: dict[str, Study] = {
     study.name: study
     for study in (ARCHITECTURES, DEEPER_OR_WIDER, ACTIVATIONS_AND_NORMS, AUGMENTATIONS)
 }
+
+
+def command(study: Study) -> str:
+    """The command that trains a study: a built-in one by its name, another from its file.
+
+    Every zip of a study holds that file.
+    """
+    name, flags = FILE, []
+    for known in STUDIES.values():
+        if study.factors == known.factors and (changes := _changes(study, known)) is not None:
+            name, flags = known.name, changes
+    words = ["python", "train.py", "--study", name, "--seeds", str(len(study.seeds))]
+    words += ["--seed", str(study.seeds[0])] if study.seeds[0] else []
+    return join_command([*words, *flags])
+
+
+def _changes(study: Study, known: Study) -> list[str] | None:
+    """Flags for what a study's base has changed of a built-in one; None if flags cannot say it."""
+    words = []
+    for path in dict.fromkeys((*study.base, *known.base)):
+        setting = SETTINGS[path]
+        value, before = (each.base.get(path, setting.default) for each in (study, known))
+        if value == before or setting.role is Role.PLACE:
+            continue
+        if isinstance(value, bool | list | tuple | None):  # a flag only turns a switch on
+            return None
+        words += [setting.flag, str(value)]
+    return words

@@ -25,6 +25,7 @@ class Outcome:
     state: str  # of the run, such as "finished"
     confounds: tuple[str, ...] = ()  # differences from its study other than value and seed
     block: str = ""  # the machine and its precision; with the seed, the run's block
+    data: str = ""  # digits that tell data sets apart by their contents; "": not known
 
     @property
     def finished(self) -> bool:

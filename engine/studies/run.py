@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from engine import data
@@ -20,6 +21,7 @@ from engine.studies.study import Study
 from engine.worker import Worker
 
 POLL_S = 0.5
+OTHER_DATA = "other data"
 SAME = ("precision", "torch", "device_name")  # of the runs of one block
 
 
@@ -34,38 +36,78 @@ def sizes(config: RunConfig) -> tuple[int, int]:
     return batches.split_sizes(train, test, holdout=choice.holdout, limit=choice.limit)
 
 
+def count_test_images(config: RunConfig) -> int:
+    """Number of test images of a config's data set. Raises ConfigError, DataError."""
+    return sizes(with_fields(config, {"data.holdout": 0, "data.limit": None}))[1]
+
+
 def current(study: Study) -> Study:
-    """The study whose runs are at work: the search for its rates, as long as these are missing."""
+    """The study whose runs are at work: the search for its rates, as long as these are missing.
+
+    Reads the user's own images to count them. Raises ConfigError or DataError.
+    """
     if not rates.missing(study):
         return study
     whole = with_fields(study.config(study.rows()[0], study.seeds[0]), {"data.limit": None})
     return rates.search(study, sizes(whole)[0])
 
 
+def displayed(study: Study) -> Study:
+    """As `current`, but without its number of held-out images, which takes reading the data."""
+    return rates.search(study, 1) if rates.missing(study) else study
+
+
 def members(study: Study, run_root: Path) -> list[Run]:
     """The runs of `current` that exist, in their order."""
-    runs = [Run(run_root / name) for name, _, _ in current(study).runs()]
+    runs = [Run(run_root / name) for name, _, _ in displayed(study).runs()]
     return [run for run in runs if run.exists()]
 
 
 def start(study: Study, study_root: Path, run_root: Path, worker: Worker) -> None:
-    """Store a study and queue its runs that do not exist yet, or those of the search for its rates.
+    """Store a new study and queue its runs, or those of the search for its rates.
 
-    Raises ConfigError, DataError, RunError or StudyError.
+    Raises ConfigError, DataError, RunError or StudyError, also if another study has its name.
     """
+    with studies.hold(study_root, study.name, studies.WAIT_S):
+        studies.create(study, study_root)
+        _queue(study, study_root, run_root, worker)
+
+
+def change(
+    name: str, edit: Callable[[Study], Study], study_root: Path, run_root: Path, worker: Worker
+) -> None:
+    """Change a stored study and queue the runs that it lacks. Raises as start."""
+    with studies.hold(study_root, name, studies.WAIT_S):
+        _queue(studies.change(study_root, name, edit), study_root, run_root, worker)
+
+
+def go_on(name: str, study_root: Path, run_root: Path, worker: Worker) -> None:
+    """Queue the runs that a stored study lacks. Raises as start."""
+    change(name, lambda study: study, study_root, run_root, worker)
+
+
+def _queue(study: Study, study_root: Path, run_root: Path, worker: Worker) -> None:
+    """Queue the runs that a stored study lacks, or those of the search for its rates."""
     searched = current(study)
     if searched is not study:
         ended = outcomes(searched, run_root, held_out=True)
         if len(ended) < len(searched.runs()) or not all(o.state in ENDED for o in ended):
-            studies.save(study, study_root)
-            start(searched, study_root, run_root, worker)
+            _store_search(searched, study_root)
+            _submit(searched, run_root, worker)
             return
         study = rates.fair(study, searched, ended)
+        studies.save(study, study_root)
+    _submit(study, run_root, worker)
+
+
+def _store_search(searched: Study, study_root: Path) -> None:
     with contextlib.suppress(ConfigError, StudyError):
-        known = studies.load(study_root, study.name)
-        if known.question != study.question:
-            raise RunError(f"study {study.name!r} exists already; choose another name")
-    studies.save(study, study_root)
+        if studies.load(study_root, searched.name).question != searched.question:
+            raise RunError(f"study {searched.name!r} exists already; rename its folder")
+    studies.save(searched, study_root)
+
+
+def _submit(study: Study, run_root: Path, worker: Worker) -> None:
     for name, row, seed in study.runs():
         if not Run(run_root / name).exists():
             race = f"{study.name} {seed}" if study.race else ""
@@ -87,15 +129,20 @@ def follow(name: str, study_root: Path, run_root: Path, worker: Worker) -> None:
             break
         time.sleep(POLL_S)
     if states <= set(ENDED):
-        start(study, study_root, run_root, worker)
+        go_on(name, study_root, run_root, worker)
 
 
-def ask(study: Study, what: str, study_root: Path, run_root: Path, worker: Worker) -> list[str]:
-    """Pause, stop or resume all runs of a study. Returns what was refused, in sentences.
+def ask(name: str, what: str, study_root: Path, run_root: Path, worker: Worker) -> list[str]:
+    """Pause, stop or resume all runs of a stored study. Returns what was refused, in sentences.
 
-    Resumed runs go on in their order, those that have begun before those that have not.
+    Resumed runs go on in their order, those that have begun before those that have not. The study
+    is read from its file: it may have got other runs since it was displayed.
     """
     problems = []
+    try:
+        study = studies.load(study_root, name)
+    except (ConfigError, StudyError) as error:
+        return [str(error)]
     runs = members(study, run_root)
     if what != "resume":
         runs.reverse()  # queued ones first: none starts meanwhile
@@ -105,9 +152,9 @@ def ask(study: Study, what: str, study_root: Path, run_root: Path, worker: Worke
         except (ConfigError, RunError) as error:
             problems.append(str(error))
     if what == "resume":
-        worker.continue_queue(run_root, current(study).name)
+        worker.continue_queue(run_root, displayed(study).name)
         try:
-            start(study, study_root, run_root, worker)
+            go_on(name, study_root, run_root, worker)
         except (ConfigError, DataError, RunError, StudyError) as error:
             problems.append(str(error))
     return problems
@@ -127,13 +174,14 @@ def _ask_run(worker: Worker, run: Run, what: str) -> None:
 
 
 def outcomes(study: Study, run_root: Path, *, held_out: bool = False) -> list[Outcome]:
-    """The result of every run that exists, and what it differs in from its study.
+    """The result of every run that exists, and what it differs in from its study and its block.
 
     held_out: accuracies on the held-out images, to select by, instead of those on the test images.
     Raises DataError if the number of test images was not stored and cannot be read.
     """
     found = []
-    first: dict[str, tuple[Status, compare.Info]] = {}
+    blocks: dict[tuple[str, int], Status] = {}  # of the first run, by machine and seed
+    images: dict[str, compare.Info] = {}  # of the first run, by how images are made square
     for name, row, seed in study.runs():
         run = Run(run_root / name)
         try:
@@ -141,12 +189,18 @@ def outcomes(study: Study, run_root: Path, *, held_out: bool = False) -> list[Ou
         except (RunError, ConfigError):
             continue
         machine = status.compute.get("device_name", "")
-        reference = first.setdefault(machine, (status, info)) if info else (status, info)
+        wanted = study.config(row, seed)
+        block = blocks.setdefault((machine, seed), status) if info else status
+        if info and _is_named_as(wanted, config):
+            images.setdefault(config.data.fit, info)
+        differences = (
+            *confounds(wanted, config, (images.get(config.data.fit), info)),
+            *machine_differences(block, status),
+        )
         on_test = status.val_is_test or not held_out
         accuracy = status.final_acc if status.val_is_test or held_out else status.test_acc
         finished = status.state is State.FINISHED
-        images = _test_images(config, info) if finished and on_test else config.data.holdout
-        differences = confounds(study.config(row, seed), config, (status, info), reference)
+        count = _tested_images(config, info) if finished and on_test else config.data.holdout
         if finished and accuracy is None:
             differences = ("no test accuracy: trained by an older version", *differences)
         found.append(
@@ -155,36 +209,48 @@ def outcomes(study: Study, run_root: Path, *, held_out: bool = False) -> list[Ou
                 seed=seed,
                 accuracy=accuracy if finished else None,
                 chance=1 / (len(info["classes"]) if info else 10),
-                n_images=images if finished else 0,
+                n_images=count if finished else 0,
                 state=status.state.value,
                 confounds=differences,
                 block=f"{machine}, {status.compute.get('precision', '')}" if machine else "",
+                data=compare.data_id(info),
             )
         )
     return found
 
 
-def _test_images(config: RunConfig, info: compare.Info) -> int:
+def _tested_images(config: RunConfig, info: compare.Info) -> int:
     if info and (fingerprint := info.get("fingerprint")):
         return fingerprint["test"]["count"]
-    return sizes(with_fields(config, {"data.holdout": 0}))[1]
+    return count_test_images(config)
+
+
+def _is_named_as(wanted: RunConfig, config: RunConfig) -> bool:
+    """Whether both configs name the same data set, be it in another folder."""
+    return data.name_of(wanted.data.dataset) == data.name_of(config.data.dataset)
 
 
 def confounds(
-    wanted: RunConfig,
-    config: RunConfig,
-    this: tuple[Status, compare.Info],
-    other: tuple[Status, compare.Info],
+    wanted: RunConfig, config: RunConfig, infos: tuple[compare.Info, compare.Info]
 ) -> tuple[str, ...]:
-    """What a run differs in from its study, other than value and seed. other: the first run."""
-    paths = [path for path in compare.differing([wanted, config]) if SETTINGS[path].flag]
-    found = [f"{SETTINGS[path].label.lower()} {get_field(config, path)}" for path in paths]
-    if get_field(wanted, "seed") != config.seed:
-        found.append("seed")
+    """Settings in which a run differs from its study, other than its value.
+
+    infos: of the study's data set, from its first run, and of the run's.
+    """
+    found = [
+        OTHER_DATA
+        if path == "data.dataset"
+        else f"{SETTINGS[path].label.lower()} {get_field(config, path)}"
+        for path in compare.differing([wanted, config], list(infos))
+    ]
+    return (*found, *(["seed"] * (wanted.seed != config.seed)))
+
+
+def machine_differences(first: Status, this: Status) -> list[str]:
+    """What a run's machine and libraries differ in from those of the first run of its block."""
+    found = []
     for key in SAME:
-        mine, theirs = this[0].compute.get(key), other[0].compute.get(key)
+        mine, theirs = this.compute.get(key), first.compute.get(key)
         if mine != theirs and mine and theirs:
             found.append(f"{key.replace('_', ' ')} {mine}")
-    if this[1] and other[1] and compare.data_differences(other[1], this[1]):
-        found.append("other data")
-    return tuple(found)
+    return found

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from engine.runs.folder import check_name
 from engine.settings import Role
 
 FILE = "study.json"
+WAIT_S = 5.0  # for the lock, which is held briefly, except by a study trained from the terminal
 MAX_ROWS, MAX_SEEDS, MAX_TEXT = 64, 100, 10_000
 CROSS = " × "  # between the names of a grid's two values
 
@@ -252,6 +253,33 @@ def _settings(name: str, values: Any) -> dict[str, Any]:
     return values
 
 
+def create(study: Study, root: Path) -> None:
+    """Write a new study, or leave the same one as it is.
+
+    Raises StudyError, also if another study has its name. Call it within `hold`.
+    """
+    if (root / study.name / FILE).exists():
+        with contextlib.suppress(ConfigError, StudyError):  # a damaged one is not replaced either
+            if load(root, study.name).to_json() == study.to_json():
+                return
+        raise StudyError(f"study {study.name!r} exists already; choose another name")
+    save(study, root)
+
+
+def change(root: Path, name: str, edit: Callable[[Study], Study]) -> Study:
+    """Replace a stored study by `edit` of it; the new one.
+
+    Under the lock, and from the file: another tab or process may have changed the study since it
+    was displayed. Raises ConfigError or StudyError.
+    """
+    with hold(root, name, WAIT_S):
+        before = load(root, name)
+        after = edit(before)
+        if after != before:
+            save(after, root)
+        return after
+
+
 def save(study: Study, root: Path) -> None:
     """Write `root/name/study.json` atomically. Raises StudyError."""
     try:
@@ -289,13 +317,17 @@ def list_studies(root: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def hold(root: Path, name: str) -> Iterator[None]:
-    """Hold the lock of the study's one writer. Raises StudyError while another process does."""
-    lock = FileLock(root / name / "study.lock", timeout=0)
+def hold(root: Path, name: str, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock of the study's one writer; the thread that holds it may do so again.
+
+    Raises StudyError if another process or thread still holds it after `wait_s` seconds.
+    """
     try:
-        lock.acquire()
+        (root / name).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / name / "study.lock", is_singleton=True)
+        lock.acquire(timeout=wait_s)
     except Timeout as error:
-        raise StudyError(f"study {name!r} is in progress in another process") from error
+        raise StudyError(f"study {name!r} is in progress in another process or tab") from error
     except OSError as error:
         raise StudyError(f"cannot open study {name!r}: {files.reason(error)}") from error
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from pathlib import Path
 
@@ -79,12 +80,30 @@ def epoch_seconds(config: RunConfig) -> float | None:
     return seconds_of(config, readings.requirements(config.model, config.batch_size).costs)
 
 
+def test_seconds(config: RunConfig) -> float:
+    """Expected seconds of a pass over the test images here; 0 until the speed is known.
+
+    Raises as readings.split_sizes does.
+    """
+    speed = _speed_of(config)
+    if speed is None:
+        return 0.0
+    costs = readings.requirements(config.model, config.batch_size).costs
+    without = dataclasses.replace(config.data, holdout=0, limit=None)
+    images = readings.split_sizes(dataclasses.replace(config, data=without))[1]
+    return estimate.evaluation_seconds(costs, speed, images)
+
+
 def seconds_of(config: RunConfig, costs: estimate.Costs) -> float | None:
     """The same as epoch_seconds, for a network with these costs."""
-    speed = estimate.load_speed(_speed_file(), resolve(config.device, config.precision))
+    speed = _speed_of(config)
     if speed is None:
         return None
     return estimate.epoch_seconds(config, costs, speed, *readings.split_sizes(config))
+
+
+def _speed_of(config: RunConfig) -> estimate.Speed | None:
+    return estimate.load_speed(_speed_file(), resolve(config.device, config.precision))
 
 
 def first_training() -> str:

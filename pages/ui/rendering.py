@@ -25,9 +25,12 @@ LOOK = {
 
 
 def standalone(
-    spec: dict[str, Any], rows: pd.DataFrame, title: str, subtitle: str = ""
+    spec: dict[str, Any], rows: pd.DataFrame, title: str, subtitle: str | list[str] = ""
 ) -> dict[str, Any]:
-    """A spec with its data, for rendering outside the page, on a white background."""
+    """A spec with its data, for rendering outside the page, on a white background.
+
+    subtitle: a line, or several.
+    """
     values = rows.astype(object).where(rows.notna(), None).to_dict("records")
     return {
         **spec,

@@ -380,6 +380,6 @@ def test_own_images_that_are_gone_are_refused_at_once(worker, submit, tmp_path, 
     with pytest.raises(RunError, match="no data set"):
         worker.resume(run)
     (run.path / "resume" / "3").mkdir(parents=True)
-    with pytest.raises(RunError, match="then resume it .or: python train"):
+    with pytest.raises(RunError, match="back there, then resume it"):
         worker.resume(run)
     assert run.status().state is State.INTERRUPTED and not worker.waiting()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from urllib.parse import unquote
 
 import pytest
 
-from engine import runs
+from engine import data, runs
 from engine.config import RunConfig, with_fields
 from engine.runs.run import State
 from engine.studies import bundle, published, rates, report, run
@@ -48,6 +49,12 @@ def buttons(at) -> list[str]:
 
 def text(at) -> str:
     return "\n".join(each.value for each in (*at.markdown, *at.caption, *at.error, *at.info))
+
+
+def linked(at) -> str:
+    """The plan in the link that the page offers."""
+    (link,) = (each.value for each in at.code if "?plan=" in each.value)
+    return unquote(link.partition("?plan=")[2])
 
 
 def record(study: Study, name: str, accuracies: list[float], state=State.FINISHED) -> None:
@@ -103,6 +110,35 @@ def test_a_plan_can_be_changed_by_hand(app, known_speed):
     assert set(at.dataframe[0].value["Epochs"]) == {3}
 
 
+def test_a_linked_plan_keeps_its_time_and_cuts(app, known_speed, small):
+    """Others must get the same study, or their seeds could not be pooled."""
+    base = {**small.base, "epochs": 10**6, "data.dataset": "shapes"}
+    at = app(PAGE, plan=opened.encode(dataclasses.replace(small, base=base)))
+    at.segmented_control(key="draft_time").set_value("30 minutes").run()
+    assert "Reduced to fit" in text(at)
+    shared = linked(at)
+    other = app(PAGE, plan=shared)
+    assert not other.exception
+    assert other.segmented_control(key="draft_time").value == "As planned"
+    assert other.dataframe[0].value.equals(at.dataframe[0].value)
+    assert "Reduced to fit" not in text(other)
+    other.number_input(key="draft_first_seed").set_value(10).run()
+    other.button(key="start_study").click().run()
+    kept, planned = studies.load(folders.STUDY_ROOT, "norms"), opened.decode(shared)
+    assert kept.seconds == planned.seconds == 1800 and kept.seeds == (10, 11)
+    places = {"data.root": str(folders.DATA_ROOT)}
+    assert kept.base == planned.base | places and kept.factors == planned.factors
+    assert opened.decode(linked(app(PAGE, study="norms"))).base == planned.base
+
+
+def test_equal_time_is_planned_even_where_the_study_fits(app, known_speed):
+    at = app(PAGE)
+    at.button(key="ask_architectures").click().run()
+    at.segmented_control(key="draft_time").set_value("In full").run()
+    at.segmented_control(key="draft_equal").set_value("time").run()
+    assert not at.exception and not at.error
+
+
 def test_pupils_take_seeds_of_their_own(app, known_speed):
     at = app(PAGE)
     at.button(key="ask_architectures").click().run()
@@ -110,6 +146,45 @@ def test_pupils_take_seeds_of_their_own(app, known_speed):
     at.number_input(key="draft_first_seed").set_value(10).run()
     at.button(key="start_study").click().run()
     assert studies.load(folders.STUDY_ROOT, "architectures").seeds == (10, 11)
+
+
+def test_a_name_that_someone_else_took_meanwhile_becomes_another(app, known_speed, small):
+    at = app(PAGE, plan=opened.encode(small))
+    theirs = dataclasses.replace(small, seeds=(5,))
+    studies.save(theirs, folders.STUDY_ROOT)
+    at.button(key="start_study").click().run()
+    assert "exists already" in at.error[0].value
+    assert at.text_input(key="draft_name").value == "norms-2"
+    at.button(key="start_study").click().run()
+    assert set(studies.list_studies(folders.STUDY_ROOT)) == {"norms", "norms-2"}
+    assert studies.load(folders.STUDY_ROOT, "norms") == theirs
+
+
+def test_the_buttons_act_on_the_stored_study(app, measured):
+    """The page still shows the study as it was before the search for its rates, or a new seed."""
+    at = app(PAGE, study="norms")
+    more = dataclasses.replace(measured, added_seeds=(7,))
+    studies.save(more, folders.STUDY_ROOT)
+    for name, row, seed in more.runs()[-2:]:
+        runs.create(folders.RUN_ROOT, name, more.config(row, seed), study="norms")
+    at.button(key="add_seeds_now").click().run()
+    assert studies.load(folders.STUDY_ROOT, "norms").added_seeds == (7, 8)
+    driving.ask("norms", "stop")
+    states = {name: runs.find_run(folders.RUN_ROOT, name).status().state for name, _, seed
+              in more.runs() if seed == 7}  # fmt: skip
+    assert set(states.values()) == {State.STOPPED}
+
+
+def test_a_list_of_studies_reads_no_images(app, small, runs_root, tmp_path, monkeypatch):
+    (tmp_path / "pictures").mkdir()
+    base = {**small.base, "data.dataset": str(tmp_path / "pictures"), "data.holdout": 0}
+    studies.save(dataclasses.replace(small, base=base, fair_rates=True), folders.STUDY_ROOT)
+    monkeypatch.setattr(data, "load", lambda *args, **options: pytest.fail("read the images"))
+    at = app(PAGE)
+    assert not at.exception and "open_norms" in buttons(at)
+    assert "damaged" not in text(at)
+    at.button(key="open_norms").click().run()
+    assert not at.exception and "resume_study" in buttons(at)
 
 
 def test_a_study_runs_to_its_verdict(app, small, runs_root, known_speed):
@@ -261,16 +336,24 @@ def test_report_csv_and_chart(app, measured):
     assert share.runs_csv(measured).decode("utf-8-sig").count("train.py") == 4
     svg = share.image(measured, "epochs", rendering.svg).decode()
     assert svg.startswith("<svg") and "batch" in svg
+    for told in ("1 epoch, 40 training images; n = 2", "test CPU, fp32", "study.json --seeds 2"):
+        assert told in svg
+    table = share.table_csv(measured).decode("utf-8-sig").replace('"', "")
+    assert table.startswith("Norm,n,Accuracy (%),Difference (points)")
+    assert "batch,2,90.05 ± 0.07,baseline" in table
 
 
 def test_a_zip_adds_the_seeds_of_another_computer(app, measured, tmp_path):
     own = driving.outcomes(measured)
     other = [dataclasses.replace(o, seed=o.seed + 10, block="other CPU") for o in own]
     packed = bundle.pack(measured, other)
-    assert bundle.unpack(packed, folders.STUDY_ROOT) == "norms"
-    assert bundle.unpack(packed, folders.STUDY_ROOT) == "norms"  # twice counts once
+    places = folders.STUDY_ROOT, folders.DATA_ROOT
+    assert bundle.unpack(packed, *places) == "norms"
+    assert bundle.unpack(packed, *places) == "norms"  # twice counts once
     assert len(opened.outcomes(measured)) == 8
-    assert bundle.unpack(packed, tmp_path / "elsewhere") == "norms"
+    assert bundle.unpack(packed, tmp_path / "elsewhere", tmp_path) == "norms"
+    found = studies.load(tmp_path / "elsewhere", "norms")
+    assert found.base["data.root"] == str(tmp_path)
 
 
 def test_a_grid_has_main_effects_and_interaction():
@@ -307,6 +390,25 @@ def test_curves_have_a_band_over_seeds_and_every_cost():
     assert charts.curve_rows(curves, "seconds")["x"].tolist() == [2.0, 4.0]
 
 
+def test_a_seed_that_has_just_begun_does_not_shorten_the_curve():
+    def curve(*accuracies: float) -> charts.Curve:
+        epochs = [
+            {"kind": "epoch", "epoch": e, "step": e, "val_acc": acc, "seconds": 2.0}
+            for e, acc in enumerate(accuracies, 1)
+        ]
+        return charts.Curve("a", epochs, axes.Costs(100, 100, 1e6))
+
+    for both in ([curve(0.2, 0.4, 0.6), curve(0.4)], [curve(0.4), curve(0.2, 0.4, 0.6)]):
+        rows = charts.curve_rows(both, "epochs")
+        assert rows["x"].tolist() == [1, 2, 3]
+        assert rows["value"].tolist() == pytest.approx([0.3, 0.4, 0.6])
+        assert rows["low"].isna().tolist() == [False, True, True]
+        svg = rendering.svg(
+            rendering.standalone(charts.curve_spec("epochs", ("a",), False, "x"), rows, "title")
+        )
+        assert b"NaN" not in svg
+
+
 def test_the_legend_fits_on_a_phone_and_leaves_room_for_the_curves():
     short, long = ("a", "b"), tuple(f"batch × width {i:.2f}" for i in range(6))
     specs = [charts.curve_spec("epochs", names, False, "test images") for names in (short, long)]
@@ -332,7 +434,7 @@ def test_a_damaged_link_or_zip_is_one_line(app):
     assert not at.exception
     assert "was left out" in at.warning[0].value
     with pytest.raises(ValueError, match="not the zip of a study"):
-        bundle.unpack(b"nonsense", folders.STUDY_ROOT)
+        bundle.unpack(b"nonsense", folders.STUDY_ROOT, folders.DATA_ROOT)
 
 
 def test_published_numbers_stand_beside_measured_ones():

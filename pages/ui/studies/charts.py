@@ -49,8 +49,8 @@ def cost(curve: Curve, by: str) -> list[float]:
 def curve_rows(curves: list[Curve], by: str) -> pd.DataFrame:
     """Validation accuracy of each value: x, value, low, high, series.
 
-    For several seeds, value is the mean, and low and high are one standard deviation (n − 1) below
-    and above it, over the epochs common to all seeds.
+    For several seeds, value is the mean over those that have the epoch, and low and high are one
+    standard deviation (n − 1) below and above it; both are NaN where only one seed has it.
     """
     rows = []
     for name in dict.fromkeys(curve.value for curve in curves):
@@ -65,10 +65,9 @@ def curve_rows(curves: list[Curve], by: str) -> pd.DataFrame:
         if not tables:
             continue
         xs, values = (
-            pd.concat([t[column] for t in tables], axis=1, join="inner")
-            for column in ("x", "value")
+            pd.concat([t[column] for t in tables], axis=1).sort_index() for column in ("x", "value")
         )
-        mean, spread = values.mean(axis=1), values.std(axis=1).fillna(0.0)
+        mean, spread = values.mean(axis=1), values.std(axis=1)
         points = list(zip(xs.mean(axis=1), mean, mean - spread, mean + spread, strict=True))
         rows += [(*point, name) for point in thin(points)]
     return pd.DataFrame(rows, columns=["x", "value", "low", "high", "series"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 import pandas as pd
 import streamlit as st
@@ -29,18 +28,20 @@ TIMES = {
     "Overnight: 10 h": 36000.0,
     "In full": None,
 }
+AS_PLANNED = "As planned"  # the time and the cuts of an opened plan
 AWAIT_S = 2.0  # from one look for the machine's speed to the next
 EDITS = {"draft_width": "model.width", "draft_epochs": "epochs", "draft_limit": "data.limit"}
 
 
-def open_draft(study: Study) -> None:
-    """Show a study's draft."""
+def open_draft(study: Study, planned: bool = False) -> None:
+    """Show a study's draft; planned: as it is, not cut to the first of the times on offer."""
     st.query_params.clear()
     form = st.session_state
     for key in [key for key in form if key.startswith("draft")]:
         del form[key]
     form.pop("vary_base", None)
     form["draft"], form["just_opened"] = study, True
+    form["draft_planned"] = planned
     form["draft_name"] = free_name(study.name)
 
 
@@ -52,7 +53,8 @@ def close_draft() -> None:
 def free_name(base: str) -> str:
     """A name that no study here has, such as architectures-2."""
     taken = {name.lower() for name in studies.list_studies(folders.STUDY_ROOT)}
-    names = [base, *(f"{base}-{number}" for number in range(2, len(taken) + 3))]
+    # The names of runs begin with the first 40 characters of the study's.
+    names = [base, *(f"{base[:36]}-{number}" for number in range(2, len(taken) + 3))]
     return next(name for name in names if name.lower() not in taken)
 
 
@@ -63,14 +65,15 @@ def draft_form(study: Study) -> None:
     asked = options(study)
     try:
         check_data(asked)
-        planned = driving.planned(asked, asked.seconds)
-        if planned is None:
+        if not driving.knows_speed(asked):
             await_speed(asked)
             return
+        as_planned = st.session_state["draft_time"] == AS_PLANNED
+        planned = driving.planned(asked, None if as_planned else asked.seconds)
         fill_edits(asked, planned.study)
         study, chosen = planned.study, edited(asked, planned.study)
         if chosen != study:
-            planned = driving.planned(chosen, None)
+            planned = driving.priced(chosen)
         show_plan(planned, changed=chosen != study)
         start_box(dataclasses.replace(planned.study, seconds=asked.seconds))
     except (ConfigError, DataError) as error:
@@ -85,8 +88,10 @@ def draft_form(study: Study) -> None:
 
 def options(study: Study) -> Study:
     """Ask for time, data set, seeds and order of the runs; the study with these."""
+    as_planned = {AS_PLANNED: study.seconds} if st.session_state.get("draft_planned") else {}
+    times = {**as_planned, **TIMES}
     time = st.segmented_control(
-        "Time", list(TIMES), default=next(iter(TIMES)), required=True, key="draft_time"
+        "Time", list(times), default=next(iter(times)), required=True, key="draft_time"
     )
     columns = st.columns([2, 1, 1, 2])
     with columns[0]:
@@ -120,17 +125,19 @@ def options(study: Study) -> Study:
             key="draft_race",
             help="Runs that take turns show all curves side by side from the start.",
         )
-    equal = st.segmented_control(
-        "Equal for all values",
-        ["epochs", "time"],
-        default=study.equal,
-        required=True,
-        key="draft_equal",
-        format_func=str.capitalize,
-        help="With equal time, a network that trains faster gets more epochs.",
-    )
     by_row = {path for row in study.rows() for path in row.settings}
-    fair = False
+    equal = study.equal
+    if len(study.factors) == 1 and "epochs" not in by_row:
+        equal = st.segmented_control(
+            "Equal for all values",
+            ["epochs", "time"],
+            default=study.equal,
+            required=True,
+            key="draft_equal",
+            format_func=str.capitalize,
+            help="With equal time, a network that trains faster gets more epochs.",
+        )
+    fair = study.fair_rates
     if len(study.factors) == 1 and rates.RATE not in by_row and not study.base.get("data.holdout"):
         fair = st.toggle(
             "A learning rate for each value",
@@ -148,7 +155,7 @@ def options(study: Study) -> Study:
         race=order == "Take turns",
         equal=equal,
         fair_rates=fair,
-        seconds=TIMES[time],
+        seconds=times[time],
     )
 
 
@@ -184,7 +191,7 @@ def await_speed(study: Study) -> None:
 
 
 def look_for_speed(study: Study) -> None:
-    if driving.planned(study, study.seconds) is not None:
+    if driving.knows_speed(study):
         st.rerun()
     if process.worker().current is None:
         st.caption("Measuring the speed of this machine…")
@@ -197,7 +204,8 @@ def look_for_speed(study: Study) -> None:
 
 def fill_edits(asked: Study, planned: Study) -> None:
     """Show the plan's values in the fields that change it, whenever the plan is another one."""
-    form, identity = st.session_state, asked.to_json()
+    form = st.session_state
+    identity = form["draft_time"], asked.to_json()
     if form.get("draft_planned_for") != identity:
         form["draft_planned_for"] = identity
         config = planned.config(planned.rows()[0], planned.seeds[0])
@@ -294,12 +302,7 @@ def start_box(study: Study) -> None:
         st.button("Start study", key="start_study", type="primary", on_click=start, args=(study,))
     if problem := st.session_state.pop("draft_problem", None):
         st.error(problem)
-    with st.expander("Copy as a link", key="study_link"):
-        address = urlsplit(st.context.url or "http://localhost:8501/Studies")
-        link = (
-            f"{address.scheme}://{address.netloc}{address.path}?plan={quote(opened.encode(study))}"
-        )
-        st.code(link, language=None, wrap_lines=True)
+    opened.link(study)
 
 
 def start(study: Study) -> None:
@@ -310,6 +313,8 @@ def start(study: Study) -> None:
         driving.start(study)
     except (ConfigError, DataError, RunError, StudyError) as error:
         st.session_state["draft_problem"] = told(error)
+        if isinstance(error, StudyError):  # the name was taken after the draft was opened
+            st.session_state["draft_name"] = free_name(name)
         return
     opened.open_study(study.name)
     st.session_state["just_opened"] = True

@@ -4,41 +4,59 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 
 import streamlit as st
 
 from engine.errors import ConfigError, DataError, RunError, StudyError
-from engine.studies import plan, rates, run
+from engine.studies import plan, run
 from engine.studies.plan import Costs, Plan
 from engine.studies.results import Outcome
 from engine.studies.study import Study
 from pages.ui import folders, process, readings
 
-COSTS = Costs(
-    lambda config: process.epoch_seconds(config),
-    lambda config: readings.split_sizes(config)[0],
-)
+
+def costs() -> Costs:
+    """What runs cost on this machine."""
+    return Costs(
+        process.epoch_seconds,
+        process.test_seconds,
+        lambda config: readings.split_sizes(config)[0],
+        len(process.worker().devices),
+    )
 
 
-def planned(study: Study, seconds: float | None) -> Plan | None:
-    """The plan for a study; None until this machine's speed is known."""
-    first = study.config(study.rows()[0], study.seeds[0])
-    if process.epoch_seconds(first) is None:
-        return None
-    return plan.plan(study, COSTS, seconds)
+def knows_speed(study: Study) -> bool:
+    """Whether this machine's speed is known, which a plan needs."""
+    return process.epoch_seconds(study.config(study.rows()[0], study.seeds[0])) is not None
+
+
+def planned(study: Study, seconds: float | None) -> Plan:
+    """The plan for a study in a time."""
+    return plan.plan(study, costs(), seconds)
+
+
+def priced(study: Study) -> Plan:
+    """The plan for a study as it is."""
+    return plan.price(study, costs())
 
 
 def start(study: Study) -> None:
-    """Store a study and queue its runs. Raises ConfigError, DataError, RunError or StudyError."""
+    """Store a new study and queue its runs; raises as run.start."""
     run.start(study, folders.STUDY_ROOT, folders.RUN_ROOT, process.worker())
-    _follow(study)
+    _follow(study.name)
 
 
-def _follow(study: Study) -> None:
+def change(name: str, edit: Callable[[Study], Study]) -> None:
+    """Change a stored study and queue its new runs; raises as run.start."""
+    run.change(name, edit, folders.STUDY_ROOT, folders.RUN_ROOT, process.worker())
+    _follow(name)
+
+
+def _follow(name: str) -> None:
     """Once the search for a study's rates has ended, start the study, whoever looks or not."""
-    if rates.missing(study):
-        arguments = (study.name, folders.STUDY_ROOT, folders.RUN_ROOT, process.worker())
-        threading.Thread(target=_start_after, args=arguments, name="rates", daemon=True).start()
+    arguments = (name, folders.STUDY_ROOT, folders.RUN_ROOT, process.worker())
+    threading.Thread(target=_start_after, args=arguments, name="rates", daemon=True).start()
 
 
 def _start_after(*arguments) -> None:
@@ -52,11 +70,11 @@ def is_queued(name: str) -> bool:
     return path in [each.path for each in (*worker.waiting(), worker.current) if each]
 
 
-def ask(study: Study, what: str) -> None:
+def ask(name: str, what: str) -> None:
     """Pause, stop or resume all runs of a study; the first refusal becomes a message."""
-    problems = run.ask(study, what, folders.STUDY_ROOT, folders.RUN_ROOT, process.worker())
+    problems = run.ask(name, what, folders.STUDY_ROOT, folders.RUN_ROOT, process.worker())
     if what == "resume":
-        _follow(study)
+        _follow(name)
     if problems:
         st.session_state["study_problem"] = problems[0]
 

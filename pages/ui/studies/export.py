@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import pandas as pd
 
-from engine.studies import report
+from engine.studies import published, report
 from engine.studies.results import Outcome, Verdict
 from engine.studies.study import Study
+
+LINE = 100  # characters that fit below the title of a chart
 
 
 def markdown(study: Study, verdict: Verdict, outcomes: list[Outcome], commands: list[str]) -> str:
@@ -39,6 +42,16 @@ def markdown(study: Study, verdict: Verdict, outcomes: list[Outcome], commands: 
     if study.footnotes:
         parts += ["## Footnotes", "\n".join(f"- {note}" for note in study.footnotes)]
     return "\n\n".join(parts) + "\n"
+
+
+def subtitle(study: Study, outcomes: list[Outcome]) -> list[str]:
+    """Lines below a chart's title: recipe, n, machines, and the command that trains the study."""
+    counted = [outcome for outcome in outcomes if outcome.counts]
+    counts = sorted({sum(o.value == row.name for o in counted) for row in study.rows()})
+    runs = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    machines = sorted({outcome.block for outcome in counted if outcome.block})
+    texts = (f"{report.recipe(study)}; n = {runs}", "; ".join(machines), published.command(study))
+    return [line for text in texts for line in textwrap.wrap(text, LINE)]
 
 
 def _table(frame: pd.DataFrame) -> str:

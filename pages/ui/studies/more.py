@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import streamlit as st
 
@@ -25,13 +26,16 @@ def add_seeds(study: Study) -> None:
         "More seeds narrow the intervals. The verdict says that they were added after results were "
         "seen: adding seeds until a result looks good can make chance look like a difference."
     )
-    st.button("Add", key="add_seeds_now", type="primary", on_click=_seeds, args=(study, count))
+    st.button("Add", key="add_seeds_now", type="primary", on_click=_seeds, args=(study.name, count))
 
 
-def _seeds(study: Study, count: int) -> None:
-    first = max(study.all_seeds()) + 1
-    added = (*study.added_seeds, *range(first, first + int(count)))
-    _change(study, added_seeds=added)
+def _seeds(name: str, count: int) -> None:
+    def edit(study: Study) -> Study:
+        first = max(study.all_seeds()) + 1
+        added = (*study.added_seeds, *range(first, first + int(count)))
+        return dataclasses.replace(study, added_seeds=added)
+
+    _change(name, edit)
 
 
 def add_value(study: Study) -> None:
@@ -50,18 +54,22 @@ def add_value(study: Study) -> None:
     name = st.text_input("Name", placeholder=suggested, key="new_value_name", max_chars=80)
     st.button(
         "Add", key="add_value_now", type="primary",
-        on_click=_value, args=(study, Value(name.strip() or suggested, settings)),
+        on_click=_value, args=(study.name, Value(name.strip() or suggested, settings)),
     )  # fmt: skip
 
 
-def _value(study: Study, value: Value) -> None:
-    factor = study.factors[0]
-    _change(study, factors=(Factor(factor.name, (*factor.values, value)),))
+def _value(name: str, value: Value) -> None:
+    def edit(study: Study) -> Study:
+        factor = study.factors[0]
+        factors = (Factor(factor.name, (*factor.values, value)),)
+        return dataclasses.replace(study, factors=factors)
+
+    _change(name, edit)
 
 
-def _change(study: Study, **changes) -> None:
-    """Store the changed study and start its new runs; a refusal becomes a message."""
+def _change(name: str, edit: Callable[[Study], Study]) -> None:
+    """Change the stored study and start its new runs; a refusal becomes a message."""
     try:
-        driving.start(dataclasses.replace(study, **changes))
+        driving.change(name, edit)
     except (ConfigError, DataError, RunError, StudyError) as error:
         st.session_state["study_problem"] = str(error)

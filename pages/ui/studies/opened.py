@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import zlib
+from urllib.parse import quote, urlsplit
 
 import streamlit as st
 
@@ -32,9 +34,9 @@ def open_study(name: str | None) -> None:
 
 
 def members(study: Study) -> list[Member]:
-    """Every run that is to be trained now, whether it exists yet or not. Raises DataError."""
+    """Every run that is to be trained now, whether it exists yet or not."""
     found = []
-    for name, row, seed in run.current(study).runs():
+    for name, row, seed in run.displayed(study).runs():
         found_run = readings.find_run(name)
         status = readings.status_of(found_run) if found_run else None
         left = status is not None and status.state is State.QUEUED and not driving.is_queued(name)
@@ -53,7 +55,7 @@ def rates_problem(study: Study, members: list[Member]) -> str | None:
     states = {member.status.state if member.status else None for member in members}
     if not states <= set(ENDED):
         return None
-    searched = run.current(study)
+    searched = run.displayed(study)
     try:
         rates.fair(study, searched, driving.outcomes(searched, held_out=True))
     except StudyError as error:
@@ -62,9 +64,8 @@ def rates_problem(study: Study, members: list[Member]) -> str | None:
 
 
 def outcomes(study: Study) -> list[Outcome]:
-    """Results of the runs here and of those that were imported."""
-    own = driving.outcomes(study)
-    return bundle.pooled(own, bundle.imported(study, folders.STUDY_ROOT))
+    """Results of the runs here and of those that were imported. Raises DataError."""
+    return bundle.outcomes(study, folders.STUDY_ROOT, folders.RUN_ROOT)
 
 
 def curves(study: Study) -> list[Curve]:
@@ -79,13 +80,23 @@ def curves(study: Study) -> list[Curve]:
     return found
 
 
+def link(study: Study) -> None:
+    """The link that opens this plan, with its time and cuts, on any server."""
+    with st.expander("Copy as a link", key="study_link"):
+        address = urlsplit(st.context.url or "http://localhost:8501/Studies")
+        place = f"{address.scheme}://{address.netloc}{address.path}"
+        st.code(f"{place}?plan={quote(encode(study))}", language=None, wrap_lines=True)
+
+
 def encode(study: Study) -> str:
-    """A study as text for a link."""
-    return base64.urlsafe_b64encode(zlib.compress(study.to_json().encode(), 9)).decode()
+    """The plan of a study as text for a link, without the seeds added after looking."""
+    base = {path: value for path, value in study.base.items() if path != "data.root"}
+    text = dataclasses.replace(study, base=base, added_seeds=()).to_json()
+    return base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def decode(text: str) -> Study:
-    """The inverse of encode. Raises ConfigError for anything else."""
+    """The study of a text from encode. Raises ConfigError for anything else."""
     try:
         unpacker = zlib.decompressobj()
         packed = base64.urlsafe_b64decode(text.encode())

@@ -26,6 +26,7 @@ def downloads(study: Study, by: str) -> None:
     """Buttons; each file is made at the click."""
     files = {
         "Report with table (Markdown)": (report_file, f"{study.name}.md", "text/markdown"),
+        "Table (CSV)": (table_csv, f"{study.name}-table.csv", "text/csv"),
         "Runs (CSV)": (runs_csv, f"{study.name}.csv", "text/csv"),
         "Chart (SVG)": (functools.partial(image, by=by, make=rendering.svg), f"{study.name}.svg",
                         "image/svg+xml"),
@@ -60,6 +61,11 @@ def report_file(study: Study) -> bytes:
     return export.markdown(study, found, outcomes, lines).encode()
 
 
+def table_csv(study: Study) -> bytes:
+    """The table of the verdict."""
+    return tables.to_csv(report.table(study, report.verdict_of(study, opened.outcomes(study))))
+
+
 def runs_csv(study: Study) -> bytes:
     return tables.to_csv(export.run_rows(study, opened.outcomes(study), commands(study)))
 
@@ -73,7 +79,8 @@ def image(study: Study, by: str, make: Any) -> bytes:
     )
     names = tuple(row.name for row in study.rows())
     spec = charts.curve_spec(by, names, bool(found), charts.measured_on(study))
-    return make(rendering.standalone(spec, rows, f"{study.question} ({report.recipe(study)})"))
+    lines = export.subtitle(study, opened.outcomes(study))
+    return make(rendering.standalone(spec, rows, study.question, lines))
 
 
 def pack(study: Study) -> bytes:
@@ -87,7 +94,7 @@ def import_form() -> None:
     )
     if file and st.button("Import", key="import_now"):
         try:
-            name = bundle.unpack(file.getvalue(), folders.STUDY_ROOT)
+            name = bundle.unpack(file.getvalue(), folders.STUDY_ROOT, folders.DATA_ROOT)
         except (ConfigError, StudyError) as error:
             st.error(markdown(str(error)))
             return

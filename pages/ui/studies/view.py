@@ -48,6 +48,7 @@ def study_page(name: str) -> None:
             with st.popover("Add a value", key="add_value"):
                 add_value(study)
         share.downloads(study, by)
+    opened.link(study)
     about(study)
 
 
@@ -57,12 +58,14 @@ def header(study: Study, now: State, can_resume: bool) -> None:
         st.subheader(study.question, anchor=False)
         st.badge(now.value, color=live.COLORS.get(now, "orange"))
         if now in (State.RUNNING, State.QUEUED):
-            st.button("Pause", key="pause_study", on_click=driving.ask, args=(study, "pause"))
-            st.button("Stop study", key="stop_study", on_click=driving.ask, args=(study, "stop"))
+            st.button("Pause", key="pause_study", on_click=driving.ask, args=(study.name, "pause"))
+            st.button(
+                "Stop study", key="stop_study", on_click=driving.ask, args=(study.name, "stop")
+            )
         if can_resume and (now is not State.RUNNING):
             st.button(
                 "Resume", key="resume_study", type="primary",
-                on_click=driving.ask, args=(study, "resume"),
+                on_click=driving.ask, args=(study.name, "resume"),
             )  # fmt: skip
     st.caption(f"{markdown(study.name)} · {markdown(report.recipe(study))}")
     if problem := st.session_state.pop("study_problem", None):

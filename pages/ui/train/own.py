@@ -177,10 +177,14 @@ def _rename(path: Path, key: str) -> None:
         return
     form["dataset_path"], form["own_set"] = str(renamed), renamed.name
     moves = [functools.partial(runs.move_data, run, str(renamed)) for run in users]
-    for study in _studies(path):
-        base = {**study.base, "data.dataset": str(renamed)}
-        moved = dataclasses.replace(study, base=base)
-        moves.append(functools.partial(studies.save, moved, folders.STUDY_ROOT))
+
+    def moved(study: Study) -> Study:
+        return dataclasses.replace(study, base={**study.base, "data.dataset": str(renamed)})
+
+    moves += [
+        functools.partial(studies.change, folders.STUDY_ROOT, study.name, moved)
+        for study in _studies(path)
+    ]
     for move in moves:  # one that fails must not keep the others from it
         try:
             move()

@@ -6,7 +6,7 @@ import pytest
 
 from engine.config import RunConfig
 from engine.models import build_model
-from engine.studies.published import STUDIES
+from engine.studies.published import STUDIES, command
 from engine.studies.study import Study
 
 # Parameters in millions, training and validation accuracy in %, of the published tables.
@@ -68,6 +68,23 @@ def test_a_published_study_is_valid_json_and_has_footnotes(name):
     assert Study.from_json(study.to_json()) == study
     assert len(study.footnotes) >= 3
     assert any("best of 250" in note for note in study.footnotes)
+
+
+def test_the_command_of_a_study():
+    study = STUDIES["architectures"]
+    places = {"data.root": "/home/me", "data.dataset": "my images.zip"}
+    cut = dataclasses.replace(
+        study, base={**study.base, **places, "model.width": 0.25, "epochs": 8}
+    )
+    expected = (
+        "python train.py --study architectures --seeds 3 --epochs 8 --dataset 'my images.zip'"
+    )
+    assert command(cut) == f"{expected} --width 0.25"
+    second = dataclasses.replace(study, name="architectures-2", seeds=(10, 11))
+    assert command(second) == "python train.py --study architectures --seeds 2 --seed 10"
+    for base in ({**study.base, "augment.erasing": False}, {}):
+        own = dataclasses.replace(study, base=base, name="mine")
+        assert command(own) == "python train.py --study study.json --seeds 3"
 
 
 @pytest.mark.parametrize("name", STUDIES)

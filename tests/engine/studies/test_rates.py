@@ -48,14 +48,14 @@ def test_each_value_gets_the_rate_that_was_best_for_it():
 
 
 def test_the_plan_contains_the_search():
-    costs = plan.Costs(lambda config: 1.0, lambda config: 500)
+    costs = plan.Costs(lambda config: 1.0, lambda config: 0.0, lambda config: 500)
     plain = dataclasses.replace(STUDY, fair_rates=False)
     planned = [plan.plan(study, costs, None).seconds for study in (plain, STUDY)]
     assert planned[1] == pytest.approx(2 * planned[0])  # three seeds, three rates
 
 
 def test_no_plan_has_more_images_than_there_are():
-    costs = plan.Costs(lambda config: 1.0 * config.epochs, lambda config: 100)
+    costs = plan.Costs(lambda config: 1.0, lambda config: 0.0, lambda config: 100)
     study = dataclasses.replace(STUDY, fair_rates=False, base={"batch_size": 128})
     for seconds in (1.0, 10.0, 100.0):
         planned = plan.plan(study, costs, seconds).study

@@ -1,15 +1,20 @@
 """The runs of a study: paused, resumed and left by another process, in their order."""
 
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from engine import runs
 from engine import worker as worker_module
-from engine.config import RunConfig
+from engine.config import RunConfig, with_fields
+from engine.errors import DataError, StudyError
 from engine.runs.run import Run, State
 from engine.settings import changed
 from engine.studies import run
 from engine.studies import study as studies
 from engine.studies.study import Factor, Study, Value
+from engine.worker import Worker
 
 INFO = {
     "name": "shapes",
@@ -47,6 +52,64 @@ def begun(monkeypatch):
     return seen
 
 
+@pytest.fixture
+def idle() -> Worker:
+    """A worker that keeps its queue."""
+    return Worker()
+
+
+def test_start_never_replaces_another_study(study, roots, idle):
+    run.start(study, *roots, idle)
+    run.start(study, *roots, idle)  # a double click
+    other = dataclasses.replace(study, seeds=(7,))
+    with pytest.raises(StudyError, match="'norms' exists already; choose another name"):
+        run.start(other, *roots, idle)
+    assert studies.load(roots[0], "norms").seeds == (4,)
+    (roots[0] / "norms" / "study.json").write_text("{")
+    with pytest.raises(StudyError, match="exists already"):
+        run.start(other, *roots, idle)
+
+
+def test_changes_from_two_tabs_are_both_kept(study, roots, idle):
+    run.start(study, *roots, idle)
+    for seed in (5, 6):  # both tabs show the study with its first seed
+        run.change(
+            study.name,
+            lambda known, seed=seed: dataclasses.replace(
+                known, added_seeds=(*known.added_seeds, seed)
+            ),
+            *roots,
+            idle,
+        )
+    assert studies.load(roots[0], "norms").added_seeds == (5, 6)
+    assert len(run.members(studies.load(roots[0], "norms"), roots[1])) == 9
+
+
+def test_a_study_in_progress_elsewhere_is_neither_started_nor_changed(
+    study, roots, idle, monkeypatch
+):
+    monkeypatch.setattr(studies, "WAIT_S", 0.1)
+    with ThreadPoolExecutor(1) as other, studies.hold(roots[0], study.name):
+        attempts = (
+            other.submit(run.start, study, *roots, idle),
+            other.submit(run.change, study.name, lambda known: known, *roots, idle),
+        )
+        for attempt in attempts:
+            with pytest.raises(StudyError, match="another process"):
+                attempt.result()
+        assert not studies.list_studies(roots[0])
+        run.start(study, *roots, idle)  # by the thread that holds the lock
+
+
+def test_runs_are_listed_without_reading_the_data(study, roots):
+    base = {**study.base, "data.dataset": "/no/such/folder", "data.holdout": 0}
+    searching = dataclasses.replace(study, base=base, fair_rates=True)
+    assert run.members(searching, roots[1]) == []
+    assert len(run.displayed(searching).runs()) == 9
+    with pytest.raises(DataError):
+        run.current(searching)
+
+
 def states(study: Study, root) -> list[State]:
     return [member.status().state for member in run.members(study, root)]
 
@@ -55,19 +118,19 @@ def test_pause_holds_queued_runs_too_and_resume_goes_on_in_order(
     study, roots, worker, at_step, wait_for, begun
 ):
     names = [name for name, _, _ in study.runs()]
-    at_step(names[0], 2, lambda: problems.extend(run.ask(study, "pause", *roots, worker)))
+    at_step(names[0], 2, lambda: problems.extend(run.ask(study.name, "pause", *roots, worker)))
     problems: list[str] = []
     run.start(study, *roots, worker)
     wait_for(lambda: states(study, roots[1]) == [State.PAUSED] * 3, "all runs to pause")
     assert not worker.waiting()
-    assert run.ask(study, "resume", *roots, worker) == problems == []
+    assert run.ask(study.name, "resume", *roots, worker) == problems == []
     wait_for(lambda: states(study, roots[1]) == [State.FINISHED] * 3, "all runs to finish")
     assert begun == [names[0], *names]
 
 
 def test_stop_ends_paused_and_queued_runs(study, roots, worker, at_step, wait_for):
     first = study.runs()[0][0]
-    at_step(first, 2, lambda: run.ask(study, "stop", *roots, worker))
+    at_step(first, 2, lambda: run.ask(study.name, "stop", *roots, worker))
     run.start(study, *roots, worker)
     wait_for(lambda: states(study, roots[1]) == [State.STOPPED] * 3, "all runs to stop")
 
@@ -84,10 +147,57 @@ def test_a_killed_study_goes_on_in_order_and_leaves_other_runs_alone(
     with Run(roots[1] / names[0]).hold("a test") as writer:
         writer.update(state=State.RUNNING)
     assert states(study, roots[1]) == [State.INTERRUPTED, State.QUEUED]
-    assert run.ask(study, "resume", *roots, worker) == []
+    assert run.ask(study.name, "resume", *roots, worker) == []
     wait_for(lambda: states(study, roots[1]) == [State.FINISHED] * 3, "all runs to finish")
     assert begun == names
     assert other.status().state is State.QUEUED
+
+
+def finish(study: Study, root, each: int, place: str = "shapes", torch="2", **data) -> None:
+    """Make a run of the study a finished one, trained on data at `place` with this description."""
+    name, row, seed = study.runs()[each]
+    config = with_fields(study.config(row, seed), {"data.dataset": place})
+    with runs.create(root, name, config, study=study.name).hold("a test") as writer:
+        writer.save_config(config, {**INFO, **data})
+        compute = {"device_name": "a CPU", "precision": "fp32", "torch": torch}
+        writer.update(
+            state=State.FINISHED, final_acc=0.5, test_acc=0.5, val_is_test=False, compute=compute
+        )
+
+
+def test_a_block_that_agrees_within_itself_counts(study, roots):
+    study = dataclasses.replace(study, seeds=(0, 1))
+    for each, version in enumerate(("2", "2", "2", "3", "3", "2")):  # updated between the seeds
+        finish(study, roots[1], each, torch=version)
+    found = [o.confounds for o in run.outcomes(study, roots[1])]
+    assert found == [(), (), (), (), (), ("torch 2",)]
+
+
+OTHER = {part: {"count": 200, "images": "x", "labels": ""} for part in ("train", "test")}
+
+
+def test_data_are_compared_by_contents_wherever_they_are(study, roots):
+    study = dataclasses.replace(study, base={**study.base, "data.dataset": "/here/pets"})
+    finish(study, roots[1], 0, "/there/pets")
+    finish(study, roots[1], 1, "/here/pets")
+    finish(study, roots[1], 2, "/here/pets", fingerprint=OTHER)
+    found = run.outcomes(study, roots[1])
+    assert [o.confounds for o in found] == [(), (), (run.OTHER_DATA,)]
+    assert found[0].data == found[1].data != found[2].data
+
+
+def test_the_wrong_data_in_every_run_are_noticed(study, roots):
+    for each in range(3):
+        finish(study, roots[1], each, "cifar10")
+    assert {o.confounds for o in run.outcomes(study, roots[1])} == {(run.OTHER_DATA,)}
+
+
+def test_padded_images_are_no_other_data(study, roots):
+    values = tuple(Value(fit, {"data.fit": fit}) for fit in ("crop", "pad"))
+    study = dataclasses.replace(study, factors=(Factor("Fit", values),), baseline=None)
+    finish(study, roots[1], 0)
+    finish(study, roots[1], 1, fingerprint=OTHER)
+    assert [o.confounds for o in run.outcomes(study, roots[1])] == [(), ()]
 
 
 def test_outcomes_are_of_the_test_images_unless_something_is_selected(study, roots):

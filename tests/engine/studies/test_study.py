@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -102,11 +103,17 @@ def test_a_factor_that_selects_on_validation_data_is_refused():
 
 def test_one_writer(tmp_path):
     study.save(make(), tmp_path)
-    first, second = study.hold(tmp_path, "norms"), study.hold(tmp_path, "norms")
-    with first, pytest.raises(StudyError, match="another process"), second:
-        pass
-    with study.hold(tmp_path, "norms"):
-        pass
+
+    def take() -> None:
+        with study.hold(tmp_path, "norms"):
+            pass
+
+    with ThreadPoolExecutor(1) as other:
+        with study.hold(tmp_path, "norms"):
+            take()
+            with pytest.raises(StudyError, match="another process"):
+                other.submit(take).result()
+        other.submit(take).result()
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
