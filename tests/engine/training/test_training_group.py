@@ -39,7 +39,7 @@ def test_two_processes_end_where_one_does(torchrun, tiny_args, tmp_path):
     assert train.main(tiny_args(tmp_path, "--name", "one", *CHANGES)) == 0
     output, errors = two.communicate(timeout=120)
     assert two.returncode == 0, errors
-    assert output.count("final") == 1  # one process speaks for both
+    assert output.count("on the test set") == 1  # one process speaks for both
 
     (one, _), (both, _) = (load_weights(tmp_path / n / "last.safetensors") for n in ("one", "two"))
     assert one.keys() == both.keys()  # nothing of the wrapper in the names
