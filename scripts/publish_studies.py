@@ -141,7 +141,8 @@ def _cuts(chosen: Study) -> list[str]:
     whole = dataclasses.replace(chosen, base=base)
     row, seed = chosen.rows()[0], chosen.seeds[0]
     now, then = chosen.config(row, seed), whole.config(row, seed)
-    return [f"Width {now.model.width:g}, {now.epochs} epochs instead of {then.epochs}."]
+    images = f", {now.data.limit:,} training images instead of all" if now.data.limit else ""
+    return [f"Width {now.model.width:g}, {now.epochs} epochs instead of {then.epochs}{images}."]
 
 
 def _markdown(table: pd.DataFrame) -> str:

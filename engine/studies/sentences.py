@@ -74,7 +74,7 @@ def _power(results: Sequence[ContrastResult]) -> str:
     """How many seeds each of these contrasts would take."""
     low = _about(min(result.seeds_needed[0] for result in results))
     high = _about(max(result.seeds_needed[1] for result in results))
-    number = f"{low} to {high}" if low != high else f"{low}"
+    number = f"{low:,} to {high:,}" if low != high else f"{low:,}"
     return (
         f"Detecting a difference of {results[0].resolution:g} points (80 % power) would take about "
         f"{number} seeds."
