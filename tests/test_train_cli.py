@@ -122,7 +122,8 @@ def test_a_training_prints_a_line_an_epoch_and_what_it_reached(trained, capsys, 
         r"\(40 images\)",
         lines[4],
     )
-    assert len(lines) == 5
+    assert re.fullmatch(rf"final {number} % on the test set", lines[5])
+    assert len(lines) == 6
     assert "Traceback" not in err
 
 

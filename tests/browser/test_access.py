@@ -52,6 +52,7 @@ def test_no_serious_violation(tab, settle, address, dark):
         assert contrast(*pair) >= 4.5, pair
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "dark", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["to-dark", "to-light"]
 )

@@ -84,6 +84,7 @@ def test_first_visit_start_watch_stop(start, tab, server, wait_for, photograph):
     page.wait_for_selector("text=Stopped after")
 
 
+@pytest.mark.slow
 def test_reload_second_tab_and_coming_back_see_the_same_run(start, tab, server, settle):
     page = start("shared")
     page.wait_for_selector(CURVE)
@@ -147,6 +148,7 @@ def test_a_queue_of_two_trains_one_after_the_other(start, server, settle, wait_f
     assert status(server, "one").state is State.FINISHED
 
 
+@pytest.mark.slow
 def test_a_run_started_in_a_terminal_appears_live(tab, server, python, tiny_args, wait_for):
     page = tab("/Train")
     words = tiny_args(server.runs, "--name", "terminal", "-e", 3000)
@@ -244,6 +246,7 @@ def test_every_page_in_both_themes(tab, place, dark, photograph, settle):
     photograph(page, f"{place or 'Home'}-{'dark' if dark else 'light'}")
 
 
+@pytest.mark.slow
 def test_a_phone_can_read_every_page(tab, photograph):
     for place in ("", "Train", "Runs", "Augmentations", "Classify"):
         page = tab(f"/{place}", width=390, dark=True)
@@ -254,6 +257,7 @@ def test_a_phone_can_read_every_page(tab, photograph):
         photograph(page, f"{place or 'Home'}-phone")
 
 
+@pytest.mark.slow
 def test_selected_runs_stay_selected_when_others_come_before_them(tab, server, settle, photograph):
     """Of a table Streamlit keeps the numbers of rows, which are soon other runs' numbers."""
     write_run(server.runs, "kept-a", 3, lr=0.1)

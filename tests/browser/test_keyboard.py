@@ -49,6 +49,7 @@ def stopped(server, wait_for):
         runs.delete(run)
 
 
+@pytest.mark.slow
 def test_a_training_from_start_to_stop(tab, server, settle, known_speed, wait_for, stopped):
     page = tab("/")
     settle(page)

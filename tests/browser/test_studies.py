@@ -22,6 +22,7 @@ BASE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_study_from_its_plan_to_its_chart(tab, server, settle, wait_for, known_speed, photograph):
     values = tuple(Value(norm, {"model.norm": norm}) for norm in ("batch", "group"))
     question = "Does the norm matter here?"
@@ -48,6 +49,7 @@ def test_a_study_from_its_plan_to_its_chart(tab, server, settle, wait_for, known
     assert svg.startswith("<svg") and "group" in svg
 
 
+@pytest.mark.slow
 def test_home_to_a_running_study_in_four_clicks(tab, server, settle, wait_for, known_speed):
     page = tab("/")
     page.locator("[data-testid=stMain]").get_by_role("link", name="Ask a question").click()

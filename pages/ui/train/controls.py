@@ -153,8 +153,6 @@ def model_inputs(config: RunConfig | None) -> None:
         list(ARCHITECTURES),
         key="arch",
         on_change=own_layers,
-        help="The kind of network: which layers it has, and how they are connected. Usual: "
-        "resnet18. Compare architectures lists the cost and, where known, the accuracy of each.",
         **keep(),
     )
     architecture = ARCHITECTURES[st.session_state["arch"]]

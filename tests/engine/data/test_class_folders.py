@@ -241,6 +241,7 @@ def test_a_folder_called_shapes_does_not_hide_the_built_in_set(tmp_path, monkeyp
     assert load("./shapes", tmp_path / "root").classes == ("cat", "dog")
 
 
+@pytest.mark.slow
 def test_cifar10_as_jpeg_files(real_zip, tmp_path, monkeypatch):
     data = load(str(real_zip), tmp_path)
     assert data.name == real_zip.stem and len(data.classes) == 10

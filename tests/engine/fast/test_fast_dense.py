@@ -73,7 +73,13 @@ def trainable(*shape, **choices):
     return images(*shape, **choices).requires_grad_()
 
 
-@pytest.mark.parametrize(("name", "depth"), [("relu", 4), ("gelu", 1), ("gelu", 4), ("mish", 2)])
+@pytest.mark.parametrize(
+    ("name", "depth"),
+    [
+        *(pytest.param("relu", 4, marks=pytest.mark.slow), ("gelu", 1)),
+        *(pytest.param("gelu", 4, marks=pytest.mark.slow), ("mish", 2)),
+    ],
+)
 def test_a_dense_block(name, depth, fusions, joined):
     check(dense_block(depth, name), trainable(32, 5, 8, 8))
     assert fusions == [name] * 2 * depth
