@@ -133,8 +133,6 @@ def data_inputs(config: RunConfig | None) -> None:
         list(titles),
         key="dataset",
         format_func=titles.get,
-        help="The labeled images to train and test on. CIFAR is downloaded at its first use; for "
-        "My own images, choose pictures, a zip or a folder.",
         **keep(),
     )
     if st.session_state["dataset"] == OWN_IMAGES:

@@ -235,7 +235,6 @@ def test_start_from_sets_the_network_that_the_weights_need(app):
     shipped = "vgg11-shapes"
     (label,) = [o for o in at.selectbox(key="pretrained").options if o.startswith("vgg11-shapes")]
     assert "same data set" in label
-    assert at.selectbox(key="dataset").help
     at.selectbox(key="pretrained").set_value(shipped).run()
     assert not at.exception and not at.error
     assert at.selectbox(key="arch").value == "vgg11"
