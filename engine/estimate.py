@@ -57,6 +57,7 @@ class Requirements(NamedTuple):
     costs: Costs
 
 
+@functools.lru_cache(maxsize=256)
 def requirements(model: ModelConfig, batch_size: int) -> Requirements:
     """Requirements of a network, computed on the meta device: its weights may not fit into memory.
 

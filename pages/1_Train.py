@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from engine import advice, data
+from engine import advice, data, estimate
 from engine.config import RunConfig
 from engine.device import memory_bytes, resolve
 from engine.errors import ConfigError, DataError, DataPending
@@ -94,7 +94,7 @@ def form(statuses: refresh.Pairs) -> None:
     with meaning:
         try:
             config = choices.read(str(folders.DATA_ROOT))
-            required = readings.requirements(config.model, config.batch_size)
+            required = estimate.requirements(config.model, config.batch_size)
             device = resolve(config.device, config.precision).device
             check_memory(required.parameters, memory_bytes(device))
             readings.split_sizes(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import re
 import sys
 import time
@@ -52,7 +53,7 @@ def run_study(args: argparse.Namespace, given: dict[str, Any]) -> int:
         planned = plans.price(chosen, costs)
     else:
         planned = plans.plan(chosen, costs, chosen.seconds)
-    print_warnings(_advice(planned.study, given))
+    print_warnings(_advice(planned.study, given, costs))
     _print_plan(planned, args.run_root)
     if args.plan:
         return 0
@@ -112,16 +113,17 @@ def _check_same(chosen: Study, args: argparse.Namespace, given: dict[str, Any]) 
             raise ConfigError(path, f"the study has {stored}, not {value}; start another study")
 
 
-def _advice(chosen: Study, given: dict[str, Any]) -> list[str]:
+def _advice(chosen: Study, given: dict[str, Any], costs: Costs) -> list[str]:
     """Warnings about the runs of a study; given settings that have an effect in one are used."""
     configs = [chosen.config(row, chosen.seeds[0]) for row in chosen.rows()]
     unused = [set(advice.unused(config, given)) for config in configs]
-    found = [w for each in configs for w in advice.warnings(each, run.sizes(each)[0])]
+    found = [w for each in configs for w in advice.warnings(each, costs.images(each))]
     return [*sorted(set.intersection(*unused)), *dict.fromkeys(found)]
 
 
 def _costs(args: argparse.Namespace) -> Costs:
-    """What runs cost on this machine, whose speed is measured once."""
+    """What runs cost on this machine. Its speed is measured and images are counted once."""
+    counts = functools.cache(run.image_counts)
 
     def measured(config: RunConfig) -> tuple[estimate.Costs, estimate.Speed]:
         compute = resolve(config.device, config.precision)
@@ -134,11 +136,13 @@ def _costs(args: argparse.Namespace) -> Costs:
         return estimate.requirements(config.model, config.batch_size).costs, speed
 
     return Costs(
-        lambda config: estimate.epoch_seconds(config, *measured(config), *run.sizes(config)),
-        lambda config: estimate.evaluation_seconds(
-            *measured(config), run.count_test_images(config)
+        lambda config: estimate.epoch_seconds(
+            config, *measured(config), *run.sizes(config, counts)
         ),
-        lambda config: run.sizes(config)[0],
+        lambda config: estimate.evaluation_seconds(
+            *measured(config), run.count_test_images(config, counts)
+        ),
+        lambda config: run.sizes(config, counts)[0],
         len(all_of(resolve("auto").device)),
     )
 

@@ -5,9 +5,10 @@ import signal
 import sys
 
 import pytest
+from PIL import Image
 
 import train
-from engine import estimate
+from engine import data, estimate
 from engine.device import resolve
 from engine.errors import ConfigError, RunError
 from engine.estimate import Speed
@@ -60,6 +61,18 @@ def test_the_plan_prints_a_command_for_each_run_and_ends(command, study_file, tm
     assert sum(line.startswith("python train.py --name norms-") for line in lines) == 6
     assert not (tmp_path / "studies").exists()
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [".throughput.json"]
+
+
+def test_a_plan_counts_ones_own_images_once(command, study_file, tmp_path, monkeypatch):
+    for name in ("train/cat/1", "train/dog/2", "test/cat/3", "test/dog/4"):
+        path = tmp_path / "pets" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (10 * int(path.stem), 0, 0)).save(path)
+    asked, load = [], data.load
+    monkeypatch.setattr(data, "load", lambda *a, **more: asked.append(a) or load(*a, **more))
+    words = ("--dataset", str(tmp_path / "pets"), "--time", "30s", "--plan")
+    assert command("--study", str(study_file), *words) == 0
+    assert len(asked) == 1
 
 
 def test_the_first_seed_can_be_given(command, study_file, capsys):

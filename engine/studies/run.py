@@ -25,20 +25,30 @@ OTHER_DATA = "other data"
 SAME = ("precision", "torch", "device_name")  # of the runs of one block
 
 
-def sizes(config: RunConfig) -> tuple[int, int]:
+def image_counts(dataset: str, root: str, fit: str) -> tuple[int, int]:
+    """Numbers of training and test images of a data set. Raises DataError.
+
+    One's own images are read for it, which takes seconds for a large set.
+    """
+    if dataset in data.DATASETS:
+        return data.DATASETS[dataset].sizes
+    info = data.load(dataset, Path(root), fit=fit)
+    return len(info.train_images), len(info.test_images)
+
+
+Counts = Callable[[str, str, str], tuple[int, int]]  # image_counts, or a cache of it
+
+
+def sizes(config: RunConfig, counts: Counts = image_counts) -> tuple[int, int]:
     """Numbers of images that a run is trained and validated on. Raises ConfigError, DataError."""
     choice = config.data
-    if choice.dataset in data.DATASETS:
-        train, test = data.DATASETS[choice.dataset].sizes
-    else:
-        info = data.load(choice.dataset, Path(choice.root), fit=choice.fit)
-        train, test = len(info.train_images), len(info.test_images)
+    train, test = counts(choice.dataset, choice.root, choice.fit)
     return batches.split_sizes(train, test, holdout=choice.holdout, limit=choice.limit)
 
 
-def count_test_images(config: RunConfig) -> int:
-    """Number of test images of a config's data set. Raises ConfigError, DataError."""
-    return sizes(with_fields(config, {"data.holdout": 0, "data.limit": None}))[1]
+def count_test_images(config: RunConfig, counts: Counts = image_counts) -> int:
+    """Number of test images of a config's data set. Raises DataError."""
+    return counts(config.data.dataset, config.data.root, config.data.fit)[1]
 
 
 def current(study: Study) -> Study:

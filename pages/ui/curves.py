@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 import streamlit as st
 
+from engine import estimate
 from engine.errors import ConfigError
 from engine.runs.run import Run, Status
 from pages.ui import axes, charts, history, readings
@@ -93,7 +94,7 @@ def forward_macs(run: Run) -> float:
     """Multiply-adds of one forward pass of one image; 0 if unknown."""
     config = readings.config_of(run)
     try:
-        return readings.requirements(config.model, config.batch_size).costs.macs if config else 0.0
+        return estimate.requirements(config.model, config.batch_size).costs.macs if config else 0.0
     except ConfigError:
         return 0.0
 

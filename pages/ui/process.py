@@ -77,7 +77,7 @@ def epoch_seconds(config: RunConfig) -> float | None:
 
     Raises as readings.split_sizes does.
     """
-    return seconds_of(config, readings.requirements(config.model, config.batch_size).costs)
+    return seconds_of(config, estimate.requirements(config.model, config.batch_size).costs)
 
 
 def test_seconds(config: RunConfig) -> float:
@@ -88,7 +88,7 @@ def test_seconds(config: RunConfig) -> float:
     speed = _speed_of(config)
     if speed is None:
         return 0.0
-    costs = readings.requirements(config.model, config.batch_size).costs
+    costs = estimate.requirements(config.model, config.batch_size).costs
     without = dataclasses.replace(config.data, holdout=0, limit=None)
     images = readings.split_sizes(dataclasses.replace(config, data=without))[1]
     return estimate.evaluation_seconds(costs, speed, images)

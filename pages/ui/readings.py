@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from engine import data, estimate, predict, runs
-from engine.config import DataConfig, ModelConfig, RunConfig
+from engine import data, predict, runs
+from engine.config import DataConfig, RunConfig
 from engine.data import ImageData, background, batches
 from engine.device import resolve
 from engine.errors import DataError, DataPending, RunError
-from engine.estimate import Requirements
 from engine.runs import compare
 from engine.runs.run import HELD, Run, State, Status
 from engine.training import initial
@@ -141,12 +140,6 @@ def pending_import(dataset: str, fit: str) -> background.Fetch | None:
 def version(dataset: str) -> tuple[int, ...]:
     """What changes when one's own images change, looked at every few seconds."""
     return data.version(dataset)
-
-
-@st.cache_data(max_entries=128, show_spinner=False)
-def requirements(model: ModelConfig, batch_size: int) -> Requirements:
-    """What training a network takes. Raises ConfigError."""
-    return estimate.requirements(model, batch_size)
 
 
 def split_sizes(config: RunConfig) -> tuple[int, int]:
