@@ -13,8 +13,8 @@ from bench.ui import SELECT_ALL, TABLE, write_run
 from engine import runs
 from engine.runs.run import Run, State
 
-# A run that lasts as long as a journey needs and has batches of a few hundredths of a second.
-LONG = {"limit": "400", "holdout": "40", "batch_size": "16", "epochs": "3000"}
+# A run that lasts as long as a journey needs, but not an hour, as it would then ask before it starts.
+LONG = {"limit": "400", "holdout": "40", "batch_size": "16", "epochs": "1000"}
 CURVE = ".st-key-live_accuracy canvas, .st-key-live_accuracy svg"
 
 
@@ -76,7 +76,7 @@ def test_first_visit_start_watch_stop(start, tab, server, wait_for, photograph):
     page.wait_for_selector(CURVE)
     first = wait_for(lambda: len(Run(server.runs / "journey").records()[0]))
     wait_for(lambda: len(Run(server.runs / "journey").records()[0]) > first + 5)
-    page.wait_for_selector("text=/Epoch \\d+ of 3000/")
+    page.wait_for_selector("text=/Epoch \\d+ of 1000/")
     photograph(page, "train-live")
     page.locator(".st-key-stop button").click()
     page.wait_for_selector("text=/Stopping|Stopped after/", timeout=5_000)
