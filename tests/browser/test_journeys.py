@@ -13,7 +13,7 @@ from bench.ui import SELECT_ALL, TABLE, write_run
 from engine import runs
 from engine.runs.run import Run, State
 
-# A run that lasts as long as a journey needs, but not an hour, as it would then ask before it starts.
+# A run that lasts as long as a journey needs, but not an hour: then the app asks before the start.
 LONG = {"limit": "400", "holdout": "40", "batch_size": "16", "epochs": "1000"}
 CURVE = ".st-key-live_accuracy canvas, .st-key-live_accuracy svg"
 

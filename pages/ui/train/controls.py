@@ -19,6 +19,7 @@ from pages.ui.train import groups
 from pages.ui.train.architectures import compare
 from pages.ui.train.groups import folded
 from pages.ui.train.initial_weights import weights_input
+from pages.ui.train.layers import compare_layers
 from pages.ui.train.own import own_inputs
 from pages.ui.train.strip import augmentation_strip
 
@@ -173,6 +174,9 @@ def model_inputs(config: RunConfig | None) -> None:
             )
         with right:
             control("model.width")
+        icon = ":material/table:"
+        if st.button("Compare activations and norms", "compare_layers", type="tertiary", icon=icon):
+            compare_layers()
         if not architecture.whitening:
             control("model.whitening")
         weights_input()

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from engine.config import RunConfig, with_fields
-from engine.models import ARCHITECTURES
+from engine.models import ACTIVATIONS, ARCHITECTURES, NORMS
 from engine.presets import PRESETS
 from pages.ui import choices, folders, process, readings
 from pages.ui.runs import table
-from pages.ui.train import architectures, initial_weights
+from pages.ui.train import architectures, initial_weights, layers
 from tests.pages.train.helpers import PAGE, captions, choices_of, preset
 
 
@@ -279,3 +279,17 @@ def test_architectures_are_compared_with_their_costs_and_chosen_from_the_table(a
     monkeypatch.setattr(architectures.st, "session_state", form)
     architectures.choose()
     assert (form["arch"], form["activation"], form["norm"]) == ("convmixer256d8", "gelu", "batch")
+
+
+def test_activations_and_norms_are_compared_and_chosen_from_a_table(app, monkeypatch):
+    at = app(PAGE)
+    at.button(key="compare_layers").click().run()
+    activations, norms = (table.value for table in at.dataframe[-2:])
+    assert list(activations["Activation"]) == list(ACTIVATIONS)
+    assert list(norms["Norm"]) == list(NORMS)
+    assert activations.set_index("Activation")["Accuracy (%)"]["gelu"] == 94.709
+    assert norms.set_index("Norm")["Accuracy (%)"]["group"] == 95.045
+    form = {"compared_norm": {"selection": {"rows": [list(NORMS).index("group")]}}}
+    monkeypatch.setattr(layers.st, "session_state", form)
+    layers.choose("norm")
+    assert form["norm"] == "group"
