@@ -83,7 +83,7 @@ def first_button(statuses: list) -> None:
 def cards() -> None:
     """What else there is to do, each with one way there."""
     with st.container(key="cards"):
-        first, *others = st.columns(1 + len(CARDS))
+        first, *columns = st.columns(3)
         with first, st.container(border=True, height="stretch"):
             st.page_link(
                 "pages/5_Classify.py",
@@ -91,8 +91,8 @@ def cards() -> None:
                 icon=":material/image_search:",
             )
             sample()
-        for column, (target, label, icon, text) in zip(others, CARDS, strict=True):
-            with column, st.container(border=True, height="stretch"):
+        for number, (target, label, icon, text) in enumerate(CARDS):
+            with columns[number % 2], st.container(border=True, height="stretch"):
                 query = {"images": "own"} if icon == "add_photo_alternate" else None
                 st.page_link(
                     target, label=f"**{label}**", icon=f":material/{icon}:", query_params=query
@@ -107,9 +107,10 @@ def sample() -> None:
         st.caption("Try a trained network on your own pictures.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.image(SCENES[home.SCENE](), width=72, alt=f"a drawing: {home.SCENE}")
+        st.image(SCENES[home.SCENE](), width=112, alt=f"a drawing: {home.SCENE}")
         lines = [f"{name} {100 * share:.0f} %" for name, share in answer]
         st.caption("  \n".join(lines))
+    st.caption("The answer of a trained network to a drawing. Try it on a picture of yours.")
 
 
 def latest_runs(statuses: list) -> None:

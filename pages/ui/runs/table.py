@@ -131,7 +131,7 @@ def selected(shown: pd.DataFrame, columns: list[str], ticked: list[str]) -> list
                 for label in columns
                 if label in SETTING_HELP
             },
-            "Run": st.column_config.TextColumn(width=180, pinned=True),
+            "Run": st.column_config.TextColumn(width=230, pinned=True),
             "Title": st.column_config.TextColumn(width=180),
             "Final": st.column_config.NumberColumn(
                 format="%.2f %%", width=90, help="After the last epoch; empty until then"
