@@ -210,7 +210,8 @@ def spreads_more(groups: list[np.ndarray]) -> list[float]:
     found = []
     for i, own in enumerate(distances):
         rest = np.concatenate([*distances[:i], *distances[i + 1 :], []])
-        if len(own) < 2 or len(rest) < 2 or own.std() + rest.std() < _NEGLIGIBLE:
+        # Two values are equally far from their median, so their distances say nothing.
+        if len(own) < 3 or len(rest) < 3 or own.std() + rest.std() < _NEGLIGIBLE:
             found.append(1.0)
         else:
             found.append(float(stats.ttest_ind(own, rest, alternative="greater").pvalue))
