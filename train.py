@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         group.release()
         code = 2
     except (Cancelled, KeyboardInterrupt):
-        print("train.py: ended before training began; nothing was made", file=sys.stderr)
+        print("train.py: interrupted; nothing was made", file=sys.stderr)
         group.release()
         code = 130
     finally:

@@ -116,7 +116,7 @@ def machine_change(before: dict[str, Any], now: dict[str, Any]) -> str:
     keys = ["device_name", "precision", "torch", *(["threads"] if now["device"] == "cpu" else [])]
     found = [f"{k} {now[k]} (was {before[k]})" for k in keys if before.get(k, now[k]) != now[k]]
     changed = ", ".join(found).replace("_", " ")
-    return f"the run goes on with {changed}: its last bits may differ" if found else ""
+    return f"the run continues with {changed}: results may differ in the last bits" if found else ""
 
 
 def has_onednn() -> bool:

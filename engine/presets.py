@@ -85,7 +85,7 @@ PRESETS = {
     ),
     "speedrun": Preset(
         "Speedrun",
-        "CIFAR-10 to about 90 % in minutes, even on a CPU: a small, specialized network and Muon.",
+        "CIFAR-10 to about 90 % in 11 epochs: a small network made for a CPU, trained with Muon.",
         SPEEDRUN,
         accuracy=89.79,
     ),
@@ -97,8 +97,7 @@ PRESETS = {
     ),
     FINE_TUNE: Preset(
         "Fine-tune",
-        "For a few dozen images of each class: continues from a trained network. "
-        "About a minute on a quiet laptop.",
+        "Fine-tunes a trained network on a few dozen images of each class.",
         {
             "pretrained": "speedrun-wide",
             "model.arch": "speedrun",

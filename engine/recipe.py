@@ -44,7 +44,7 @@ class OptimConfig:
         0.9,
         "--momentum",
         "Momentum",
-        "share of the last update that is kept in the next one, for SGD and Muon",
+        "momentum factor of SGD, and of Muon for convolutions",
         usual="0.9; 0.6 for muon",
         low=0,
         high=0.9999,
@@ -63,9 +63,8 @@ class OptimConfig:
         5e-4,
         "--weight-decay",
         "Weight decay",
-        "strength of the pull of the weights toward 0; decoupled for adamw and muon, part of "
-        "the gradient for the "
-        "others",
+        "weight decay coefficient: an L2 penalty for sgd and adam, decoupled for adamw and muon "
+        "(muon: not of convolutions)",
         usual="5e-4 for sgd, 0.01 to 0.1 for adamw and muon",
         aliases=("--wd",),
         low=0,
@@ -105,8 +104,9 @@ class OptimConfig:
     ema: float = setting(
         0.0,
         "--ema",
-        "Weight averaging",
-        "decay per step of the weights' moving average, which is validated and saved; 0: off",
+        "Weight averaging (EMA)",
+        "decay per step of the exponential moving average of the weights, which is validated and "
+        "saved; 0: off",
         usual="0, or 0.99 to 0.999",
         low=0,
         high=0.99999,

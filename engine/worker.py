@@ -133,7 +133,7 @@ class Worker:
         with run.hold("the app") as writer:
             state = writer.status.state
             if state not in (*RESUMABLE, *HELD):  # live without a writer: interrupted
-                raise RunError(f"run {run.name!r} is {state}; only an unfinished run can go on")
+                raise RunError(f"run {run.name!r} is {state}; only unfinished runs can be resumed")
             writer.discard_request()
             when, index = queue.place(place, writer.status.queued, self.waiting())
             writer.update(state=State.QUEUED, queued=when, message="")

@@ -61,8 +61,8 @@ Made by
 
 n = 1 (seed {seed}). All figures are measured with the file in this folder on the test images;
 `python train.py --evaluate FILE --dataset DATA` repeats the first accuracy, with `--tta` the
-second. The temperature was fitted on {fitted:,} of them, its effect is of the others. The weights
-are those after the last epoch.{selection}
+second. The temperature was fitted on {fitted:,} of the test images, the calibration errors are
+those of the others. The weights are those after the last epoch.{selection}
 
 Limitations: the network always predicts one of these ten classes, whatever the picture shows; on
 images that differ from the training images (whole scenes, drawings, other crops) its probabilities

@@ -34,7 +34,8 @@ RECORDS = Path(__file__).resolve().parents[1] / "docs" / "studies"
 HEAD = """# Studies
 
 The four questions of the published study, asked again with this project's own commands. Each
-accuracy is that of the last epoch on the test images, mean ± standard deviation over n seeds.
+accuracy is that of the last epoch on the test images, mean ± standard deviation over n seeds; where
+runs of several machines are pooled, that of the residuals of the model accuracy = value + machine.
 Written by `scripts.publish_studies` (`python -m scripts.publish_studies write`) from the records
 in [studies/](studies).
 """

@@ -58,7 +58,7 @@ def run_study(args: argparse.Namespace, given: dict[str, Any]) -> int:
     if args.plan:
         return 0
     if not args.resume and (args.study_root / chosen.name / study.FILE).exists():
-        raise ConfigError("study", f"{chosen.name!r} exists already: --resume goes on with it")
+        raise ConfigError("study", f"{chosen.name!r} already exists; --resume continues it")
     return _train(planned.study, args)
 
 
@@ -181,7 +181,7 @@ def _train(chosen: Study, args: argparse.Namespace) -> int:
         worker.close()
     print_verdict(run.current(chosen), args)
     if signals.received:
-        print(f"interrupted; go on with the same command and --resume (study {chosen.name})")
+        print(f"interrupted; to continue, repeat the command with --resume (study {chosen.name})")
         return 128 + signals.received
     states = [each.status().state for each in run.members(chosen, args.run_root)]
     return 1 if problems or State.FAILED in states else 0

@@ -145,7 +145,7 @@ def test_a_study_is_trained_and_resuming_it_gives_the_same_table(command, study_
         assert command("--study", str(study_file), "--resume", *other) == 2
         assert told in capsys.readouterr().err
     assert command("--study", str(study_file)) == 2
-    assert "--resume goes on with it" in capsys.readouterr().err
+    assert "--resume continues it" in capsys.readouterr().err
 
 
 def test_imported_seeds_count_in_the_printed_table(command, study_file, tmp_path, capsys):

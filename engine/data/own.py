@@ -268,7 +268,7 @@ def _balance(counts: list[tuple[str, int, int]]) -> list[str]:
 def _check_free(target: Path) -> None:
     """Raise DataError if a set has the name, in any case: some file systems ignore case."""
     if any(path.name.lower() == target.name.lower() for path in target.parent.iterdir()):
-        raise DataError(f"a data set named {target.name!r} exists already; choose another name")
+        raise DataError(f"a data set named {target.name!r} already exists; choose another name")
 
 
 def _is_name(name: str) -> bool:

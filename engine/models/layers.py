@@ -46,7 +46,7 @@ class Kind:
 ACTIVATIONS: dict[str, Kind] = {
     "relu": Kind(nn.ReLU, "max(0, x): the usual choice, and the fastest"),
     "leaky_relu": Kind(nn.LeakyReLU, "x above 0, 0.01 x below, so that no unit stops learning"),
-    "celu": Kind(nn.CELU, "with α = 1, as here, the same function as elu"),
+    "celu": Kind(nn.CELU, "x above 0, exp(x) − 1 below: for α = 1, as here, identical to elu"),
     "gelu": Kind(nn.GELU, "x Φ(x) with the normal distribution Φ: smooth, usual in transformers"),
     "silu": Kind(nn.SiLU, "x sigmoid(x), also called swish: smooth, usual in EfficientNets"),
     "elu": Kind(nn.ELU, "x above 0, exp(x) − 1 below: smooth, outputs nearer to a mean of 0"),

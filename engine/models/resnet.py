@@ -128,7 +128,7 @@ RESNETS = {
     f"resnet{depth}": Architecture(
         build=partial(ResNet, block=block, depths=depths),
         family="ResNet",
-        description=f"{depth} layers of {block.__name__} residual blocks",
+        description=f"Residual network of {block.__name__} blocks with {depth} layers",
         paper="He et al. 2015, https://arxiv.org/abs/1512.03385",
     )
     for depth, (block, depths) in DEPTHS.items()
@@ -148,7 +148,7 @@ WIDE_RESNETS = {
     "wideresnet14": Architecture(
         build=partial(ResNet, block=basic, depths=(2, 2, 1, 1), base=128),
         family="Wide ResNet",
-        description="14 layers of basic residual blocks, all twice as wide as a ResNet's",
+        description="Residual network of basic blocks with 14 layers, all twice as wide",
         paper="Zagoruyko and Komodakis 2016, https://arxiv.org/abs/1605.07146",
     )
 }

@@ -75,7 +75,7 @@ SPEEDRUNS = {
     "speedrun": Architecture(
         build=partial(Speedrun, bases=(64, 256, 256)),
         family="Speedrun",
-        description="Patch whitening and 6 convolutions: ResNet accuracy in far less time",
+        description="Patch whitening and six 3×3 convolutions, made for very short training",
         paper="Jordan 2024, https://arxiv.org/abs/2404.00498",
         activation="gelu",
         whitening=True,

@@ -26,16 +26,16 @@ def diagnose(
     if learned and max(e["val_acc"] for e in epochs) < CHANCE_MARGIN / num_classes:
         try_this = "a lower learning rate, a warm-up, or the architecture's own norm"
         if 0 < status.steps < FEW_STEPS:
-            try_this = f"more epochs ({status.steps} steps are few) or trained weights"
+            try_this = f"more epochs ({status.steps} steps are few) or pretrained weights"
         found.append(
             f"Accuracy is still at chance level ({100 / num_classes:.0f} %) after {len(epochs)} "
             f"{'epoch' if len(epochs) == 1 else 'epochs'}. Try {try_this}."
         )
     if _overfits(epochs):
         found.append(
-            "The training loss still falls while the validation loss has risen for "
-            f"{OVERFIT_EPOCHS} epochs: it overfits. Try more augmentation, a smaller width, or "
-            "more weight decay."
+            "The network overfits: the validation loss has risen for "
+            f"{OVERFIT_EPOCHS} epochs while the training loss still falls. Try more "
+            "augmentation, a smaller width, or more weight decay."
         )
     return found
 

@@ -28,7 +28,7 @@ def check_free(root: Path, name: str) -> None:
     if not str(root).isprintable():  # TensorBoard needs a path that is valid Unicode
         raise RunError(f"folder of runs {str(root)!r}: unprintable characters; choose another")
     if name.lower() in _taken(root):
-        raise RunError(f"run {name!r} exists already; choose another name, or resume it")
+        raise RunError(f"run {name!r} already exists; choose another name, or resume it")
 
 
 def _taken(root: Path) -> set[str]:

@@ -113,7 +113,7 @@ def _queue(study: Study, study_root: Path, run_root: Path, worker: Worker) -> No
 def _store_search(searched: Study, study_root: Path) -> None:
     with contextlib.suppress(ConfigError, StudyError):
         if studies.load(study_root, searched.name).question != searched.question:
-            raise RunError(f"study {searched.name!r} exists already; rename its folder")
+            raise RunError(f"study {searched.name!r} already exists; rename its folder")
     studies.save(searched, study_root)
 
 

@@ -157,9 +157,11 @@ def notes(verdict: Verdict) -> Iterator[str]:
         spreads = ", ".join(
             f"{value.value} {points(value.sd)}" for value in verdict.values if value.sd is not None
         )
+        several = len(verdict.progress.machines) > 1
+        of_machines = " after removing the machines' effects" if several else ""
         yield (
             "The intervals assume that accuracies spread alike for every value. "
-            f"Standard deviations between seeds, in points: {spreads}."
+            f"Standard deviations between seeds{of_machines}, in points: {spreads}."
         )
     single = [value for value in verdict.values if value.wilson]
     if single:
@@ -200,5 +202,5 @@ def _origins(progress: Progress) -> Iterator[str]:
         machines = "; ".join(f"{name} ({_seeds(seeds)})" for name, seeds in progress.machines)
         yield (
             f"Pooled from {len(progress.machines)} machines: {machines}. The same seed on another "
-            "machine is one more training; differences are taken within a machine."
+            "machine counts as another run; differences are taken within a machine."
         )

@@ -262,7 +262,7 @@ def create(study: Study, root: Path) -> None:
         with contextlib.suppress(ConfigError, StudyError):  # a damaged one is not replaced either
             if load(root, study.name).to_json() == study.to_json():
                 return
-        raise StudyError(f"study {study.name!r} exists already; choose another name")
+        raise StudyError(f"study {study.name!r} already exists; choose another name")
     save(study, root)
 
 

@@ -129,7 +129,7 @@ class Trainer:
     def _report_damage(self) -> Iterator[Record]:
         if self.damaged:
             names, step = ", ".join(self.damaged), self.state.position.step
-            yield Note(f"the newest checkpoint is damaged ({names}): going on from step {step}")
+            yield Note(f"the newest checkpoint is damaged ({names}): resuming from step {step}")
 
     def _compile(self) -> Iterator[Record]:
         """Compile the model in every process, or in none and yield a note that says why."""

@@ -173,9 +173,9 @@ def progress(run: Run, status: Status) -> None:
             text += f" · {time_left(status)}"
             text += f" · {status.images_per_s:,.0f} images/s"
     elif status.state is State.WAITING:
-        text = f"Waiting for its turn after {format_duration(status.seconds)}"
+        text = f"Waiting for its turn, after {format_duration(status.seconds)}"
     elif status.state is State.QUEUED:
-        text = "Waiting in the queue"
+        text = "Queued"
     else:
         text = f"{status.state.capitalize()} after {format_duration(status.seconds)}"
     st.progress(min(1.0, share), text)
@@ -242,7 +242,7 @@ def buttons(
 
 def train_further(run: Run) -> None:
     """Ask for the epochs of a new run that continues this one."""
-    with st.popover("Train further (new run)", key=f"extend_run_{run.name}"):
+    with st.popover("Train further, as a new run", key=f"extend_run_{run.name}"):
         extend_form(run)
         st.button("Train further", key="extend", type="primary", on_click=ask, args=(run, "extend"))
 
@@ -265,7 +265,7 @@ def start_extension(run: Run, epochs: int) -> None:
     """Queue a run over `epochs` more from the last weights of `run`, and watch it."""
     config = extension(run, epochs)
     if twin := live_twin(config):  # a double click
-        st.toast(f"{twin.name} already extends this run by as many epochs.")
+        st.toast(f"{twin.name} already trains this run further, by the same number of epochs.")
         return
     base = f"{run.name[:60]}-more"
     name = process.submit(config, base, base).name

@@ -39,7 +39,7 @@ OPTIONAL = {
 # Shown until the user chooses others.
 USUAL = (
     *("Run", "Title", "State", "Final", "Measured on", "Architecture", "Activation", "Epochs"),
-    *("Augmentations", "Seconds"),
+    *("Augmentations", "Time (s)"),
 )
 ACCURACIES = ("Final", "Best", "Test")
 
@@ -63,9 +63,9 @@ def run_table(pairs: list[tuple[Run, Status]], more: Iterable[str] = ()) -> pd.D
                 "Test": status.final_acc if finished and status.val_is_test else status.test_acc,
                 **setting_cells(config),
                 **{label: _optional_cell(config, OPTIONAL[label]) for label in more},
-                "Seconds": round(status.seconds, 1),
+                "Time (s)": round(status.seconds, 1),
                 "Parameters": status.parameters,
-                "Made": datetime.fromtimestamp(int(status.created)),
+                "Created": datetime.fromtimestamp(int(status.created)),
                 "Note": run.note(),
             }
         )

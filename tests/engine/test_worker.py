@@ -184,12 +184,12 @@ def test_commands_that_come_too_early_or_too_late_are_refused(
     for command in (worker.pause, worker.stop):
         with pytest.raises(RunError, match="'waiting' is queued; only a running one can"):
             command(waiting)
-    with pytest.raises(RunError, match="'waiting' is queued; only an unfinished run"):
+    with pytest.raises(RunError, match="'waiting' is queued; only unfinished runs"):
         worker.resume(waiting)
     busy.released.set()
     assert ends(waiting) is State.FINISHED
     wait_for(lambda: not waiting.is_alive(), "the worker to let it go")
-    with pytest.raises(RunError, match="'waiting' is finished; only an unfinished run"):
+    with pytest.raises(RunError, match="'waiting' is finished; only unfinished runs"):
         worker.resume(waiting)
     with pytest.raises(RunError, match="'waiting' is finished, not queued"):
         worker.cancel(waiting)

@@ -34,7 +34,7 @@ def test_row_17_a_taken_name_is_refused_and_nothing_is_overwritten(
     assert train.main(tiny_args(root, "--name", name, "--lr", 0.05)) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"train.py: run {name!r} exists already; choose another name")
+    assert err.startswith(f"train.py: run {name!r} already exists; choose another name")
     assert err.count("\n") == 1
     assert content(trained.path) == before
     assert [path.name for path in root.iterdir() if not path.name.startswith(".")] == ["mine"]

@@ -253,7 +253,7 @@ def test_row_52_a_checkpoint_that_is_passed_over_is_told(
     seen.clear()
     assert train_run(run, on_record=seen.append) is State.FINISHED
     (note,) = [record.text for record in seen if isinstance(record, Note)]
-    assert f"checkpoint is damaged ({newest.name}): going on from step" in note
+    assert f"checkpoint is damaged ({newest.name}): resuming from step" in note
     assert run.status().notes == [note] and note in run.log()
     assert same(checkpoint_of(run.path), checkpoint_of(whole.path))
     assert lasting(run.records()[0]) == lasting(whole.records()[0])

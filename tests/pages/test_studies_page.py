@@ -153,7 +153,7 @@ def test_a_name_that_someone_else_took_meanwhile_becomes_another(app, known_spee
     theirs = dataclasses.replace(small, seeds=(5,))
     studies.save(theirs, folders.STUDY_ROOT)
     at.button(key="start_study").click().run()
-    assert "exists already" in at.error[0].value
+    assert "already exists" in at.error[0].value
     assert at.text_input(key="draft_name").value == "norms-2"
     at.button(key="start_study").click().run()
     assert set(studies.list_studies(folders.STUDY_ROOT)) == {"norms", "norms-2"}

@@ -14,8 +14,8 @@ from engine.runs.run import State
 from pages.ui import readings, tables
 
 RESULTS = {
-    "Run", "Title", "State", "Final", "Best", "Measured on", "Test", "Seconds", "Parameters",
-    "Made", "Note",
+    "Run", "Title", "State", "Final", "Best", "Measured on", "Test", "Time (s)", "Parameters",
+    "Created", "Note",
 }  # fmt: skip
 
 

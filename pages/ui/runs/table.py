@@ -18,7 +18,7 @@ ORDERS = {  # title, column, whether it ascends
     "newest": ("Newest first", None, False),
     "final": ("Final accuracy", "Final", False),
     "name": ("Name", "Run", True),
-    "time": ("Training time", "Seconds", True),
+    "time": ("Training time", "Time (s)", True),
     "parameters": ("Parameters", "Parameters", True),
 }
 SETTING_HELP = {
@@ -107,7 +107,7 @@ def options() -> tuple[str, str, list[str], bool]:
 def all_columns() -> list[str]:
     """Every column that can be chosen."""
     results = ("Run", "Title", "State", "Final", "Best", "Measured on", "Test")
-    after = ("Seconds", "Parameters", "Made", "Note")
+    after = ("Time (s)", "Parameters", "Created", "Note")
     own = tables.setting_cells(None)
     return [*results, *own, *tables.OPTIONAL, *after]
 
@@ -148,8 +148,8 @@ def selected(shown: pd.DataFrame, columns: list[str], ticked: list[str]) -> list
                 format="%.2f %%", width=90, help="On the test images, after the last epoch"
             ),
             "Parameters": st.column_config.NumberColumn(format="compact", width=100),
-            "Seconds": st.column_config.NumberColumn("Time (s)", format="%.0f", width=90),
-            "Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", width=140),
+            "Time (s)": st.column_config.NumberColumn(format="%.0f", width=90),
+            "Created": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", width=140),
         },
     )
     return [names[i] for i in event.selection.rows if i < len(names)]

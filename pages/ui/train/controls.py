@@ -24,6 +24,7 @@ from pages.ui.train.own import own_inputs
 from pages.ui.train.strip import augmentation_strip
 
 # A relative address, as the app may be served under a path; the browser opens it in a new tab.
+NOT_SHOWN = ("augment.alternating_flip", "augment.crop_reflect")
 SHOWN = "[Augmentations](Augmentations) shows its effect."
 
 
@@ -77,7 +78,7 @@ def _help(setting: Setting) -> str:
     text = f"{setting.help[0].upper()}{without_flags(setting.help[1:])}."
     text += f" Usual: {setting.usual}." if setting.usual else ""
     text += f" Empty: {setting.none}." if setting.optional else ""
-    shown = setting.path.startswith("augment.")
+    shown = setting.path.startswith("augment.") and setting.path not in NOT_SHOWN
     return f"{text} {SHOWN}" if shown else text
 
 

@@ -95,10 +95,10 @@ def test_uploads_above_the_limit_are_refused(monkeypatch):
 def test_sets_are_renamed_and_deleted_and_names_are_used_once(tmp_path):
     checked = own.check(own.open_files(TWO), "mine")
     first = own.keep(checked, tmp_path, "first")
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(DataError, match="already exists"):
         own.keep(checked, tmp_path, "First")
     own.keep(checked, tmp_path, "second")
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(DataError, match="already exists"):
         own.rename(first, "second")
     with pytest.raises(ConfigError, match="no spaces"):
         own.rename(first, "a b")

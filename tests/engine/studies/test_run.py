@@ -62,11 +62,11 @@ def test_start_never_replaces_another_study(study, roots, idle):
     run.start(study, *roots, idle)
     run.start(study, *roots, idle)  # a double click
     other = dataclasses.replace(study, seeds=(7,))
-    with pytest.raises(StudyError, match="'norms' exists already; choose another name"):
+    with pytest.raises(StudyError, match="'norms' already exists; choose another name"):
         run.start(other, *roots, idle)
     assert studies.load(roots[0], "norms").seeds == (4,)
     (roots[0] / "norms" / "study.json").write_text("{")
-    with pytest.raises(StudyError, match="exists already"):
+    with pytest.raises(StudyError, match="already exists"):
         run.start(other, *roots, idle)
 
 

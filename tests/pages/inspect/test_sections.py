@@ -247,8 +247,8 @@ def test_images_are_listed_by_the_epoch_that_learned_them(section, network, shap
     [
         (1.5, 0.4, "too sure"),
         (0.6, 0.4, "not sure enough"),
-        (1.02, 0.4, "well calibrated"),
-        (1.5, 0.5, "well calibrated"),
+        (1.02, 0.4, "does not improve"),
+        (1.5, 0.5, "does not improve"),
     ],
 )
 def test_a_temperature_that_corrects_nothing_is_called_so(temperature, after, expected):
