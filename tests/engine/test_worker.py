@@ -296,7 +296,7 @@ def test_the_same_submission_twice_is_one_run_and_another_of_its_name_is_refused
     assert submit("b").path == submit("b").path
     assert [run.name for run in worker.waiting()] == ["b"]
     assert submit("busy").path == busy.run.path
-    with pytest.raises(RunError, match="'b' exists"):
+    with pytest.raises(RunError, match="'b' already exists"):
         submit("b", epochs=3)
 
 

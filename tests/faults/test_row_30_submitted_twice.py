@@ -73,7 +73,7 @@ def test_row_30_other_choices_under_the_same_name_are_refused_whoever_is_first(
     configs = [tiny(seed=seed, **LONG) for seed in range(6)]
     made, refused = at_once(6, lambda i: worker.submit(configs[i], "same", tmp_path))
     assert (len(made), len(refused)) == (1, 5)
-    assert all("'same' exists" in text for text in refused)
+    assert all("'same' already exists" in text for text in refused)
     assert made[0].config().seed in range(6)
     assert [run.name for run in runs.list_runs(tmp_path)] == ["same"]
     stopped(made[0])
@@ -82,7 +82,7 @@ def test_row_30_other_choices_under_the_same_name_are_refused_whoever_is_first(
 def test_row_30_a_run_that_has_ended_is_not_taken_for_a_new_one(worker, tmp_path, tiny, stopped):
     run = worker.submit(tiny(**LONG), "ended", tmp_path)
     stopped(run)
-    with pytest.raises(RunError, match="'ended' exists"):
+    with pytest.raises(RunError, match="'ended' already exists"):
         worker.submit(tiny(**LONG), "ended", tmp_path)
     assert run.status().state is State.STOPPED
 
@@ -118,7 +118,7 @@ def test_row_30_the_same_name_with_other_choices_is_refused_on_the_page(form, ru
     first.button(key="start").click().run()
     second.button(key="start").click().run()
     assert not second.exception
-    assert "'same' exists" in errors(second)
+    assert "'same' already exists" in errors(second)
     assert Run(runs_root / "same").config().seed == 0
     assert len(runs.list_runs(runs_root)) == 1
     stopped(Run(runs_root / "same"))

@@ -108,7 +108,7 @@ def test_a_renamed_run_keeps_everything(make_run, tiny):
     assert (renamed.name, renamed.config()) == ("b", tiny())
     assert [run.name for run in runs.list_runs(renamed.path.parent)] == ["b"]
     make_run("c")
-    with pytest.raises(RunError, match="'C' exists"):
+    with pytest.raises(RunError, match="'C' already exists"):
         runs.rename(renamed, "C")
 
 
