@@ -21,7 +21,12 @@ FILES = {
     *("README.md", "config.json", "last.safetensors", "last.temperature.json", "status.json"),
 }
 # Accuracy with test-time augmentation
-LEAST = {"resnet18-half": 0.9, "speedrun-wide": 0.915, "vgg11-shapes": 0.97}
+LEAST = {
+    "convmixer256d8": 0.885,
+    "resnet18-half": 0.9,
+    "speedrun-wide": 0.915,
+    "vgg11-shapes": 0.97,
+}
 
 
 @pytest.fixture
