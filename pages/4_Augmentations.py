@@ -54,7 +54,8 @@ def page() -> None:
 def train_with(knobs: Knobs) -> None:
     """Open Train with these steps on, as set here; its other settings stay."""
     root = str(folders.DATA_ROOT)
-    start = choices.read(root) if "arch" in st.session_state else PRESETS["minute"].config()
+    start = choices.valid(root) if "arch" in st.session_state else None
+    start = start or PRESETS["minute"].config()  # also if the form has an error
     changes = knobs.settings(st.session_state["aug_mixing"]) | {"augment.alternating_flip": False}
     link = choices.encode(with_fields(start, changes))
     st.switch_page("pages/1_Train.py", query_params={"choices": link})

@@ -48,12 +48,16 @@ def tsne(features: Tensor, seed: int = 0) -> Generator[tuple[float, np.ndarray],
 
     points: float32 [N, 2]; the last ones are the result. It may be closed between two yields: it is
     computed in stages of 250 iterations, as scikit-learn reports no progress. 2,000 images take
-    about half a minute. Raises ValueError for fewer than 4 images.
+    about half a minute. Equal features, as of a collapsed network, all lie at 0. Raises ValueError
+    for fewer than 4 images.
     """
     _check(features)
     inputs = features.numpy()
     size = min(COMPONENTS, *inputs.shape)
     inputs = PCA(size, random_state=seed).fit_transform(inputs)
+    if not inputs.std() > 0:  # scikit-learn divides by it, and its native code crashes
+        yield 1.0, np.zeros((len(inputs), 2), inputs.dtype)
+        return
     perplexity = min(PERPLEXITY, (len(inputs) - 1) / 3)
     points: str | np.ndarray = "pca" if size >= 2 else "random"
     for stage in range(STAGES):

@@ -94,11 +94,13 @@ def resume_words(run: Run) -> list[str]:
 
 
 def rename(run: Run, name: str) -> Run:
-    """Rename a run. Raises RunError if it is training, queued, or the name is taken."""
+    """Rename a run. Raises RunError if it is training, queued, of a study, or the name is taken."""
     with run.hold("the app") as writer:  # raises while it is training
         check_free(run.path.parent, name)
         if writer.status.state is State.QUEUED:  # the queue refers to its name
             raise RunError(f"run {run.name!r} is queued; rename it once it has ended")
+        if study := writer.status.study:  # which knows its runs by their names
+            raise RunError(f"run {run.name!r} belongs to study {study!r}; give it a title instead")
     target = run.path.with_name(name)
     try:
         replace(run.path, target)  # after releasing the lock: Windows cannot move a file in use

@@ -79,7 +79,10 @@ def offer() -> None:
 
 def undo() -> None:
     """Restore what was deleted last; what waited in the queue waits again, at its place."""
-    _, entries, queued = st.session_state.pop("undo")
+    last = st.session_state.pop("undo", None)
+    if last is None:  # a double click
+        return
+    _, entries, queued = last
     for entry, run in restore(entries).items():
         if entry in queued:
             try:

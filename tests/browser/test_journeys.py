@@ -161,10 +161,11 @@ def test_a_run_started_in_a_terminal_appears_live(tab, server, python, tiny_args
     assert status(server, "terminal").state is State.STOPPED
 
 
-def test_a_deep_link_opens_a_run(tab, photograph):
-    page = tab("/Runs?run=terminal")
+def test_a_deep_link_opens_a_run(tab, server, photograph):
+    write_run(server.runs, "linked", 3, lr=0.1)
+    page = tab("/Runs?run=linked")
     page.wait_for_selector(CURVE)
-    assert page.get_by_role("heading", name="terminal").is_visible()
+    assert page.get_by_role("heading", name="linked").is_visible()
     photograph(page, "runs-deep-link")
 
 

@@ -82,7 +82,9 @@ def choose(choices: dict[str, Choice]) -> Subject | None:
     if not len(drawn):
         st.info("This data set has no test images; choose another one.")
         return None
-    key = (dataset, str(found.fingerprint), part, len(drawn))
+    # Which images are held out depends on the network.
+    held_of = choice.name if part == HELD else ""
+    key = (dataset, str(found.fingerprint), part, held_of, len(drawn))
     return Subject(choice, network, found, part, drawn, key)
 
 
@@ -190,7 +192,7 @@ def pinned(choice: Choice) -> Choice:
     copy, changed = versions[key]
     if changed != choice.changed:
         st.button(
-            "Use the newer weights", key=f"newer_{key}", on_click=versions.pop, args=(key,),
+            "Use the newer weights", key=f"newer_{key}", on_click=versions.pop, args=(key, None),
             help="Its training has written weights since these were read.",
         )  # fmt: skip
     return dataclasses.replace(choice, changed=changed, copy=copy)

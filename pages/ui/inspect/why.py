@@ -65,7 +65,8 @@ def section(subject: Subject) -> None:
 
 
 def go_back() -> None:
-    st.session_state["section"] = st.session_state.pop("came_from")
+    if section := st.session_state.pop("came_from", None):  # None: a double click
+        st.session_state["section"] = section
 
 
 def choose_picture(subject: Subject) -> Picture | None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from engine import data
 from engine.config import SETTINGS, ModelConfig, RunConfig, with_fields
-from engine.errors import DataError, RunError
+from engine.errors import ConfigError, DataError, RunError
 from engine.models import ARCHITECTURES
 from engine.runs import compare
 from engine.runs.run import Run
@@ -96,7 +96,10 @@ def _form_images() -> Images | None:
         return None
     own = form["dataset"] == OWN_IMAGES
     dataset = form["dataset_path"].strip() if own else form["dataset"]
-    config = with_fields(RunConfig(), {"data.dataset": dataset, "data.fit": form["fit"]})
+    try:
+        config = with_fields(RunConfig(), {"data.dataset": dataset, "data.fit": form["fit"]})
+    except ConfigError:  # told beside the form
+        return None
     info = None
     if own:
         with contextlib.suppress(DataError):  # told beside the form
