@@ -184,7 +184,7 @@ class Worker:
     def continue_queue(self, root: Path, study: str = "") -> list[Run]:
         """Queue the runs under `root`, or of a study, that an earlier process left queued."""
         left = queue.queued(Path(root), study)
-        with self._changed:  # after the list was read, as runs start meanwhile; until all are queued
+        with self._changed:  # after the list was read, as runs start meanwhile
             started = [run.path for run in self._current.values()]
             return [run for run in left if run.path not in started and self._enqueue(run)]
 

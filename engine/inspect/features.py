@@ -54,10 +54,10 @@ def tsne(features: Tensor, seed: int = 0) -> Generator[tuple[float, np.ndarray],
     _check(features)
     inputs = features.numpy()
     size = min(COMPONENTS, *inputs.shape)
-    inputs = PCA(size, random_state=seed).fit_transform(inputs)
-    if not inputs.std() > 0:  # scikit-learn divides by it, and its native code crashes
+    if (inputs == inputs[0]).all():  # scikit-learn divides by their deviation, and crashes
         yield 1.0, np.zeros((len(inputs), 2), inputs.dtype)
         return
+    inputs = PCA(size, random_state=seed).fit_transform(inputs)
     perplexity = min(PERPLEXITY, (len(inputs) - 1) / 3)
     points: str | np.ndarray = "pca" if size >= 2 else "random"
     for stage in range(STAGES):

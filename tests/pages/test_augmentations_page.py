@@ -414,6 +414,17 @@ def test_train_with_these_carries_every_knob_to_the_form(app):
     assert form["augment"] == ["crop", "flip", "erasing", "mixup", "cutmix"]
 
 
+def test_train_with_these_works_from_a_form_with_an_error(app):
+    at = app("pages/1_Train.py")
+    at.segmented_control(key="kind").set_value("multi_step").run()
+    at.text_input(key="milestones").set_value("abc").run()
+    at.switch_page(PAGE).run()
+    at.slider(key="aug_flip").set_value(0.25).run()
+    at.button(key="train_with_these").click().run()
+    assert not at.exception
+    assert at.session_state["flip_p"] == 0.25
+
+
 @pytest.mark.parametrize("mixing", preview.MIXING)
 def test_a_run_with_these_settings_trains_with_the_pipeline_of_the_page(shapes, mixing):
     knobs = Knobs(3, 0.2, 0.9, (0.1, 0.3), (0.5, 2.0), 0.7, 0.8)

@@ -36,6 +36,12 @@ def test_tsne_in_stages(groups):
     assert separation(steps[-1][1]) > 3
 
 
+def test_equal_features_lie_on_one_point():
+    """As of a collapsed network; scikit-learn's native code crashes on them."""
+    ((share, points),) = tsne(torch.full((60, 64), 0.3))
+    assert share == 1.0 and points.shape == (60, 2) and not points.any()
+
+
 @pytest.mark.parametrize("project", [pca, lambda features: next(tsne(features))])
 def test_too_few_images(project):
     with pytest.raises(ValueError, match="at least 4 images, not 3"):

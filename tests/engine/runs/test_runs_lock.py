@@ -112,6 +112,15 @@ def test_a_renamed_run_keeps_everything(make_run, tiny):
         runs.rename(renamed, "C")
 
 
+def test_a_run_of_a_study_keeps_the_name_that_the_study_knows_it_by(make_run):
+    run = make_run("norms-1-batch-s0")
+    with run.hold("test") as writer:
+        writer.update(state=State.FINISHED, study="norms")
+    with pytest.raises(RunError, match="belongs to study 'norms'; give it a title"):
+        runs.rename(run, "b")
+    assert run.exists()
+
+
 def test_runs_made_at_once_under_one_name_are_one_run(tmp_path, tiny):
     barrier, made, refused = threading.Barrier(8), [], []
 
