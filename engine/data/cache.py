@@ -4,6 +4,7 @@ A cache file holds the four tensors of an ImageData; its metadata hold the other
 CRC-32 of each tensor, so that a damaged file is detected and recreated.
 """
 
+import contextlib
 import json
 import os
 import zlib
@@ -55,6 +56,16 @@ def sweep(folder: Path) -> None:
     """Remove partial files of killed imports. Call only while holding the import lock."""
     for path in folder.glob(f"*{STAGING}"):
         path.unlink(missing_ok=True)
+
+
+def forget(root: Path, name: str) -> None:
+    """Remove the decoded images of all folders called `name`; others than meant are read again."""
+    for path in (root / "cache").glob("folder-*.safetensors"):
+        with contextlib.suppress(OSError, SafetensorError, KeyError, TypeError, ValueError):
+            with safe_open(path, framework="pt") as file:
+                about = json.loads(file.metadata()["about"])
+            if about["name"] == name:
+                path.unlink()
 
 
 def write(path: Path, data: ImageData) -> None:

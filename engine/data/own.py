@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from engine import files
 from engine.checks import RESERVED, check_name
-from engine.data import folder, layout
+from engine.data import cache, folder, layout
 from engine.data.clutter import is_clutter
 from engine.data.progress import Watch
 from engine.data.types import ImageData
@@ -170,17 +170,19 @@ def rename(path: Path, name: str) -> Path:
             files.replace(path, target)
     except OSError as error:
         raise DataError(f"{path.name!r} cannot be renamed: {files.reason(error)}") from error
+    cache.forget(path.parents[1], path.name)
     return target
 
 
 def delete(path: Path) -> None:
-    """Delete a kept set. Raises DataError if that fails."""
+    """Delete a kept set, and its decoded images in the cache. Raises DataError if that fails."""
     trash = path.with_name(f".{path.name}.{os.getpid()}.trash")
     try:
         files.replace(path, trash)  # atomic; the removal itself may take long
     except OSError as error:
         raise DataError(f"{path.name!r} cannot be deleted: {files.reason(error)}") from error
     shutil.rmtree(trash, ignore_errors=True)
+    cache.forget(path.parents[1], path.name)
 
 
 def check_class(name: str) -> None:

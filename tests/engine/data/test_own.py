@@ -110,6 +110,18 @@ def test_sets_are_renamed_and_deleted_and_names_are_used_once(tmp_path):
         own.keep(checked, tmp_path, "../out")
 
 
+def test_no_decoded_images_of_a_deleted_or_renamed_set_are_left(tmp_path):
+    kept = own.keep(own.check(own.open_files(TWO), "mine"), tmp_path, "pupils")
+    decoded = lambda: len(list((tmp_path / "cache").glob("*.safetensors")))  # noqa: E731
+    data.load(str(kept), tmp_path)
+    assert decoded() == 1
+    kept = own.rename(kept, "class-7b")
+    assert decoded() == 0
+    data.load(str(kept), tmp_path)
+    own.delete(kept)
+    assert decoded() == 0
+
+
 def test_a_cancelled_keep_and_a_full_disk_leave_nothing(tmp_path, monkeypatch):
     checked = own.check(own.open_files(TWO), "mine")
     with pytest.raises(Cancelled):
