@@ -15,7 +15,7 @@ from pages.ui.downloads import downloads
 from pages.ui.images import enlarge
 from pages.ui.inspect import computing
 from pages.ui.inspect.gallery import choose_list, entries, gallery
-from pages.ui.inspect.subject import Subject, facts, pinned
+from pages.ui.inspect.subject import HELD, Subject, facts, pinned
 from pages.ui.text import markdown, plain
 
 KINDS = ("A right, B wrong", "B right, A wrong", "Both wrong, different answers")
@@ -81,10 +81,23 @@ def other(subject: Subject) -> Subject | None:
     choice = pinned(options[name])
     st.caption(facts(choice))
     try:
-        return dataclasses.replace(subject, choice=choice, network=weights.plain_network(choice))
+        second = dataclasses.replace(subject, choice=choice, network=weights.plain_network(choice))
     except (ValueError, OSError) as error:
         st.error(markdown(plain(error)))
         return None
+    if subject.part == HELD and split_of(subject) != split_of(second):
+        st.warning(
+            "These images were held out from the training of A; B may have been trained on them. "
+            "For a fair comparison choose the test images above."
+        )
+    return second
+
+
+def split_of(subject: Subject) -> tuple[Any, ...]:
+    """What decides which images a network has not been trained on; equal for equal ones."""
+    config = subject.network.config
+    lineage = (readings.dataset_info(subject.choice.run) or {}).get("lineage")
+    return config.seed, config.data.holdout, config.data.limit, config.data.stratified, lineage
 
 
 def disagreements(subject: Subject, second: Subject, a: Any, b: Any) -> None:

@@ -281,3 +281,14 @@ def test_the_history_needs_the_images_of_the_training_wherever_they_lie(network,
     other = {**images.fingerprint, "test": {**images.fingerprint["test"], "images": "others"}}
     changed = dataclasses.replace(images, fingerprint=other)
     assert not datasets.is_own(choice, changed, "elsewhere.zip")
+
+
+def test_a_second_network_that_trained_on_the_held_out_images_is_warned_of(section, network):
+    for name, holdout in (("a", 40), ("b", 0), ("c", 40)):
+        network(name, seed=ord(name), holdout=holdout)
+    at = section("Two networks", network="a · last")
+    warned = lambda: any("B may have been trained on them" in w.value for w in at.warning)  # noqa: E731
+    at.selectbox(key="second_network").set_value("b/last").run()
+    assert warned()
+    at.selectbox(key="second_network").set_value("c/last").run()
+    assert not warned() and not at.exception
