@@ -85,8 +85,9 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All settings that determine the outcome of a run. The defaults are the study's
-    recipe, except for the number of epochs.
+    """All settings that determine the outcome of a run.
+
+    The defaults are the study's recipe, except for the number of epochs.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -105,7 +105,7 @@ def scaling(subject: Subject, found: Predictions, fit: Fit) -> None:
 def judgment(fit: Fit) -> str:
     """What the temperature says of the network."""
     if fit.loss_after >= fit.loss_before or abs(fit.temperature - 1) < SLIGHT:
-        return "A temperature does not improve the calibration."
+        return "Temperature scaling does not improve the calibration."
     return f"The network is {'too sure' if fit.temperature > 1 else 'not sure enough'}."
 
 

@@ -34,7 +34,7 @@ def comparison(title: str, key: str, kinds: Mapping[str, Kind]) -> pd.DataFrame:
     """One row per kind of layer."""
     known = accuracies(key)
     rows = [
-        {title: name, "What it computes": kind.note, "Accuracy (%)": known.get(name)}
+        {title: name, "Accuracy (%)": known.get(name), "What it computes": kind.note}
         for name, kind in kinds.items()
     ]
     return pd.DataFrame(rows)
@@ -55,7 +55,7 @@ def compare_layers() -> None:
             column_config={
                 title: st.column_config.TextColumn(width=110),
                 "What it computes": st.column_config.TextColumn(width=430),
-                "Accuracy (%)": st.column_config.NumberColumn(format="%.2f", width=100),
+                "Accuracy (%)": st.column_config.NumberColumn(format="%.3f", width=100),
             },
         )
     for note in (RELU_BATCH, FIRST_NORM):

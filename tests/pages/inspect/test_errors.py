@@ -7,6 +7,7 @@ import pytest
 from engine.data.shapes import CLASSES
 from engine.inspect.confusion import cell, confusion
 from pages.ui import folders
+from pages.ui.inspect import computing
 from tests.pages.inspect.helpers import TESTS, pictures, texts
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -117,3 +118,19 @@ def test_from_the_detail_back_to_the_pictures(page, network):
     at.button(key="back").click().run()
     assert at.session_state["section"] == "errors"
     assert at.metric[0].label.startswith("Accuracy on")
+
+
+def test_predictions_of_held_out_images_are_kept_for_each_network(page, network, monkeypatch):
+    """Which images are held out depends on the network, even where their number does not."""
+    seen, predictions = [], computing.predictions
+
+    def watched(subject):
+        seen.append((subject.choice.name, subject.part, subject.key))
+        return predictions(subject)
+
+    monkeypatch.setattr(computing, "predictions", watched)
+    for name in ("a", "b"):
+        network(name, holdout=40)
+        page(network=f"{name} · last")
+    keys = {name: key for name, part, key in seen if part == "held-out"}
+    assert set(keys) == {"a", "b"} and keys["a"] != keys["b"]
